@@ -1,0 +1,194 @@
+"""`round_to`, `encode` and `decode`: the public casts, their arguments checked, the work compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fp8sim import _checks
+from fp8sim._typing import AnyArray, ArrayLike, F32, F64, FloatArray, Overflow, Rounding
+from fp8sim.codec import decode_reference, decode_table, encode_reference
+from fp8sim.formats import FloatFormat, FormatLike, get_format
+from fp8sim.rounding import ROUNDINGS, round_reference
+
+__all__ = ["decode", "encode", "overflow_policy", "round_to"]
+
+
+def round_to(
+    x: ArrayLike,
+    fmt: FormatLike,
+    *,
+    rounding: Rounding = "nearest-even",
+    overflow: Overflow | None = None,
+    rng: np.random.Generator | None = None,
+) -> FloatArray:
+    """Round to the values of a format, once, from the caller's own precision.
+
+    Parameters
+    ----------
+    x : array_like
+        float32 and float64 keep their dtype; float16, bfloat16 and FP8 become float32; integers and
+        lists become float64 if that is exact.
+    fmt : str, dtype or FloatFormat
+        The target format.
+    rounding : str
+        ``nearest-even``, ``nearest-away``, ``toward-zero``, ``toward-positive``,
+        ``toward-negative`` or ``stochastic``.
+    overflow : {"saturate", "ieee"}, optional
+        What becomes of a value that is still beyond the largest finite one after rounding.
+        ``saturate``: that largest value, for infinities too; NaN stays NaN. ``ieee``: infinity where
+        the format has one, else NaN; directed roundings of finite values stop at the largest value
+        on the side they do not round to (IEEE 754-2019, 7.4). By default what GPU conversions do:
+        ``saturate`` for formats of 8 bits and fewer, ``ieee`` above. ml_dtypes and JAX do ``ieee``
+        for FP8 too.
+    rng : numpy.random.Generator, optional
+        The source of ``stochastic`` rounding: one draw of 53 bits per element, in C order.
+
+    Returns
+    -------
+    array of float32 or float64
+        A new array of the shape of `x`. Signed zeros survive where the format has them.
+
+    Raises
+    ------
+    TypeError
+        If `x` is no array of real numbers, or `rng` is missing where it is needed.
+    ValueError
+        If a name is unknown, `x` holds NaN and `fmt` has none, or `overflow` is ``ieee``, the format
+        has neither infinity nor NaN, and a value overflows.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> fp8sim.round_to([0.3, -431.99999999999994, 1e6], "e4m3")
+    array([ 3.125e-01, -4.160e+02,  4.480e+02])
+    >>> fp8sim.round_to(np.float32([0.3, 1e6]), "e4m3", overflow="ieee")
+    array([0.3125,    nan], dtype=float32)
+    >>> rng = np.random.default_rng(0)
+    >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", rounding="stochastic", rng=rng).mean())
+    1.04995
+    """
+    array, target, policy, draws = _prepare(x, fmt, rounding, overflow, rng)
+    result = round_reference(array, target, rounding, policy, draws)
+    _refuse_lost(array, result, target, policy)
+    return result
+
+
+def encode(
+    x: ArrayLike,
+    fmt: FormatLike,
+    *,
+    rounding: Rounding = "nearest-even",
+    overflow: Overflow | None = None,
+    rng: np.random.Generator | None = None,
+) -> AnyArray:
+    """Round to a format and return the codes: the bits a GPU would store.
+
+    Parameters
+    ----------
+    x, fmt, rounding, overflow, rng
+        As for `round_to`.
+
+    Returns
+    -------
+    array
+        Of ``fmt.dtype``: the numpy or ml_dtypes type where there is one, else unsigned integers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `round_to`.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> codes = fp8sim.encode([0.3, 1.0, 1e6], "e4m3")
+    >>> codes
+    array([0.3125, 1, 448], dtype='float8_e4m3fn')
+    >>> codes.view(np.uint8)
+    array([ 42,  56, 126], dtype=uint8)
+    """
+    array, target, policy, draws = _prepare(x, fmt, rounding, overflow, rng)
+    values = round_reference(array, target, rounding, policy, draws)
+    _refuse_lost(array, values, target, policy)
+    return encode_reference(values, target).view(target.dtype)
+
+
+def decode(codes: ArrayLike, fmt: FormatLike) -> F32:
+    """Return the values of codes.
+
+    Parameters
+    ----------
+    codes : array
+        Of ``fmt.dtype``, or unsigned integers that hold the bits.
+    fmt : str, dtype or FloatFormat
+        The format they are in.
+
+    Returns
+    -------
+    array of float32
+        The values, exactly.
+
+    Raises
+    ------
+    TypeError
+        If `codes` is neither of the format's dtype nor of unsigned integers.
+    ValueError
+        If a code has more bits than the format.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> fp8sim.decode(np.array([0x38, 0x7E, 0x7F], np.uint8), "e4m3")
+    array([  1., 448.,  nan], dtype=float32)
+    """
+    target = get_format(fmt)
+    bits = _code_bits(np.asarray(codes), target)
+    if target.bits > 16:
+        return decode_reference(bits, target)
+    return np.asarray(decode_table(target)[bits])
+
+
+def overflow_policy(fmt: FloatFormat, overflow: str | None) -> str:
+    """Return `overflow`, or what GPU conversions to `fmt` do if it is None."""
+    if overflow is None:
+        return "saturate" if fmt.bits <= 8 else "ieee"
+    return _checks.one_of(overflow, ("saturate", "ieee"), "overflow policy")
+
+
+def _prepare(
+    x: ArrayLike, fmt: FormatLike, rounding: str, overflow: str | None, rng: np.random.Generator | None
+) -> tuple[FloatArray, FloatFormat, str, F64 | None]:
+    target = get_format(fmt)
+    _checks.one_of(rounding, ROUNDINGS, "rounding")
+    policy = overflow_policy(target, overflow)
+    array = _checks.as_float(x)
+    draws = None
+    if rounding == "stochastic":
+        draws = np.asarray(_checks.generator(rng).random(array.shape))
+    return array, target, policy, draws
+
+
+def _refuse_lost(x: FloatArray, result: AnyArray, fmt: FloatFormat, policy: str) -> None:
+    """Raise if `x` has NaN, or an overflow that `policy` cannot express, in a format without NaN."""
+    if fmt.has_nan:
+        return
+    if np.isnan(x).any():
+        raise ValueError(f"x holds NaN, and {fmt} has none; replace it first, as with np.nan_to_num")
+    if policy == "ieee" and not fmt.has_inf and np.isnan(result).any():
+        raise ValueError(
+            f"x overflows {fmt} (largest value {fmt.max:g}), which has neither infinity nor NaN "
+            "for overflow='ieee'; pass overflow='saturate'"
+        )
+
+
+def _code_bits(codes: AnyArray, fmt: FloatFormat) -> AnyArray:
+    if codes.dtype == fmt.dtype:
+        return codes.view(fmt.code_dtype)
+    if codes.dtype.kind != "u":
+        raise TypeError(
+            f"codes of {fmt} are {fmt.dtype} or unsigned integers, got dtype {codes.dtype}; "
+            "to turn values into codes call encode()"
+        )
+    if codes.size and int(codes.max()) >= 2**fmt.bits:
+        raise ValueError(f"code {int(codes.max()):#x} has more than the {fmt.bits} bits of {fmt}")
+    return codes

@@ -1,0 +1,191 @@
+"""Recipes side by side on one product: bytes, modelled time and error."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fp8sim import _checks, metrics
+from fp8sim._tables import Table, bytes_text, percent_text
+from fp8sim._typing import ArrayLike, F64, FloatArray
+from fp8sim.cost import GemmCost, gemm_cost
+from fp8sim.devices import Device, DeviceLike, get_device
+from fp8sim.gemm import quantize_operands
+from fp8sim.recipes import Recipe, RecipeLike, get_recipe
+
+__all__ = ["Comparison", "ComparisonRow", "compare"]
+
+DEFAULT_RECIPES = ("fp32", "bf16", "fp16", "fp8-tensor", "fp8-row", "deepseek-v3", "mxfp8", "nvfp4")
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One recipe on one product."""
+
+    recipe: str
+    accumulator: str  #: how the products were summed
+    nbytes: int  #: A, B and the output, scales included
+    bytes_ratio: float  #: to the baseline's
+    seconds: float  #: modelled roofline time on the device
+    time_ratio: float  #: to the baseline's
+    relative_error: float  #: Frobenius, against the float64 product of the unquantised inputs
+    quantization_error: float  #: of it, from the operands alone: exact sums of the quantised inputs
+    accumulation_error: float  #: of it, from the sums alone: against those exact sums
+    sqnr_db: float
+    calc_diff: float  #: DeepGEMM's measure
+    max_relative_error: float  #: largest error over largest value of the product
+    saturated: float  #: share of the operands' elements
+    flushed: float  #: share of the operands' elements
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows of `compare`; prints as an aligned table and shows as one in a notebook."""
+
+    m: int
+    n: int
+    k: int
+    device: str
+    baseline: str
+    rows: tuple[ComparisonRow, ...]
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return self.table().text(120)
+
+    def _repr_html_(self) -> str:
+        return self.table().html()
+
+    def __getitem__(self, recipe: str) -> ComparisonRow:
+        """Return the row of a recipe."""
+        return _checks.lookup(recipe, {row.recipe: row for row in self.rows}, "recipe of this comparison")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def table(self) -> Table:
+        """Return the rows as a table."""
+        return Table(
+            title=f"({self.m}, {self.k}) @ ({self.k}, {self.n}), time modelled on {self.device}",
+            headers=[
+                "recipe", "sums", "bytes>", f"vs {self.baseline}>", f"time vs {self.baseline}>", "error>",
+                "from operands>", "from sums>", "SQNR dB>", "saturated>", "flushed>",
+            ],
+            rows=[_cells(row) for row in self.rows],
+            notes=(
+                "error: relative Frobenius, against the float64 product of the unquantised inputs",
+                "bytes: both operands with their scales and the output, as stored; time: roofline",
+            ),
+        )  # fmt: skip
+
+
+def compare(
+    a: ArrayLike,
+    b: ArrayLike,
+    recipes: Sequence[RecipeLike] = DEFAULT_RECIPES,
+    baseline: RecipeLike = "bf16",
+    device: DeviceLike = "h800",
+) -> Comparison:
+    """Multiply two matrices under several recipes and put what it saves and costs side by side.
+
+    Parameters
+    ----------
+    a : (m, k) array_like
+        Left operand, the activations of a linear layer.
+    b : (k, n) array_like
+        Right operand, the weights.
+    recipes : sequence of str or Recipe
+        What to compare; the baseline is put first if it is not among them.
+    baseline : str or Recipe
+        What ratios are taken to.
+    device : str or Device
+        Whose roofline the time is modelled on.
+
+    Returns
+    -------
+    Comparison
+        One row per recipe.
+
+    Raises
+    ------
+    TypeError
+        If an operand is no array of real numbers.
+    ValueError
+        If a name is unknown, the shapes do not multiply, a matrix is empty or all zero, or one holds
+        NaN or infinity: no error can be measured then.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> rng = np.random.default_rng(0)
+    >>> result = fp8sim.compare(rng.standard_normal((64, 512)), rng.standard_normal((512, 64)),
+    ...                         recipes=["bf16", "deepseek-v3"])
+    >>> [(row.recipe, round(row.relative_error, 4)) for row in result.rows]
+    [('bf16', 0.0023), ('deepseek-v3', 0.0374)]
+    """
+    left, right = _checks.as_matrix(a, "a"), _checks.as_matrix(b, "b")
+    m, n, k = _checks.multiply_shapes(left, right)
+    if 0 in (m, n, k):
+        raise ValueError(f"an empty product ({m}x{n}x{k}) has no error to measure")
+    for matrix, name in ((left, "a"), (right, "b")):
+        _checks.finite(matrix, name, "an error cannot be measured then")
+    truth = left.astype(np.float64) @ right.astype(np.float64)
+    if not truth.any():
+        raise ValueError("the product is all zero: no relative error can be measured")
+
+    base = get_recipe(baseline)
+    chosen = list(dict.fromkeys(get_recipe(recipe) for recipe in recipes))
+    if base not in chosen:
+        chosen.insert(0, base)
+    target = get_device(device)
+    base_cost = gemm_cost(m, n, k, base, target)
+    rows = tuple(_measure(left, right, recipe, truth, base_cost, target) for recipe in chosen)
+    return Comparison(m, n, k, target.name, base.name, rows)
+
+
+def _measure(
+    a: FloatArray, b: FloatArray, recipe: Recipe, truth: F64, base: GemmCost, device: Device
+) -> ComparisonRow:
+    left, right = quantize_operands(a, b, recipe)
+    product = recipe.accumulator.multiply(left, right)
+    with np.errstate(over="ignore", invalid="ignore"):  # an operand that overflowed to infinity
+        exact = left.dequantize(np.float64) @ right.dequantize(np.float64)
+        elements = a.size + b.size
+        cost = gemm_cost(*truth.shape, a.shape[1], recipe, device)
+        return ComparisonRow(
+            recipe=recipe.name,
+            accumulator=recipe.accumulator.name,
+            nbytes=cost.bytes,
+            bytes_ratio=cost.bytes / base.bytes,
+            seconds=cost.seconds,
+            time_ratio=cost.seconds / base.seconds,
+            relative_error=metrics.relative_error(product, truth),
+            quantization_error=metrics.relative_error(exact, truth),
+            accumulation_error=metrics.relative_error(product, exact),
+            sqnr_db=metrics.sqnr_db(product, truth),
+            calc_diff=metrics.calc_diff(product, truth),
+            max_relative_error=metrics.max_relative_error(product, truth),
+            saturated=(left.saturated + right.saturated) / elements,
+            flushed=(left.flushed + right.flushed) / elements,
+        )
+
+
+def _cells(row: ComparisonRow) -> list[str]:
+    return [
+        row.recipe,
+        row.accumulator,
+        bytes_text(row.nbytes),
+        f"{row.bytes_ratio:.3f}",
+        f"{row.time_ratio:.3f}",
+        percent_text(row.relative_error),
+        percent_text(row.quantization_error),
+        percent_text(row.accumulation_error),
+        f"{row.sqnr_db:.1f}",
+        percent_text(row.saturated),
+        percent_text(row.flushed),
+    ]

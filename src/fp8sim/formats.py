@@ -1,0 +1,279 @@
+"""What a floating-point format is: one frozen description, from which every limit derives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import ml_dtypes
+import numpy as np
+
+from fp8sim import _checks
+
+__all__ = ["FORMATS", "FloatFormat", "FormatLike", "Specials", "get_format"]
+
+Specials: TypeAlias = Literal["ieee", "nan-only", "fnuz", "none"]
+
+_SPECIALS: dict[str, str] = {
+    "ieee": "the top exponent holds infinity and the NaNs, as in IEEE 754",
+    "nan-only": "all ones is NaN, one per sign; no infinity",
+    "fnuz": "the code of -0 is the one NaN; no infinity, no -0",
+    "none": "every code is a finite number",
+}
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """A binary floating-point format of at most 32 bits.
+
+    Frozen and hashable, so a format can be a dictionary key, and ``dataclasses.replace`` makes a
+    what-if of it. Every value of a format must be a float32 value, since `decode` returns those.
+
+    Parameters
+    ----------
+    name : str
+        What tables call it.
+    exponent_bits, mantissa_bits : int
+        Stored bits of each field (1 to 8, and 0 to 23); the leading 1 of a normal number is not
+        stored.
+    bias : int, optional
+        What is subtracted from the stored exponent; ``2**(exponent_bits - 1) - 1`` unless given.
+    specials : {"ieee", "nan-only", "fnuz", "none"}
+        What the top codes mean. ``ieee``: the top exponent is infinity and NaN. ``nan-only``: only
+        all ones is NaN, one per sign, and there is no infinity (OCP E4M3). ``fnuz``: the code of
+        -0 is the only NaN. ``none``: every code is finite.
+    subnormals : bool
+        Without them the numbers below `smallest_normal` are flushed: a result that would be
+        subnormal becomes zero of its sign.
+    signed : bool
+        Whether there is a sign bit.
+    zero : bool
+        Whether exponent code 0 means zero and subnormals; E8M0 has neither, and spends the code on
+        one more power of two.
+    source : str
+        Where the encoding is defined.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is no whole number or out of range, or if a value would not fit float32.
+
+    Examples
+    --------
+    >>> import dataclasses, fp8sim
+    >>> e4m3 = fp8sim.get_format("e4m3")
+    >>> e4m3.max, e4m3.smallest_normal, e4m3.smallest_subnormal, e4m3.eps, e4m3.bits
+    (448.0, 0.015625, 0.001953125, 0.125, 8)
+    >>> dataclasses.replace(e4m3, name="e4m3-ieee", specials="ieee").max
+    240.0
+    >>> fp8sim.FloatFormat("e5m3", exponent_bits=5, mantissa_bits=3).max
+    61440.0
+    """
+
+    name: str
+    exponent_bits: int
+    mantissa_bits: int
+    bias: int | None = None
+    specials: Specials = "ieee"
+    subnormals: bool = True
+    signed: bool = True
+    zero: bool = True
+    source: str = field(default="user", compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the fields and fill in the bias."""
+        if not isinstance(self.name, str) or not self.name:
+            raise TypeError(f"a format needs a name, got {self.name!r}")
+        for label, low, high in (("exponent_bits", 1, 8), ("mantissa_bits", 0, 23)):
+            value = getattr(self, label)
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise TypeError(f"{self.name}: {label} must be a whole number, got {value!r}")
+            if not low <= value <= high:
+                raise ValueError(f"{self.name}: {label} must be {low} to {high}, got {value}")
+        _checks.one_of(self.specials, _SPECIALS, "specials")
+        if self.bias is None:
+            object.__setattr__(self, "bias", 2 ** (self.exponent_bits - 1) - 1)
+        elif isinstance(self.bias, bool) or not isinstance(self.bias, int):
+            raise TypeError(f"{self.name}: bias must be a whole number, got {self.bias!r}")
+        self._check_combination()
+
+    def _check_combination(self) -> None:
+        if self.specials == "fnuz" and not (self.signed and self.zero):
+            raise ValueError(f"{self.name}: 'fnuz' reuses the code of -0, so it needs sign and zero")
+        if not self.zero and self.subnormals:
+            raise ValueError(f"{self.name}: a format without zero has no subnormals: subnormals=False")
+        if self.emax < self.emin:
+            raise ValueError(f"{self.name}: no exponent is left for a normal number")
+        if self.max >= 2.0**128 or self.smallest_subnormal < 2.0**-149:
+            raise ValueError(
+                f"{self.name}: values from {self.smallest_subnormal:g} to {self.max:g} do not all fit "
+                "float32 (2**-149 to 2**128), which decode() returns; choose another bias"
+            )
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return self.name
+
+    @property
+    def bits(self) -> int:
+        """Bits of one element."""
+        return int(self.signed) + self.exponent_bits + self.mantissa_bits
+
+    @property
+    def has_inf(self) -> bool:
+        """Whether some code is infinity."""
+        return self.specials == "ieee"
+
+    @property
+    def has_nan(self) -> bool:
+        """Whether some code is NaN."""
+        # With no mantissa bits the whole top exponent of an IEEE-like format is infinity.
+        return self.specials != "none" and not (self.specials == "ieee" and self.mantissa_bits == 0)
+
+    @property
+    def emin(self) -> int:
+        """Exponent of the smallest normal number."""
+        assert self.bias is not None
+        return int(self.zero) - self.bias
+
+    @property
+    def emax(self) -> int:
+        """Exponent of the largest finite number."""
+        assert self.bias is not None
+        top_is_special = self.specials == "ieee" or (
+            self.specials == "nan-only" and self.mantissa_bits == 0
+        )
+        return int((1 << self.exponent_bits) - 1 - int(top_is_special) - self.bias)
+
+    @cached_property
+    def max(self) -> float:
+        """Largest finite value."""
+        ulps_below_2 = 2 if self.specials == "nan-only" and self.mantissa_bits else 1
+        return (2.0 - ulps_below_2 * 2.0**-self.mantissa_bits) * 2.0**self.emax
+
+    @property
+    def smallest_normal(self) -> float:
+        """Smallest positive normal value."""
+        return float(2.0**self.emin)
+
+    @property
+    def smallest_subnormal(self) -> float:
+        """Smallest positive value; `smallest_normal` where there are no subnormals."""
+        return float(2.0 ** (self.emin - self.mantissa_bits * self.subnormals))
+
+    @property
+    def eps(self) -> float:
+        """Distance from 1 to the next larger value, ``2**-mantissa_bits``."""
+        return 2.0**-self.mantissa_bits
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the codes: numpy's or ml_dtypes' own where there is one, else an unsigned int."""
+        native = _NATIVE.get(self._layout)
+        return np.dtype(native) if native is not None else self.code_dtype
+
+    @property
+    def code_dtype(self) -> np.dtype[Any]:
+        """The unsigned integer type that holds the bits of one code."""
+        return np.dtype(np.uint8 if self.bits <= 8 else np.uint16 if self.bits <= 16 else np.uint32)
+
+    @property
+    def _layout(self) -> tuple[object, ...]:
+        """Everything that decides what a code means: all fields but the name and the source."""
+        return (
+            self.exponent_bits,
+            self.mantissa_bits,
+            self.bias,
+            self.specials,
+            self.subnormals,
+            self.signed,
+            self.zero,
+        )
+
+
+FormatLike: TypeAlias = "str | FloatFormat | np.dtype[Any] | type[Any]"
+
+_OFP8 = "OCP 8-bit Floating Point Specification (OFP8) v1.0; Micikevicius et al., arXiv 2209.05433"
+_FNUZ = "Noune et al., arXiv 2206.02915"
+_MX = "OCP Microscaling Formats (MX) Specification v1.0"
+
+_NATIVE_FORMATS: list[tuple[FloatFormat, Any]] = [
+    (FloatFormat("fp32", 8, 23, source="IEEE 754 binary32"), np.float32),
+    (FloatFormat("bf16", 8, 7, source="Google bfloat16"), ml_dtypes.bfloat16),
+    (FloatFormat("fp16", 5, 10, source="IEEE 754 binary16"), np.float16),
+    (FloatFormat("e4m3", 4, 3, specials="nan-only", source=_OFP8), ml_dtypes.float8_e4m3fn),
+    (FloatFormat("e5m2", 5, 2, source=_OFP8), ml_dtypes.float8_e5m2),
+    (FloatFormat("e4m3fnuz", 4, 3, bias=8, specials="fnuz", source=_FNUZ), ml_dtypes.float8_e4m3fnuz),
+    (FloatFormat("e5m2fnuz", 5, 2, bias=16, specials="fnuz", source=_FNUZ), ml_dtypes.float8_e5m2fnuz),
+    (FloatFormat("e3m4", 3, 4, source="ml_dtypes float8_e3m4 (IEEE-like)"), ml_dtypes.float8_e3m4),
+    (FloatFormat("e2m3", 2, 3, specials="none", source=_MX), ml_dtypes.float6_e2m3fn),
+    (FloatFormat("e3m2", 3, 2, specials="none", source=_MX), ml_dtypes.float6_e3m2fn),
+    (FloatFormat("e2m1", 2, 1, specials="none", source=_MX), ml_dtypes.float4_e2m1fn),
+    (
+        FloatFormat(
+            "e8m0", 8, 0, specials="nan-only", subnormals=False, signed=False, zero=False, source=_MX
+        ),
+        ml_dtypes.float8_e8m0fnu,
+    ),
+    (FloatFormat("e4m3-ieee", 4, 3, source="ml_dtypes float8_e4m3 (IEEE-like)"), ml_dtypes.float8_e4m3),
+    (
+        FloatFormat("e4m3b11fnuz", 4, 3, bias=11, specials="fnuz", source="ml_dtypes float8_e4m3b11fnuz"),
+        ml_dtypes.float8_e4m3b11fnuz,
+    ),
+]
+_OTHER_FORMATS = [
+    FloatFormat("tf32", 8, 10, source="NVIDIA A100 architecture white paper (19 bits)"),
+    FloatFormat(
+        "e5m6",
+        5,
+        6,
+        source="DeepSeek-V3 report 3.3.3 names it; its encoding is unpublished: IEEE-like assumed",
+    ),
+]
+_NATIVE: dict[tuple[object, ...], Any] = {fmt._layout: dtype for fmt, dtype in _NATIVE_FORMATS}
+_BY_DTYPE: dict[np.dtype[Any], FloatFormat] = {np.dtype(d): fmt for fmt, d in _NATIVE_FORMATS}
+
+_ORDER = "fp32 tf32 bf16 fp16 e4m3 e5m2 e4m3fnuz e5m2fnuz e3m4 e5m6 e2m3 e3m2 e2m1 e8m0".split()
+
+#: Name -> format. Add your own with ``FORMATS["mine"] = FloatFormat("mine", ...)``.
+FORMATS: dict[str, FloatFormat] = {fmt.name: fmt for fmt, _ in _NATIVE_FORMATS}
+FORMATS.update({fmt.name: fmt for fmt in _OTHER_FORMATS})
+FORMATS = {name: FORMATS[name] for name in [*_ORDER, *sorted(FORMATS.keys() - set(_ORDER))]}
+
+
+def get_format(fmt: FormatLike) -> FloatFormat:
+    """Find a format by name or by dtype.
+
+    Parameters
+    ----------
+    fmt : str, dtype or FloatFormat
+        A name in `FORMATS`, a numpy or ml_dtypes dtype, or a `FloatFormat`, which is returned.
+
+    Returns
+    -------
+    FloatFormat
+        The format.
+
+    Raises
+    ------
+    ValueError
+        If the name or the dtype is not known; the message suggests the nearest name.
+
+    Examples
+    --------
+    >>> import ml_dtypes, numpy as np, fp8sim
+    >>> fp8sim.get_format("e5m2").max
+    57344.0
+    >>> fp8sim.get_format(ml_dtypes.float8_e4m3fn).name, fp8sim.get_format(np.float16).name
+    ('e4m3', 'fp16')
+    """
+    if isinstance(fmt, FloatFormat):
+        return fmt
+    if isinstance(fmt, str):
+        return _checks.lookup(fmt, FORMATS, "format")
+    try:
+        return _BY_DTYPE[np.dtype(fmt)]
+    except (KeyError, TypeError):
+        dtypes = ", ".join(str(d) for d in _BY_DTYPE)
+        raise ValueError(f"no format for {fmt!r}; pass a name, or one of the dtypes {dtypes}") from None

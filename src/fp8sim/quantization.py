@@ -1,0 +1,227 @@
+"""Arrays to codes and scales, and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fp8sim import _checks
+from fp8sim._typing import AnyArray, ArrayLike, F32, FloatArray
+from fp8sim.casts import decode, encode, overflow_policy
+from fp8sim.formats import FloatFormat, FormatLike, get_format
+from fp8sim.rounding import round_exact
+from fp8sim.scaling import (
+    Scales,
+    Scaling,
+    expand_groups,
+    group_amax,
+    group_sizes,
+    pick_scales,
+    scales_shape,
+)
+
+__all__ = ["Quantized", "quantize", "quantize_with"]
+
+
+@dataclass(frozen=True, eq=False)
+class Quantized:
+    """An array as codes and scales: ``x ~ codes * scales``, each scale shared by a group.
+
+    Attributes
+    ----------
+    codes : array of fmt.dtype
+        One code per element, in the shape of the array.
+    scales : array of float32
+        One multiplier per group: the number of groups along each axis is its shape.
+    fmt : FloatFormat
+        Format of the codes.
+    scaling : Scaling
+        How the scales were picked.
+    axis : int
+        The reduction axis, along which groups run.
+    scale_codes : array
+        The scales as stored, in the scale format.
+    tensor_scale : float32
+        The FP32 scale above E4M3 scales (included in `scales`), else 1.
+    saturated : int
+        Elements that were beyond the largest finite value after rounding.
+    flushed : int
+        Elements other than zero that became zero.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> x = np.random.default_rng(0).standard_normal((256, 512), dtype=np.float32)
+    >>> fp8sim.quantize(x, "e4m3", "1x128")
+    Quantized((256, 512) e4m3, 1x128 fp32: 135168 bytes, of them 4096 scales; 0 saturated, 0 flushed)
+    """
+
+    codes: AnyArray = field(repr=False)
+    scales: F32 = field(repr=False)
+    fmt: FloatFormat
+    scaling: Scaling
+    axis: int
+    scale_codes: AnyArray = field(repr=False)
+    tensor_scale: np.float32
+    saturated: int
+    flushed: int
+
+    def __repr__(self) -> str:
+        """Say what it holds, what it takes and what was lost."""
+        return (
+            f"Quantized({self.shape} {self.fmt}, {self.scaling}: {self.nbytes} bytes, of them "
+            f"{self.scale_nbytes} scales; {self.saturated} saturated, {self.flushed} flushed)"
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.codes.shape
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Elements that share a scale along each axis."""
+        return group_sizes(self.scaling.granularity, self.shape, self.axis)
+
+    @property
+    def scale_nbytes(self) -> int:
+        """Bytes that the scales take where this is stored."""
+        return self.scaling.nbytes(self.shape, self.axis)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that codes and scales take where this is stored, codes packed to their bits."""
+        return -(-self.codes.size * self.fmt.bits // 8) + self.scale_nbytes
+
+    def dequantize(self, dtype: type[np.float32] | type[np.float64] = np.float32) -> FloatArray:
+        """Return ``codes * scales``.
+
+        Parameters
+        ----------
+        dtype : {numpy.float32, numpy.float64}
+            In float32 each element is rounded once; in float64 it is exact.
+
+        Returns
+        -------
+        array
+            In the shape of the array that was quantised.
+
+        Examples
+        --------
+        >>> import numpy as np, fp8sim
+        >>> fp8sim.quantize(np.array([1.0, 0.3, -0.001]), "e4m3").dequantize()
+        array([ 1.000000e+00,  2.857143e-01, -9.765625e-04], dtype=float32)
+        """
+        values: FloatArray = decode(self.codes, self.fmt).astype(dtype, copy=False)
+        if self.scaling.granularity == "none":
+            return values
+        scales = expand_groups(self.scales.astype(dtype, copy=False), self.sizes, self.shape)
+        product: FloatArray = values * scales
+        return product
+
+
+def quantize(
+    x: ArrayLike,
+    fmt: FormatLike = "e4m3",
+    granularity: str = "tensor",
+    *,
+    axis: int = -1,
+    scale_format: str = "fp32",
+    scale_rule: str | None = None,
+    amax_floor: float = 0.0,
+) -> Quantized:
+    """Scale an array by groups and cast it: ``x ~ codes * scales``.
+
+    Parameters
+    ----------
+    x : array_like
+        One axis or more. Division and rounding are done from its own dtype (float32 or float64).
+    fmt : str, dtype or FloatFormat
+        Format of the elements.
+    granularity : str
+        ``tensor``, ``row``, ``1x128``, ``128x128``, ``1x32``, ``1x16``, any other ``RxC``, or
+        ``none``. Groups run along `axis`; the last one of an axis may be ragged.
+    axis : int
+        The reduction axis of the product to come: -1 for A (m, k), 0 for B (k, n).
+    scale_format : {"fp32", "e8m0", "e4m3"}
+        ``e4m3`` scales stand under one FP32 scale of the tensor, ``amax / (448 max)`` (NVFP4).
+    scale_rule : {"amax", "ceil", "floor", "even"}, optional
+        ``amax`` by default, ``ceil`` for ``e8m0``.
+    amax_floor : float
+        Smallest amax taken for a group.
+
+    Returns
+    -------
+    Quantized
+        Codes, scales, their bytes, and how many elements saturated or became zero.
+
+    Raises
+    ------
+    TypeError
+        If `x` is no array of real numbers.
+    ValueError
+        If a name or the axis is unknown, or `x` holds NaN or infinity, which have no scale.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> q = fp8sim.quantize(np.array([[1.0, -2.0, 896.0, 0.0]]), "e4m3", "1x2")
+    >>> q.scales
+    array([[0.00446429, 2.        ]], dtype=float32)
+    >>> q.codes
+    array([[224, -448, 448, 0]], dtype='float8_e4m3fn')
+    >>> q.dequantize()
+    array([[  1.,  -2., 896.,   0.]], dtype=float32)
+    """
+    return quantize_with(x, fmt, Scaling(granularity, scale_format, scale_rule, amax_floor), axis=axis)
+
+
+def quantize_with(x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int = -1) -> Quantized:
+    """Quantise as `quantize` does, with the options in one `Scaling`.
+
+    Examples
+    --------
+    >>> quantize_with([1.0, 2.0], "e4m3", Scaling("row")).codes
+    array([224, 448], dtype='float8_e4m3fn')
+    """
+    array, target = _checks.as_float(x), get_format(fmt)
+    if scaling.granularity == "none":
+        scaled, scales = array, _no_scales(array.shape, axis)
+    else:
+        _checks.finite(array, "x", "a group that holds one has no scale")
+        sizes = group_sizes(scaling.granularity, array.shape, axis)
+        scales = pick_scales(group_amax(array, sizes), target, scaling)
+        scaled = _divide(array, expand_groups(scales.values, sizes, array.shape))
+    codes = encode(scaled, target)
+    flushed = int(np.count_nonzero(array)) - int(np.count_nonzero(decode(codes, target)))
+    return Quantized(
+        codes=codes,
+        scales=scales.values,
+        fmt=target,
+        scaling=scaling,
+        axis=axis,
+        scale_codes=scales.codes,
+        tensor_scale=scales.tensor_scale,
+        saturated=_count_beyond(scaled, target),
+        flushed=flushed,
+    )
+
+
+def _divide(x: FloatArray, scales: AnyArray) -> FloatArray:
+    """Divide by the scales, in the dtype of `x`; a scale that underflowed to zero gives zero."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        quotient = x / scales.astype(x.dtype, copy=False)
+    return np.where(scales == 0, np.copysign(0, x), quotient)
+
+
+def _count_beyond(scaled: FloatArray, fmt: FloatFormat) -> int:
+    """Count the finite elements that rounding leaves beyond the largest finite value."""
+    candidates = scaled[np.isfinite(scaled) & (np.abs(scaled) > fmt.max)].astype(np.float64)
+    return int(np.count_nonzero(round_exact(candidates, fmt, "nearest-even") > fmt.max))
+
+
+def _no_scales(shape: tuple[int, ...], axis: int) -> Scales:
+    ones = np.ones(scales_shape("none", shape, axis), np.float32)
+    return Scales(ones, ones, np.float32(1))

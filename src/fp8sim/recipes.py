@@ -1,0 +1,179 @@
+"""One name for a way to multiply: the formats, the scaling and the accumulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from fp8sim import _checks
+from fp8sim.accumulators import Accumulator, get_accumulator
+from fp8sim.formats import FloatFormat, FormatLike, get_format
+from fp8sim.scaling import Scaling
+
+__all__ = ["RECIPES", "Operand", "Recipe", "RecipeLike", "get_recipe"]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """How one operand of a product is stored.
+
+    Parameters
+    ----------
+    fmt : FloatFormat
+        Format of its elements; a name or a dtype is looked up.
+    scaling : Scaling
+        Its scales; by default none, a plain cast.
+
+    Examples
+    --------
+    >>> print(Operand("e4m3", Scaling("1x128")))
+    e4m3 1x128 fp32
+    """
+
+    fmt: FloatFormat
+    scaling: Scaling = Scaling("none")
+
+    def __post_init__(self) -> None:
+        """Look up the format."""
+        object.__setattr__(self, "fmt", get_format(self.fmt))
+
+    def __str__(self) -> str:
+        """Return format and scaling in a few words."""
+        return str(self.fmt) if self.scaling.granularity == "none" else f"{self.fmt} {self.scaling}"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to multiply matrices, frozen, so that ``dataclasses.replace`` makes a what-if of it.
+
+    Parameters
+    ----------
+    name : str
+        What tables call it.
+    a, b : Operand
+        How A (m, k) and B (k, n) are stored; groups run along k.
+    accumulator : Accumulator
+        How products are summed; a name such as ``"fp32"`` is looked up.
+    output : FloatFormat
+        What the product is stored in, for counting bytes; `matmul` returns its float32 sums.
+    summary : str
+        One line on what it is and where it comes from.
+
+    Examples
+    --------
+    >>> import dataclasses, fp8sim
+    >>> recipe = fp8sim.get_recipe("deepseek-v3")
+    >>> print(recipe.a, "|", recipe.b)
+    e4m3 1x128 fp32 | e4m3 128x128 fp32
+    >>> dataclasses.replace(recipe, name="what-if", accumulator="fp32").accumulator
+    Fp32()
+    """
+
+    name: str
+    a: Operand
+    b: Operand
+    accumulator: Accumulator
+    output: FloatFormat = field(default_factory=lambda: get_format("bf16"))
+    summary: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Look up what was given by name."""
+        object.__setattr__(self, "accumulator", get_accumulator(self.accumulator))
+        object.__setattr__(self, "output", get_format(self.output))
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return self.name
+
+    @property
+    def bits(self) -> int:
+        """Bits of the wider operand's elements: what the multipliers of a device must take."""
+        return max(self.a.fmt.bits, self.b.fmt.bits)
+
+
+RecipeLike: TypeAlias = "str | Recipe"
+
+
+def _plain(name: str, fmt: str, summary: str, output: str | None = None) -> Recipe:
+    operand = Operand(get_format(fmt))
+    return Recipe(name, operand, operand, get_accumulator("fp32"), get_format(output or fmt), summary)
+
+
+def _scaled(name: str, fmt: str, a: Scaling, b: Scaling, summary: str) -> Recipe:
+    element = get_format(fmt)
+    accumulator = get_accumulator("fp32")
+    return Recipe(name, Operand(element, a), Operand(element, b), accumulator, summary=summary)
+
+
+_AMAX_FLOOR = 1e-4  # deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant
+_MX = Scaling("1x32", "e8m0", "floor")
+_NVFP4 = Scaling("1x16", "e4m3")
+
+#: Name -> recipe. Add your own with ``RECIPES["mine"] = Recipe(...)``.
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        _plain("fp32", "fp32", "FP32 operands and sums: numpy's own product"),
+        _plain("bf16", "bf16", "BF16 operands, FP32 sums: DeepSeek-V3's own baseline (report, 3.3)"),
+        _plain("fp16", "fp16", "FP16 operands, FP32 sums"),
+        _scaled(
+            "fp8-tensor",
+            "e4m3",
+            Scaling("tensor"),
+            Scaling("tensor"),
+            "E4M3, one current scale per tensor",
+        ),
+        _scaled(
+            "fp8-row",
+            "e4m3",
+            Scaling("row"),
+            Scaling("row"),
+            "E4M3, one scale per row of A and per column of B",
+        ),
+        _scaled(
+            "deepseek-v3",
+            "e4m3",
+            Scaling("1x128", amax_floor=_AMAX_FLOOR),
+            Scaling("128x128", amax_floor=_AMAX_FLOOR),
+            "E4M3, activations 1x128 and weights 128x128 (report, 3.3.2)",
+        ),
+        _scaled(
+            "deepseek-v3.1",
+            "e4m3",
+            Scaling("1x128", "e8m0", "ceil", amax_floor=_AMAX_FLOOR),
+            Scaling("128x128", "e8m0", "ceil", amax_floor=_AMAX_FLOOR),
+            "deepseek-v3 with power-of-two scales (config_v3.1.json, scale_fmt ue8m0)",
+        ),
+        _scaled("mxfp8", "e4m3", _MX, _MX, "E4M3 in blocks of 32 with E8M0 scales (OCP MX v1.0)"),
+        _scaled("nvfp4", "e2m1", _NVFP4, _NVFP4, "E2M1 in blocks of 16, E4M3 scales under an FP32 one"),
+    )
+}
+
+
+def get_recipe(recipe: RecipeLike) -> Recipe:
+    """Find a recipe by name.
+
+    Parameters
+    ----------
+    recipe : str or Recipe
+        A name in `RECIPES`, or a `Recipe`, which is returned.
+
+    Returns
+    -------
+    Recipe
+        The recipe.
+
+    Raises
+    ------
+    ValueError
+        If the name is not known; the message suggests the nearest.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> print(fp8sim.get_recipe("mxfp8").a)
+    e4m3 1x32 e8m0 floor
+    """
+    if isinstance(recipe, Recipe):
+        return recipe
+    return _checks.lookup(recipe, RECIPES, "recipe")
