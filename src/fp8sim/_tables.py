@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Table", "bytes_text", "count_text", "percent_text", "time_text"]
 
+_WRAPS_ABOVE = 24  # characters: columns of short cells are never broken, columns of prose are
+
 
 @dataclass(frozen=True)
 class Table:
@@ -23,10 +25,10 @@ class Table:
     >>> print(Table("Sizes", ["format", "bytes>"], [["bf16", "2"], ["e4m3", "1"]]).text())
     Sizes
     <BLANKLINE>
-     format   bytes
-    ────────────────
-     bf16         2
-     e4m3         1
+    format  bytes
+    ─────────────
+    bf16        2
+    e4m3        1
     """
 
     title: str
@@ -40,11 +42,15 @@ class Table:
         from rich.table import Table as RichTable
         from rich.text import Text
 
-        table = RichTable(box=box.SIMPLE_HEAD, pad_edge=True, show_edge=False, header_style="bold")
-        for header in self.headers:
-            right = header.endswith(">")
+        table = RichTable(
+            box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False, collapse_padding=True
+        )
+        for index, header in enumerate(self.headers):
+            longest = max((len(row[index]) for row in self.rows), default=0)
             table.add_column(
-                Text(header.rstrip(">")), justify="right" if right else "left", no_wrap=right
+                Text(header.rstrip(">")),
+                justify="right" if header.endswith(">") else "left",
+                no_wrap=longest <= _WRAPS_ABOVE,
             )
         for row in self.rows:
             table.add_row(*(Text(cell) for cell in row))

@@ -73,8 +73,8 @@ class Comparison:
         return Table(
             title=f"({self.m}, {self.k}) @ ({self.k}, {self.n}), time modelled on {self.device}",
             headers=[
-                "recipe", "sums", "bytes>", f"vs {self.baseline}>", f"time vs {self.baseline}>", "error>",
-                "from operands>", "from sums>", "SQNR dB>", "saturated>", "flushed>",
+                "recipe", "sums in", "bytes>", f"/{self.baseline}>", f"time/{self.baseline}>", "error>",
+                "of operands>", "of sums>", "SQNR dB>", "saturated>", "flushed>",
             ],
             rows=[_cells(row) for row in self.rows],
             notes=(

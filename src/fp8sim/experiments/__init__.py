@@ -1,0 +1,1 @@
+"""What FP8 saves and costs, measured: claims, comparisons, model accounting, training, sweeps."""
