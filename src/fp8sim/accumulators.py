@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import final
 
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import F32
+from fp8sim._typing import F32, F64
+from fp8sim.casts import round_to
+from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Quantized
 
-__all__ = ["ACCUMULATORS", "Accumulator", "Exact", "Fp32", "get_accumulator"]
+__all__ = [
+    "ACCUMULATORS",
+    "Accumulator",
+    "Exact",
+    "Fp32",
+    "Kahan",
+    "Pairwise",
+    "Sequential",
+    "exact_dot",
+    "get_accumulator",
+]
 
 
 class Accumulator(abc.ABC):
@@ -60,11 +73,136 @@ class Exact(Accumulator):
 
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the correctly rounded product."""
-        raise NotImplementedError
+        from fp8sim._kernels.exact import exact_product
+
+        left, right = _exact_values(a), _exact_values(b)
+        product, unsettled = exact_product(left, right)
+        for i, j in np.argwhere(unsettled):  # next to none: a sum within 2^-100 of a midpoint
+            product[i, j] = exact_dot(left[i], right[:, j])
+        return product
+
+
+@final
+@dataclass(frozen=True)
+class Sequential(Accumulator):
+    """One fused multiply-add after another along k, each rounded to a format, to nearest even."""
+
+    fmt: FloatFormat
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"{self.fmt} sequential"
+
+    def multiply(self, a: Quantized, b: Quantized) -> F32:
+        """Return the sums of the dequantised operands."""
+        left, right = _float32_values(a, b)
+        total = np.zeros((left.shape[0], right.shape[1]), np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for q in range(left.shape[1]):
+                product = left[:, q, None] * right[None, q]  # exact: 48 bits in a float64
+                total = round_to(_add_to_odd(total, product), self.fmt).astype(np.float64)
+        return total.astype(np.float32)
+
+
+@final
+@dataclass(frozen=True)
+class Pairwise(Accumulator):
+    """FP32 products summed in FP32 as a balanced binary tree over k."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return "fp32 pairwise"
+
+    def multiply(self, a: Quantized, b: Quantized) -> F32:
+        """Return the sums of the dequantised operands."""
+        left, right = a.dequantize(), b.dequantize()
+        rows = []
+        with np.errstate(over="ignore", invalid="ignore"):
+            for row in left:
+                terms = row[:, None] * right
+                while len(terms) > 1:
+                    even = len(terms) // 2 * 2
+                    terms = np.concatenate([terms[0:even:2] + terms[1:even:2], terms[even:]])
+                rows.append(terms.sum(axis=0))  # the one term that is left, or 0 where k is 0
+        return np.array(rows, np.float32).reshape(left.shape[0], right.shape[1])
+
+
+@final
+@dataclass(frozen=True)
+class Kahan(Accumulator):
+    """FP32 products summed in FP32 with Kahan's running correction."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return "fp32 kahan"
+
+    def multiply(self, a: Quantized, b: Quantized) -> F32:
+        """Return the sums of the dequantised operands."""
+        left, right = a.dequantize(), b.dequantize()
+        total = np.zeros((left.shape[0], right.shape[1]), np.float32)
+        correction = np.zeros_like(total)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for q in range(left.shape[1]):
+                term = left[:, q, None] * right[None, q] - correction
+                new = total + term
+                correction = (new - total) - term
+                total = new
+        return np.asarray(total, dtype=np.float32)
+
+
+def exact_dot(x: F64, y: F64) -> np.float32:
+    """Return the dot product of two vectors as a student would check it: in fractions, rounded once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(exact_dot(np.array([1e20, 1.0, -1e20]), np.ones(3)))
+    1.0
+    """
+    total = sum((Fraction(p) * Fraction(q) for p, q in zip(x.tolist(), y.tolist(), strict=True)), Fraction(0))
+    nearest = float(total)
+    if Fraction(nearest) != total:  # round to odd, so that rounding to float32 sees what is left
+        if np.float64(nearest).view(np.int64) % 2 == 0:
+            nearest = float(np.nextafter(nearest, np.inf if total > Fraction(nearest) else -np.inf))
+    with np.errstate(over="ignore"):
+        return np.float32(nearest)
+
+
+def _exact_values(x: Quantized) -> F64:
+    return np.asarray(x.dequantize(np.float64), dtype=np.float64)
+
+
+def _float32_values(a: Quantized, b: Quantized) -> tuple[F64, F64]:
+    return a.dequantize().astype(np.float64), b.dequantize().astype(np.float64)
+
+
+def _add_to_odd(x: F64, y: F64) -> F64:
+    """Add, and where the sum is inexact take the odd one of its two neighbours.
+
+    A value rounded to odd can be rounded again to a much narrower format as if it were exact.
+    """
+    total = x + y
+    z = total - x
+    error = (x - (total - z)) + (y - z)
+    bits = total.view(np.int64)
+    towards = np.where(error > 0, np.inf, -np.inf)
+    fix = (error != 0) & np.isfinite(total) & np.isfinite(error) & (bits % 2 == 0)
+    return np.asarray(np.where(fix, np.nextafter(total, towards), total))
 
 
 #: Name -> accumulator.
-ACCUMULATORS: dict[str, Accumulator] = {"fp32": Fp32(), "exact": Exact()}
+ACCUMULATORS: dict[str, Accumulator] = {
+    "fp32": Fp32(),
+    "fp32-sequential": Sequential(FORMATS["fp32"]),
+    "fp32-pairwise": Pairwise(),
+    "fp32-kahan": Kahan(),
+    "bf16-sequential": Sequential(FORMATS["bf16"]),
+    "fp16-sequential": Sequential(FORMATS["fp16"]),
+    "exact": Exact(),
+}
 
 
 def get_accumulator(accumulator: str | Accumulator) -> Accumulator:
