@@ -148,5 +148,5 @@ def _same_integer(array: AnyArray, converted: AnyArray) -> AnyArray:
 
 
 def _is_float(dtype: np.dtype[Any]) -> bool:
-    """Whether `dtype` is float16 or one of the ml_dtypes floats."""
-    return dtype == np.float16 or (dtype.kind == "V" and dtype.type.__module__ == "ml_dtypes")
+    """Whether `dtype` is float16 or one of ml_dtypes' own, whose kind is V for some and f for others."""
+    return bool(dtype == np.float16) or dtype.type.__module__ == "ml_dtypes"

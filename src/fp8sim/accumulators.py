@@ -14,7 +14,7 @@ from typing import final
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import F32, F64
+from fp8sim._typing import F32, F64, FloatArray
 from fp8sim.casts import round_to
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Quantized
@@ -76,6 +76,7 @@ class Exact(Accumulator):
         from fp8sim._kernels.exact import exact_product
 
         left, right = _exact_values(a), _exact_values(b)
+        product: F32
         product, unsettled = exact_product(left, right)
         for i, j in np.argwhere(unsettled):  # next to none: a sum within 2^-100 of a midpoint
             product[i, j] = exact_dot(left[i], right[:, j])
@@ -97,7 +98,7 @@ class Sequential(Accumulator):
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the sums of the dequantised operands."""
         left, right = _float32_values(a, b)
-        total = np.zeros((left.shape[0], right.shape[1]), np.float64)
+        total: F64 = np.zeros((left.shape[0], right.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
             for q in range(left.shape[1]):
                 product = left[:, q, None] * right[None, q]  # exact: 48 bits in a float64
@@ -142,7 +143,7 @@ class Kahan(Accumulator):
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the sums of the dequantised operands."""
         left, right = a.dequantize(), b.dequantize()
-        total = np.zeros((left.shape[0], right.shape[1]), np.float32)
+        total: FloatArray = np.zeros((left.shape[0], right.shape[1]), np.float32)
         correction = np.zeros_like(total)
         with np.errstate(over="ignore", invalid="ignore"):
             for q in range(left.shape[1]):
@@ -164,9 +165,9 @@ def exact_dot(x: F64, y: F64) -> np.float32:
     """
     total = sum((Fraction(p) * Fraction(q) for p, q in zip(x.tolist(), y.tolist(), strict=True)), Fraction(0))
     nearest = float(total)
-    if Fraction(nearest) != total:  # round to odd, so that rounding to float32 sees what is left
-        if np.float64(nearest).view(np.int64) % 2 == 0:
-            nearest = float(np.nextafter(nearest, np.inf if total > Fraction(nearest) else -np.inf))
+    if Fraction(nearest) != total and np.float64(nearest).view(np.int64) % 2 == 0:
+        # Round to odd, so that rounding to float32 sees what is left.
+        nearest = float(np.nextafter(nearest, np.inf if total > Fraction(nearest) else -np.inf))
     with np.errstate(over="ignore"):
         return np.float32(nearest)
 

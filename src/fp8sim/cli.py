@@ -36,11 +36,8 @@ _REFUSALS = (ValueError, TypeError, OSError, ModuleNotFoundError)
 
 def main() -> None:
     """Run the command line, and turn every refusal into one line and exit status 2."""
-    usage_errors = typer.BadParameter.__mro__[2]  # typer's own ClickException, wherever it lives
     try:
         status = app(standalone_mode=False)
-    except usage_errors as error:
-        _refuse(f"{error.format_message()} See 'fp8sim --help'.")  # type: ignore[attr-defined]
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         sys.stderr.close()
         status = 0
@@ -48,6 +45,10 @@ def main() -> None:
         _refuse(str(error))
     except (KeyboardInterrupt, typer.Abort):
         status = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's usage errors have it, wherever they live
+            raise
+        _refuse(f"{error.format_message()} See 'fp8sim --help'.")
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -69,10 +70,10 @@ def claims_command(
     as_json: Json = False,
 ) -> None:
     """Take apart the sentence "FP8 halved computational requirements without sacrificing accuracy"."""
-    from fp8sim.experiments.claims import claims, count_steps
+    from fp8sim.experiments.claims import claims, count_parts
 
-    with _progress("measuring", count_steps()) as advance:
-        result = claims(device=device, seed=seed, on_step=advance)
+    with _progress("measuring", count_parts()) as advance:
+        result = claims(device=device, seed=seed, on_part=advance)
     _show(result, as_json)
 
 
@@ -139,9 +140,7 @@ def _format_facts(name: str) -> dict[str, Any]:
     }
 
 
-def _operands(
-    shape: str, checkpoint: Path | None, tensor: str, activations: Path | None, seed: int
-) -> Any:
+def _operands(shape: str, checkpoint: Path | None, tensor: str, activations: Path | None, seed: int) -> Any:
     """Return the matrices that `compare` was asked for."""
     from fp8sim.experiments import data
 
@@ -233,5 +232,3 @@ def _progress(what: str, total: int | None) -> Iterator[Callable[[str], None]]:
 def _refuse(message: str) -> None:
     sys.stderr.write(f"fp8sim: {' '.join(message.split())}\n")
     sys.exit(2)
-
-

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fp8sim._typing import AnyArray, F32, FloatArray
+from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 from fp8sim.rounding import floor_log2
 

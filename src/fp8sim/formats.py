@@ -141,9 +141,7 @@ class FloatFormat:
     def emax(self) -> int:
         """Exponent of the largest finite number."""
         assert self.bias is not None
-        top_is_special = self.specials == "ieee" or (
-            self.specials == "nan-only" and self.mantissa_bits == 0
-        )
+        top_is_special = self.specials == "ieee" or (self.specials == "nan-only" and self.mantissa_bits == 0)
         return int((1 << self.exponent_bits) - 1 - int(top_is_special) - self.bias)
 
     @cached_property
@@ -234,7 +232,22 @@ _OTHER_FORMATS = [
 _NATIVE: dict[tuple[object, ...], Any] = {fmt._layout: dtype for fmt, dtype in _NATIVE_FORMATS}
 _BY_DTYPE: dict[np.dtype[Any], FloatFormat] = {np.dtype(d): fmt for fmt, d in _NATIVE_FORMATS}
 
-_ORDER = "fp32 tf32 bf16 fp16 e4m3 e5m2 e4m3fnuz e5m2fnuz e3m4 e5m6 e2m3 e3m2 e2m1 e8m0".split()
+_ORDER = [
+    "fp32",
+    "tf32",
+    "bf16",
+    "fp16",
+    "e4m3",
+    "e5m2",
+    "e4m3fnuz",
+    "e5m2fnuz",
+    "e3m4",
+    "e5m6",
+    "e2m3",
+    "e3m2",
+    "e2m1",
+    "e8m0",
+]
 
 #: Name -> format. Add your own with ``FORMATS["mine"] = FloatFormat("mine", ...)``.
 FORMATS: dict[str, FloatFormat] = {fmt.name: fmt for fmt, _ in _NATIVE_FORMATS}

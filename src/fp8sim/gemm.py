@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fp8sim import _checks
-from fp8sim._typing import ArrayLike, F32
+from fp8sim._typing import F32, ArrayLike
 from fp8sim.quantization import Quantized, quantize_with
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import ArrayLike, F64
+from fp8sim._typing import F64, ArrayLike
 from fp8sim.formats import FormatLike, get_format
 
 __all__ = [

@@ -7,10 +7,12 @@ from typing import TypeAlias
 
 from fp8sim import _checks
 from fp8sim.accumulators import Accumulator, get_accumulator
-from fp8sim.formats import FloatFormat, FormatLike, get_format
+from fp8sim.formats import FloatFormat, get_format
 from fp8sim.scaling import Scaling
 
 __all__ = ["RECIPES", "Operand", "Recipe", "RecipeLike", "get_recipe"]
+
+_UNSCALED = Scaling("none")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Operand:
     """
 
     fmt: FloatFormat
-    scaling: Scaling = Scaling("none")
+    scaling: Scaling = _UNSCALED
 
     def __post_init__(self) -> None:
         """Look up the format."""

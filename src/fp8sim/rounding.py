@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from fp8sim._typing import AnyArray, F64, FloatArray
+from fp8sim._typing import F64, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 
 __all__ = ["ROUNDINGS", "floor_log2", "round_exact", "round_reference"]

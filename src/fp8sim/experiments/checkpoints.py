@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import AnyArray, F32
+from fp8sim._typing import F32, AnyArray
 from fp8sim.scaling import expand_groups, scales_shape
 
 __all__ = ["read_array", "read_tensor", "tensor_names"]
@@ -150,7 +150,8 @@ def _get(file: Any, path: Path, name: str) -> AnyArray:
     kind = file.get_slice(name).get_dtype()
     try:
         if kind in _FP8:  # safetensors has no numpy type for these
-            return _read_bytes(path, name).view(_FP8[kind]).reshape(file.get_slice(name).get_shape())
+            flat = _read_bytes(path, name).view(_FP8[kind])
+            return np.asarray(flat.reshape(file.get_slice(name).get_shape()))
         return np.asarray(file.get_tensor(name))
     except Exception as error:  # the Rust side raises types of its own
         raise ValueError(f"{path}: cannot read tensor {name!r} of type {kind}: {error}") from None

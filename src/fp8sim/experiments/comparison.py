@@ -11,7 +11,7 @@ import numpy as np
 
 from fp8sim import _checks, metrics
 from fp8sim._tables import Table, bytes_text, percent_text
-from fp8sim._typing import ArrayLike, F64, FloatArray
+from fp8sim._typing import F64, ArrayLike, FloatArray
 from fp8sim.cost import GemmCost, gemm_cost
 from fp8sim.devices import Device, DeviceLike, get_device
 from fp8sim.gemm import quantize_operands
@@ -156,7 +156,7 @@ def _measure(
     with np.errstate(over="ignore", invalid="ignore"):  # an operand that overflowed to infinity
         exact = left.dequantize(np.float64) @ right.dequantize(np.float64)
         elements = a.size + b.size
-        cost = gemm_cost(*truth.shape, a.shape[1], recipe, device)
+        cost = gemm_cost(a.shape[0], b.shape[1], a.shape[1], recipe, device)
         return ComparisonRow(
             recipe=recipe.name,
             accumulator=recipe.accumulator.name,

@@ -1,0 +1,132 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fp8sim import __version__, cli
+from fp8sim.formats import FORMATS
+
+save_file = pytest.importorskip("safetensors.numpy").save_file
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run the command line in this process: (exit status, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fp8sim", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def checkpoint(tmp_path, rng):
+    tensors = {"layer.weight": rng.standard_normal((24, 64), np.float32), "layer.bias": np.ones(24, np.float32)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_claims_prints_every_verdict_and_json_parses(run):
+    status, out, _ = run("claims")
+    assert status == 0
+    assert "does not hold" in out
+    assert "holds" in out
+    status, out, err = run("claims", "--json", "--seed", 3, "--device", "h100")
+    data = json.loads(out)
+    assert (status, err, data["seed"], data["device"]) == (0, "", 3, "H100 SXM")
+
+
+def test_compare_of_a_shape_prints_every_recipe(run):
+    status, out, _ = run("compare", "--shape", "16x32x64")
+    assert status == 0
+    for name in ("fp32", "bf16", "fp16", "fp8-tensor", "fp8-row", "deepseek-v3", "mxfp8", "nvfp4"):
+        assert name in out
+
+
+def test_compare_of_chosen_recipes_as_json(run):
+    status, out, _ = run("compare", "--shape", "16x32x64", "--recipe", "mxfp8", "--baseline", "fp16", "--json")
+    assert status == 0
+    assert [row["recipe"] for row in json.loads(out)["rows"]] == ["fp16", "mxfp8"]
+
+
+def test_compare_of_a_checkpoint_and_activations(run, checkpoint, tmp_path, rng):
+    status, out, _ = run("compare", "--checkpoint", checkpoint, "--tensor", "layer.weight", "--json")
+    assert status == 0
+    assert (json.loads(out)["n"], json.loads(out)["k"]) == (24, 64)
+    np.save(tmp_path / "x.npy", rng.standard_normal((5, 64)))
+    status, out, _ = run(
+        "compare", "--checkpoint", checkpoint, "--tensor", "layer.weight", "--activations", tmp_path / "x.npy", "--json"
+    )
+    assert status == 0
+    assert json.loads(out)["m"] == 5
+
+
+def test_formats_prints_every_format(run):
+    status, out, _ = run("formats")
+    assert status == 0
+    assert all(name in out for name in FORMATS)
+    assert max(map(len, out.splitlines())) <= 120
+    assert json.loads(run("formats", "--json")[1])["e4m3"]["max"] == 448
+
+
+def test_json_has_no_nan_or_infinity(run, tmp_path):
+    # FP16 overflows on weights of 1e6; the row's error is not a number, which JSON cannot say.
+    save_file({"w": np.full((4, 4), 1e6, np.float32)}, tmp_path / "m.safetensors")
+    out = run("compare", "--checkpoint", tmp_path / "m.safetensors", "--tensor", "w", "--recipe", "fp16", "--json")[1]
+    assert json.loads(out, parse_constant=pytest.fail)["rows"][1]["relative_error"] is None
+
+
+def test_version_and_help(run):
+    assert run("--version")[1] == f"fp8sim {__version__}\n"
+    for arguments in ([], ["--help"], ["claims", "--help"]):
+        status, out, err = run(*arguments)
+        assert (status, err) == (0, "")
+        assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["clams"], "did you mean 'claims'"),
+        (["claims", "--device", "h8000"], "unknown device 'h8000'"),
+        (["claims", "--seed", "x"], "--seed"),
+        (["claims", "--seed", "-1"], "--seed"),
+        (["claims", "--colour"], "--colour"),
+        (["compare", "--shape", "16x32"], "is not MxNxK; write it like 128x2112x7168"),
+        (["compare", "--shape", "0x3x4"], "m must be at least 1"),
+        (["compare", "--recipe", "deepseek"], "did you mean 'deepseek-v3"),
+        (["compare", "--baseline", "fp17"], "unknown recipe 'fp17'"),
+        (["compare", "--tensor", "w"], "go with --checkpoint"),
+        (["compare", "--checkpoint", "nowhere.safetensors", "--tensor", "w"], "no file nowhere.safetensors"),
+        (["compare", "--checkpoint", "CHECKPOINT"], "needs --tensor NAME, such as layer.weight"),
+        (["compare", "--checkpoint", "CHECKPOINT", "--tensor", "layer.wieght"], "close names: layer.weight"),
+        (["compare", "--checkpoint", "CHECKPOINT", "--tensor", "layer.bias"], "a product needs a matrix"),
+        (["compare", "--checkpoint", "CHECKPOINT", "--tensor", "w", "--shape", "1x1x1"], "pass one of them"),
+        (["compare", "--checkpoint", "TEXT", "--tensor", "w"], "no readable safetensors file"),
+        (["compare", "--checkpoint", "PICKLE", "--tensor", "w"], "looks like a pickle checkpoint"),
+        (["compare", "--checkpoint", "CHECKPOINT", "--tensor", "layer.weight", "--activations", "TEXT"], ".npy"),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_status_2_and_one_line(run, checkpoint, tmp_path, arguments, says):
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "pickle.bin").write_bytes(b"\x80\x04N.")
+    paths = {"CHECKPOINT": checkpoint, "TEXT": tmp_path / "text", "PICKLE": tmp_path / "pickle.bin"}
+    status, out, err = run(*[paths.get(a, a) for a in arguments])
+    assert (status, out) == (2, "")
+    assert err.startswith("fp8sim: ")
+    assert err.count("\n") == 1
+    assert says.lower() in err.lower()
+
+
+def test_a_closed_pipe_is_no_error():
+    code = "from fp8sim.cli import main; import sys; sys.argv = ['fp8sim', 'formats']; main()"
+    done = subprocess.run(
+        f'{sys.executable} -c "{code}" | head -n 1', shell=True, capture_output=True, text=True, check=True
+    )
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,121 @@
+import json
+
+import numpy as np
+import pytest
+
+import fp8sim
+from fp8sim import compare, gemm_cost, matmul, metrics
+from fp8sim.experiments.comparison import DEFAULT_RECIPES
+
+
+@pytest.fixture
+def matrices(rng):
+    return rng.standard_normal((32, 256), np.float32), rng.standard_normal((256, 48), np.float32)
+
+
+def test_each_row_holds_what_the_parts_give_by_themselves(matrices):
+    a, b = matrices
+    truth = a.astype(np.float64) @ b.astype(np.float64)
+    for row in compare(a, b).rows:
+        cost, base = gemm_cost(32, 48, 256, row.recipe), gemm_cost(32, 48, 256, "bf16")
+        assert row.nbytes == cost.bytes
+        assert row.bytes_ratio == cost.bytes / base.bytes
+        assert row.time_ratio == cost.seconds / base.seconds
+        error = np.linalg.norm(matmul(a, b, row.recipe) - truth) / np.linalg.norm(truth)
+        assert row.relative_error == pytest.approx(error, rel=1e-12)
+        assert row.sqnr_db == pytest.approx(-20 * np.log10(error))
+
+
+def test_operand_and_sum_errors_add_up_to_the_whole(matrices):
+    for row in compare(*matrices).rows:
+        low = abs(row.quantization_error - row.accumulation_error)
+        high = row.quantization_error + row.accumulation_error
+        assert low * 0.999 <= row.relative_error <= high * 1.001
+
+
+def test_fp32_has_no_operand_error_and_every_8_bit_recipe_has_more_than_bf16(matrices):
+    result = compare(*matrices)
+    assert result["fp32"].quantization_error == 0
+    for name in ("fp8-tensor", "fp8-row", "deepseek-v3", "mxfp8", "nvfp4"):
+        assert result[name].relative_error > 5 * result["bf16"].relative_error
+
+
+def test_block_scales_beat_a_tensor_scale_where_tokens_differ_by_decades(rng):
+    a = rng.standard_normal((64, 256)) * 10.0 ** rng.uniform(-5, 5, (64, 1))
+    b = rng.standard_normal((256, 64))
+    result = compare(a, b, ["fp8-tensor", "deepseek-v3"])
+    assert result["fp8-tensor"].flushed > 0.2
+    assert result["deepseek-v3"].flushed < 0.01
+
+
+def test_the_baseline_is_put_first_if_it_is_not_named(matrices):
+    result = compare(*matrices, recipes=["mxfp8"], baseline="fp16")
+    assert [row.recipe for row in result.rows] == ["fp16", "mxfp8"]
+    assert result["fp16"].bytes_ratio == result["fp16"].time_ratio == 1
+
+
+def test_every_default_recipe_has_a_row_and_is_printed(matrices):
+    result = compare(*matrices)
+    assert [row.recipe for row in result.rows] == list(DEFAULT_RECIPES)
+    text = str(result)
+    assert all(name in text for name in DEFAULT_RECIPES)
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_it_shows_as_html_and_as_json(matrices):
+    result = compare(*matrices, recipes=["bf16", "deepseek-v3"])
+    assert "<td" in result._repr_html_()
+    data = json.loads(json.dumps(result.to_dict()))
+    assert data["rows"][1]["relative_error"] == result["deepseek-v3"].relative_error
+
+
+def test_a_device_without_an_fp8_unit_saves_bytes_and_no_compute_time():
+    a, b = np.ones((1024, 4096), np.float32), np.ones((4096, 1024), np.float32)
+    row = compare(a, b, ["deepseek-v3"], device="a100")["deepseek-v3"]
+    assert row.bytes_ratio < 0.6
+    assert row.time_ratio == 1
+
+
+def test_names_with_markup_are_escaped_in_html(matrices):
+    import dataclasses
+
+    evil = dataclasses.replace(fp8sim.get_recipe("bf16"), name="<script>alert(1)</script>")
+    assert "<script>" not in compare(*matrices, recipes=[evil])._repr_html_()
+
+
+def test_an_fp16_overflow_is_reported_as_an_infinite_or_undefined_error():
+    a, b = np.full((2, 2), 1e6), np.ones((2, 2))
+    row = compare(a, b, ["fp16"])["fp16"]
+    assert not np.isfinite(row.relative_error)
+    assert row.saturated > 0
+    assert np.isfinite(metrics.relative_error(matmul(a, b, "bf16"), a @ b))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "match"),
+    [
+        (np.ones((2, 3)), np.ones((4, 2)), "do not multiply: a has k = 3 columns and b has k = 4 rows"),
+        (np.ones((2, 3)), np.ones((2, 3)), "b looks transposed: pass b.T"),
+        (np.ones((2, 3)), np.ones(3), "b must be a matrix"),
+        (np.ones((0, 3)), np.ones((3, 2)), "empty product"),
+        (np.zeros((2, 3)), np.ones((3, 2)), "all zero"),
+        (np.array([[1.0, np.nan]]), np.ones((2, 2)), r"a holds 1 NaN or infinite values, the first at \[0, 1\]"),
+        (np.ones((2, 2)), np.array([[1.0, np.inf]] * 2), "b holds 2 NaN or infinite values"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(a, b, match):
+    with pytest.raises(ValueError, match=match):
+        compare(a, b)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"recipes": ["deepsek-v3"]}, "unknown recipe 'deepsek-v3'; did you mean 'deepseek-v3'"),
+        ({"baseline": "bf61"}, "unknown recipe 'bf61'; did you mean 'bf16'"),
+        ({"device": "h810"}, "unknown device 'h810'; did you mean 'h8?1?00'"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(options, match, matrices):
+    with pytest.raises(ValueError, match=match):
+        compare(*matrices, **options)
