@@ -18,6 +18,7 @@ from fp8sim._typing import F32, F64, FloatArray
 from fp8sim.casts import round_to
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Quantized
+from fp8sim.rounding import add_to_odd
 
 __all__ = [
     "ACCUMULATORS",
@@ -102,7 +103,7 @@ class Sequential(Accumulator):
         with np.errstate(over="ignore", invalid="ignore"):
             for q in range(left.shape[1]):
                 product = left[:, q, None] * right[None, q]  # exact: 48 bits in a float64
-                total = round_to(_add_to_odd(total, product), self.fmt).astype(np.float64)
+                total = round_to(add_to_odd(total, product), self.fmt).astype(np.float64)
         return total.astype(np.float32)
 
 
@@ -178,20 +179,6 @@ def _exact_values(x: Quantized) -> F64:
 
 def _float32_values(a: Quantized, b: Quantized) -> tuple[F64, F64]:
     return a.dequantize().astype(np.float64), b.dequantize().astype(np.float64)
-
-
-def _add_to_odd(x: F64, y: F64) -> F64:
-    """Add, and where the sum is inexact take the odd one of its two neighbours.
-
-    A value rounded to odd can be rounded again to a much narrower format as if it were exact.
-    """
-    total = x + y
-    z = total - x
-    error = (x - (total - z)) + (y - z)
-    bits = total.view(np.int64)
-    towards = np.where(error > 0, np.inf, -np.inf)
-    fix = (error != 0) & np.isfinite(total) & np.isfinite(error) & (bits % 2 == 0)
-    return np.asarray(np.where(fix, np.nextafter(total, towards), total))
 
 
 #: Name -> accumulator.

@@ -9,7 +9,7 @@ import numpy as np
 from fp8sim._typing import F64, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 
-__all__ = ["ROUNDINGS", "floor_log2", "round_exact", "round_reference"]
+__all__ = ["ROUNDINGS", "add_to_odd", "floor_log2", "round_exact", "round_reference"]
 
 Mask: TypeAlias = AnyArray
 
@@ -131,3 +131,25 @@ def _limit(magnitude: F64, x: F64, fmt: FloatFormat, rounding: str, overflow: st
     if inward is not None:
         result = np.where(beyond & inward & np.isfinite(x), fmt.max, result)
     return result
+
+
+def add_to_odd(x: F64, y: F64) -> F64:
+    """Add in float64; an inexact sum goes to that neighbour whose last bit is odd.
+
+    The odd bit remembers that something was lost, so one more rounding, to a format of at most 51
+    bits, gives what a single rounding of the exact sum would have given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tie, tiny = np.float64(1 + 2.0**-24), np.float64(2.0**-80)  # a midpoint of float32
+    >>> float(np.float32(tie + tiny)) - 1, float(np.float32(add_to_odd(tie, tiny))) - 1
+    (0.0, 1.1920928955078125e-07)
+    """
+    total = x + y
+    y_part = total - x
+    error = (x - (total - y_part)) + (y - y_part)  # exact (Knuth's two-sum)
+    bits = np.asarray(total).view(np.int64)
+    toward_zero = np.where((error != 0) & ((error > 0) != (total > 0)), bits - 1, bits)
+    odd = np.where(error != 0, toward_zero | 1, bits).view(np.float64)
+    return np.asarray(np.where(np.isfinite(total), odd, total))
