@@ -12,7 +12,16 @@ from fp8sim.devices import Device, DeviceLike, OperandClass, Rate, get_device
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.recipes import Operand, Recipe, RecipeLike, get_recipe
 
-__all__ = ["Bound", "CostRatio", "GemmCost", "Traffic", "gemm_cost", "operand_class", "traffic"]
+__all__ = [
+    "Bound",
+    "CostRatio",
+    "GemmCost",
+    "Traffic",
+    "formats_class",
+    "gemm_cost",
+    "operand_class",
+    "traffic",
+]
 
 Bound: TypeAlias = Literal["compute", "memory", "unknown"]
 
@@ -311,10 +320,7 @@ def traffic(operand: Operand, shape: tuple[int, ...], axis: int = -1) -> Traffic
 
 
 def operand_class(recipe: Recipe) -> OperandClass:
-    """Return which kind of unit multiplies the operands of a recipe, by the wider of the two.
-
-    Both E2M1: ``fp4``; at most 8 bits: ``fp8``; at most 16 bits: ``bf16`` if either has the 8
-    exponent bits of BF16, else ``fp16``; then ``tf32`` and ``fp32``.
+    """Return which kind of unit multiplies the operands of a recipe.
 
     Examples
     --------
@@ -322,14 +328,27 @@ def operand_class(recipe: Recipe) -> OperandClass:
     >>> operand_class(get_recipe("mxfp8")), operand_class(get_recipe("nvfp4"))
     ('fp8', 'fp4')
     """
-    formats = (recipe.a.fmt, recipe.b.fmt)
-    if recipe.bits <= 4:
-        return "fp4"
-    if recipe.bits <= 8:
-        return "fp8"
+    return formats_class(recipe.a.fmt, recipe.b.fmt)
+
+
+def formats_class(a: FloatFormat, b: FloatFormat) -> OperandClass:
+    """Return which kind of unit multiplies operands of two formats, by the wider of them.
+
+    At most 4 bits: ``fp4``; at most 8: ``fp8``; else the first of ``fp16``, ``bf16`` and ``tf32``
+    that holds every value of both, and ``fp32`` if none does.
+
+    Examples
+    --------
+    >>> from fp8sim.formats import get_format
+    >>> formats_class(get_format("bf16"), get_format("e4m3"))
+    'bf16'
+    """
+    bits = max(a.bits, b.bits)
+    if bits <= 8:
+        return "fp4" if bits <= 4 else "fp8"
     sixteen: tuple[OperandClass, ...] = ("fp16", "bf16", "tf32")
     for narrow in sixteen:
-        if all(_holds(FORMATS[narrow], fmt) for fmt in formats):
+        if all(_holds(FORMATS[narrow], fmt) for fmt in (a, b)):
             return narrow
     return "fp32"
 

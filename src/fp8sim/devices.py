@@ -150,7 +150,7 @@ class Device:
 DeviceLike: TypeAlias = "str | Device"
 
 _STAS = "stas00/ml-engineering, compute/accelerator/README.md (vendor pages)"
-_MAMF = "stas00/ml-engineering, compute/accelerator/README.md, maximum achievable matmul FLOPS"
+_MAMF = "stas00/ml-engineering, compute/accelerator/README.md, MAMF"
 _GK_H100 = "NVIDIA H100 white paper, as in glennklockwood.com/garden/processors/h100"
 _GK_A100 = "NVIDIA A100 data sheet, as in glennklockwood.com/garden/processors/A100"
 _GK_B200 = "NVIDIA Blackwell brief, as in glennklockwood.com/garden/processors/B200"

@@ -27,8 +27,8 @@ CLAIM = (
 _REPORT = "DeepSeek-V3 Technical Report, arXiv 2412.19437"
 _INSIGHTS = "Insights into DeepSeek-V3, arXiv 2505.09343"
 _DEEPGEMM = "deepseek-ai/DeepGEMM"
-_TE = "NVIDIA TransformerEngine documentation, GEMM profiling"
-_TORCHAO = "pytorch/ao (torchao) documentation and blog"
+_TE = "NVIDIA TransformerEngine docs"
+_TORCHAO = "pytorch/ao docs and blog"
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,9 @@ DEEPSEEK_V3: dict[str, Published] = {
     "parameters": Published("parameters", 671, "10^9", "deepseek-ai/DeepSeek-V3 README.md"),
     "active": Published("active parameters a token", 37, "10^9", "deepseek-ai/DeepSeek-V3 README.md"),
     "mtp": Published("parameters of the MTP module", 11.5, "10^9", "DeepSeek-V3 README_WEIGHTS.md"),
+    "repository": Published(
+        "parameters in the repository, MTP included", 685, "10^9", "deepseek-ai/DeepSeek-V3 README.md"
+    ),
     "flops": Published("training FLOPs a token at 4096", 250, "GFLOP", f"{_INSIGHTS}, table 2"),
     "kv_cache": Published("KV cache a token in BF16", 70.272, "kB", f"{_INSIGHTS}, table 1"),
     "tokens_per_day": Published("training tokens a day", 272.80e9, "tokens", f"{_INSIGHTS}, table 4"),
@@ -147,16 +150,16 @@ MODEL_FIGURES: dict[str, dict[str, Published]] = {
 
 #: Measured FP8 against BF16 speeds, beyond the bare GEMM.
 SPEEDUPS: tuple[Speedup, ...] = (
-    Speedup("GEMMs forward and backward with quantisation, delayed scaling, H200", 1.69, 1.69, False, _TE),
-    Speedup("the same, current scaling", 1.58, 1.58, False, _TE),
-    Speedup("the same, blocks as in DeepSeek-V3", 1.40, 1.40, False, _TE),
-    Speedup("the same, operands already quantised", 1.90, 1.90, False, _TE),
-    Speedup("GEMMs forward and backward with quantisation, MXFP8, B300", 1.42, 1.42, False, _TE),
+    Speedup("GEMMs with quantising, delayed scaling, H200", 1.69, 1.69, False, _TE),
+    Speedup("GEMMs with quantising, current scaling, H200", 1.58, 1.58, False, _TE),
+    Speedup("GEMMs with quantising, blocks as DeepSeek, H200", 1.40, 1.40, False, _TE),
+    Speedup("GEMMs already quantised, current scaling, H200", 1.90, 1.90, False, _TE),
+    Speedup("GEMMs with quantising, MXFP8, B300", 1.42, 1.42, False, _TE),
+    Speedup("MoE layer of DeepSeek-V3", 1.25, 1.25, False, _TORCHAO),
     Speedup("training, 8B, 8 GPUs", 1.0, 1.25, True, _TORCHAO),
     Speedup("training, 2,000 GPUs", 1.34, 1.43, True, _TORCHAO),
     Speedup("training, 70B and 405B, 512 GPUs", 1.43, 1.51, True, _TORCHAO),
     Speedup("training, MXFP8, B200", 1.28, 1.28, True, _TORCHAO),
-    Speedup("MoE layer of DeepSeek-V3", 1.25, 1.25, False, _TORCHAO),
     Speedup("training, Megatron-LM", 1.35, 1.42, True, "NVIDIA/Megatron-LM issue #396"),
-    Speedup("training, GPT-175B, FP8-LM", 1.75, 1.75, True, "FP8-LM, arXiv 2310.18313, abstract"),
+    Speedup("training, GPT-175B, FP8-LM", 1.75, 1.75, True, "FP8-LM, arXiv 2310.18313"),
 )

@@ -1,0 +1,22 @@
+"""Whole models from shapes alone: what FP8 saves of their memory, traffic and time."""
+
+from __future__ import annotations
+
+from fp8sim.models.accounting import ModelCost, model_cost
+from fp8sim.models.builtin import MODELS, get_model
+from fp8sim.models.description import ModelDescription
+from fp8sim.models.layers import inventory
+from fp8sim.models.matrices import Inventory
+from fp8sim.models.reconciliation import ModelCheck, check_model
+
+__all__ = [
+    "MODELS",
+    "Inventory",
+    "ModelCheck",
+    "ModelCost",
+    "ModelDescription",
+    "check_model",
+    "get_model",
+    "inventory",
+    "model_cost",
+]

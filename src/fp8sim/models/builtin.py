@@ -1,0 +1,184 @@
+"""Configurations of models people compare, with their sources, and finding a model by name or path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from fp8sim import _checks
+from fp8sim.models.description import ModelDescription
+from fp8sim.models.parsing import describe, read_config
+
+__all__ = ["MODELS", "BuiltIn", "ModelLike", "get_model"]
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """The shape-giving keys of a published config.json, and the parameter count published with it."""
+
+    config: Mapping[str, Any]
+    source: str
+    parameters: int  #: as published
+    precision: int = 1  #: what the published count is rounded to
+    parameters_source: str = "safetensors metadata on Hugging Face"
+
+
+def _llama(repo: str, parameters: int, *shape: int, vocab: int = 128256, tied: bool = False) -> BuiltIn:
+    hidden, width, layers, heads, kv_heads = shape
+    config = {
+        "model_type": "llama",
+        "vocab_size": vocab,
+        "hidden_size": hidden,
+        "intermediate_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "tie_word_embeddings": tied,
+    }
+    return BuiltIn(config, f"{repo} config.json on Hugging Face", parameters)
+
+
+def _qwen2(repo: str, parameters: int, *shape: int, vocab: int = 152064, tied: bool = False) -> BuiltIn:
+    llama = _llama(repo, parameters, *shape, vocab=vocab, tied=tied)
+    return BuiltIn({**llama.config, "model_type": "qwen2"}, llama.source, parameters)
+
+
+def _qwen3(repo: str, parameters: int, *shape: int, tied: bool = False, **mixture: int) -> BuiltIn:
+    llama = _llama(repo, parameters, *shape, vocab=151936, tied=tied)
+    family = "qwen3_moe" if mixture else "qwen3"
+    config = {**llama.config, "model_type": family, "head_dim": 128, **mixture}
+    return BuiltIn(config, llama.source, parameters)
+
+
+# github.com/deepseek-ai/DeepSeek-V3 inference/configs/config_671B.json, in the keys of Hugging Face.
+_DEEPSEEK_V3 = {
+    "model_type": "deepseek_v3",
+    "vocab_size": 129280,
+    "hidden_size": 7168,
+    "intermediate_size": 18432,
+    "moe_intermediate_size": 2048,
+    "num_hidden_layers": 61,
+    "first_k_dense_replace": 3,
+    "num_attention_heads": 128,
+    "num_key_value_heads": 128,
+    "n_routed_experts": 256,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 8,
+    "n_group": 8,
+    "topk_group": 4,
+    "q_lora_rank": 1536,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "num_nextn_predict_layers": 1,
+    "tie_word_embeddings": False,
+}
+
+_MINILM = {
+    "model_type": "bert",
+    "architectures": ["BertModel"],
+    "vocab_size": 30522,
+    "hidden_size": 384,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 12,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+}
+
+
+def _deepseek(file: str, readme: str) -> BuiltIn:
+    source = f"deepseek-ai/DeepSeek-V3 inference/configs/{file}"
+    return BuiltIn(_DEEPSEEK_V3, source, 671_000_000_000, 10**9, readme)
+
+
+#: Name -> configuration, in the order of hidden size within a family.
+MODELS: dict[str, BuiltIn] = {
+    "deepseek-v3": _deepseek("config_671B.json", "deepseek-ai/DeepSeek-V3 README.md"),
+    "deepseek-v3.1": _deepseek("config_v3.1.json", "deepseek-ai/DeepSeek-V3.1 README.md"),
+    "llama-3.2-1b": _llama("meta-llama/Llama-3.2-1B", 1235814400, 2048, 8192, 16, 32, 8, tied=True),
+    "llama-3.2-3b": _llama("meta-llama/Llama-3.2-3B", 3212749824, 3072, 8192, 28, 24, 8, tied=True),
+    "llama-3.1-8b": _llama("meta-llama/Llama-3.1-8B", 8030261248, 4096, 14336, 32, 32, 8),
+    "llama-3.1-70b": _llama("meta-llama/Llama-3.1-70B", 70553706496, 8192, 28672, 80, 64, 8),
+    "llama-3.3-70b": _llama("meta-llama/Llama-3.3-70B-Instruct", 70553706496, 8192, 28672, 80, 64, 8),
+    "llama-3.1-405b": _llama("meta-llama/Llama-3.1-405B", 405853388800, 16384, 53248, 126, 128, 8),
+    "qwen2.5-0.5b": _qwen2("Qwen/Qwen2.5-0.5B", 494032768, 896, 4864, 24, 14, 2, vocab=151936, tied=True),
+    "qwen2.5-1.5b": _qwen2("Qwen/Qwen2.5-1.5B", 1543714304, 1536, 8960, 28, 12, 2, vocab=151936, tied=True),
+    "qwen2.5-3b": _qwen2("Qwen/Qwen2.5-3B", 3085938688, 2048, 11008, 36, 16, 2, vocab=151936, tied=True),
+    "qwen2.5-7b": _qwen2("Qwen/Qwen2.5-7B", 7615616512, 3584, 18944, 28, 28, 4),
+    "qwen2.5-14b": _qwen2("Qwen/Qwen2.5-14B", 14770033664, 5120, 13824, 48, 40, 8),
+    "qwen2.5-32b": _qwen2("Qwen/Qwen2.5-32B", 32763876352, 5120, 27648, 64, 40, 8),
+    "qwen2.5-72b": _qwen2("Qwen/Qwen2.5-72B", 72706203648, 8192, 29568, 80, 64, 8),
+    "qwen3-0.6b": _qwen3("Qwen/Qwen3-0.6B", 596049920, 1024, 3072, 28, 16, 8, tied=True),
+    "qwen3-1.7b": _qwen3("Qwen/Qwen3-1.7B", 1720574976, 2048, 6144, 28, 16, 8, tied=True),
+    "qwen3-4b": _qwen3("Qwen/Qwen3-4B", 4022468096, 2560, 9728, 36, 32, 8, tied=True),
+    "qwen3-8b": _qwen3("Qwen/Qwen3-8B", 8190735360, 4096, 12288, 36, 32, 8),
+    "qwen3-14b": _qwen3("Qwen/Qwen3-14B", 14768307200, 5120, 17408, 40, 40, 8),
+    "qwen3-32b": _qwen3("Qwen/Qwen3-32B", 32762123264, 5120, 25600, 64, 64, 8),
+    "qwen3-30b-a3b": _qwen3(
+        "Qwen/Qwen3-30B-A3B",
+        30532122624,
+        *(2048, 6144, 48, 32, 4),
+        moe_intermediate_size=768,
+        num_experts=128,
+        num_experts_per_tok=8,
+    ),
+    "qwen3-235b-a22b": _qwen3(
+        "Qwen/Qwen3-235B-A22B",
+        235093634560,
+        *(4096, 12288, 94, 64, 4),
+        moe_intermediate_size=1536,
+        num_experts=128,
+        num_experts_per_tok=8,
+    ),
+    "all-minilm-l6-v2": BuiltIn(
+        _MINILM, "sentence-transformers/all-MiniLM-L6-v2 config.json on Hugging Face", 22713216
+    ),
+}
+
+ModelLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | ModelDescription"
+
+
+def get_model(model: ModelLike) -> ModelDescription:
+    """Find or read a model description.
+
+    Parameters
+    ----------
+    model : str, path, mapping or ModelDescription
+        A name in `MODELS`; the path of a ``config.json`` or of the folder that holds it; the
+        configuration itself; or a description, which is returned.
+
+    Returns
+    -------
+    ModelDescription
+        Shapes alone.
+
+    Raises
+    ------
+    ValueError
+        If the name is not known and no such file is there, or the configuration is malformed.
+
+    Examples
+    --------
+    >>> print(get_model("deepseek-v3").summary.partition(";")[0])
+    61 layers, hidden 7168, vocabulary 129280
+    """
+    if isinstance(model, ModelDescription):
+        return model
+    if isinstance(model, Mapping):
+        return describe(model)
+    if isinstance(model, str) and model.lower() in MODELS:
+        name = model.lower()
+        return describe(MODELS[name].config, name, MODELS[name].source)
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(f"model must be a name, a path or a configuration, got {model!r}")
+    path = Path(model)
+    if not path.exists() and path.suffix != ".json":
+        hint = " (or pass the path of a config.json)"
+        raise ValueError(_checks.unknown("model", path.name, MODELS) + hint)
+    folder = path if path.is_dir() else path.absolute().parent
+    return describe(read_config(path), folder.name or str(path), source=str(path))

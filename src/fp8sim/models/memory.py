@@ -1,0 +1,213 @@
+"""Where a model's bytes go: weights, training state, activations, KV cache and expert traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fp8sim.cost import Traffic, traffic
+from fp8sim.formats import get_format
+from fp8sim.models.description import FeedForward, GroupedQuery, Mixture
+from fp8sim.models.matrices import COMPONENTS, Component, Inventory
+from fp8sim.recipes import Operand, Recipe
+from fp8sim.scaling import Scaling
+
+__all__ = [
+    "KeptTensor",
+    "TrainingState",
+    "expert_traffic",
+    "kept_activations",
+    "kv_cache_bytes",
+    "training_states",
+    "weight_bytes",
+]
+
+_FP32 = 4  # bytes
+_BF16 = 2
+_ROWS = 4096  # tokens over which the scales of an activation are averaged
+
+
+def weight_bytes(found: Inventory, recipe: Recipe) -> dict[Component, Traffic]:
+    """Return the bytes of the weights by component, scales apart.
+
+    Linear layers take the recipe's format for B; everything else its output format, but for
+    parameters that stay in FP32.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> parts = weight_bytes(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
+    >>> sum(part.total for part in parts.values()), sum(part.scales for part in parts.values())
+    (673150611808, 163352928)
+    """
+    kept = recipe.output.bits
+    elements: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
+    scales = dict(elements)
+    for gemm in found.gemms:
+        if gemm.quantized:
+            one = traffic(recipe.b, (gemm.k, gemm.n), axis=0)
+            elements[gemm.component] += gemm.count * one.elements * gemm.stored
+            scales[gemm.component] += gemm.count * one.scales * gemm.stored
+        else:
+            elements[gemm.component] += gemm.parameters * kept // 8
+    for vector in found.vectors:
+        elements[vector.component] += vector.parameters * (32 if vector.fp32 else kept) // 8
+    return {part: Traffic(elements[part], scales[part]) for part in COMPONENTS}
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Bytes that training holds whatever the batch."""
+
+    what: str
+    weights: int  #: what the multiplies read, scales included
+    master: int
+    gradients: int
+    moments: int  #: both of AdamW
+
+    @property
+    def total(self) -> int:
+        """Sum of the four."""
+        return self.weights + self.master + self.gradients + self.moments
+
+
+def training_states(found: Inventory, recipe: Recipe, baseline: Recipe) -> tuple[TrainingState, ...]:
+    """Return weights, gradients and optimizer state of the baseline, of FP8 alone, and of DeepSeek.
+
+    The baseline keeps FP32 master weights, gradients and both AdamW moments. The second changes the
+    weights alone; the third also keeps the moments in BF16, as DeepSeek-V3 does (report, 3.3.3),
+    which needs no FP8.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> found = inventory(get_model("deepseek-v3"))
+    >>> for state in training_states(found, get_recipe("deepseek-v3"), get_recipe("bf16")):
+    ...     print(f"{state.what}: {state.total / found.parameters:.2f} bytes a parameter")
+    bf16, FP32 moments: 18.00 bytes a parameter
+    deepseek-v3, FP32 moments: 17.00 bytes a parameter
+    deepseek-v3, BF16 moments: 13.00 bytes a parameter
+    """
+    count = found.parameters
+
+    def state(used: Recipe, moment_bytes: int) -> TrainingState:
+        weights = sum(part.total for part in weight_bytes(found, used).values())
+        master = 0 if used.b.fmt.bits == 32 else _FP32 * count  # FP32 weights are their own master
+        label = "FP32" if moment_bytes == _FP32 else "BF16"
+        what = f"{used}, {label} moments"
+        return TrainingState(what, weights, master, _FP32 * count, 2 * moment_bytes * count)
+
+    return state(baseline, _FP32), state(recipe, _FP32), state(recipe, _BF16)
+
+
+@dataclass(frozen=True)
+class KeptTensor:
+    """An activation that the forward pass keeps for the backward pass."""
+
+    name: str
+    width: int  #: elements a token in one layer
+    layers: int
+    stored: Operand
+    bytes_per_token: float  #: over all layers, scales included
+
+
+def kept_activations(found: Inventory, recipe: Recipe) -> tuple[KeptTensor, ...]:
+    """Return what a recipe keeps of each token for the backward pass.
+
+    The same tensors for every recipe, those of DeepSeek-V3 (report, 3.2.3 and 3.3.3): inputs of
+    linear layers; norms, up-projections of latent attention and outputs of SwiGLU are recomputed
+    from what is kept. Under a recipe of at most 8 bits, linear and SwiGLU inputs are kept in its
+    format for A; the output of attention, which its backward pass needs too, in 12-bit E5M6 with
+    power-of-two scales. Residual inputs of the norms, and queries, keys and values of grouped
+    attention, stay in the output format. Softmax statistics, logits and the loss are left out.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> kept = kept_activations(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
+    >>> print(kept[0].name, kept[0].stored)
+    norm inputs bf16
+    >>> print(kept[-1].name, kept[-1].stored)
+    final hidden bf16
+    """
+    plain = Operand(recipe.output)
+    eight_bit = recipe.a.fmt.bits <= 8
+    after_attention = Operand(get_format("e5m6"), Scaling("1x128", "e8m0")) if eight_bit else plain
+    how = {"linear": recipe.a, "attention": after_attention, "plain": plain}
+    kept = []
+    for name, width, layers, kind in _kept_widths(found):
+        one = traffic(how[kind], (_ROWS, width), axis=1).total / _ROWS
+        kept.append(KeptTensor(name, width, layers, how[kind], one * layers))
+    return tuple(kept)
+
+
+def _kept_widths(found: Inventory) -> Iterator[tuple[str, int, int, str]]:
+    """Yield name, elements a token, layers and kind of what is kept."""
+    model, att = found.model, found.model.attention
+    yield "norm inputs", 2 * model.hidden, model.layers, "plain"
+    yield "attention input", model.hidden, model.layers, "linear"
+    if isinstance(att, GroupedQuery):
+        qkv = (att.heads + 2 * att.kv_heads) * att.head_dim
+        yield "queries, keys and values", qkv, model.layers, "plain"
+    else:
+        if att.q_rank is not None:
+            yield "query latent", att.q_rank, model.layers, "linear"
+        yield "key-value latent", att.kv_rank, model.layers, "linear"
+        yield "rotary key", att.rope_dim, model.layers, "plain"
+    yield "attention output", att.heads * att.v_dim, model.layers, "attention"
+    for stack in model.stacks:
+        ffn = stack.feed_forward
+        if isinstance(ffn, FeedForward):
+            yield "FFN input", model.hidden, stack.layers, "linear"
+            yield "FFN activation inputs", ffn.width * (1 + ffn.gated), stack.layers, "linear"
+        else:
+            yield "MoE input", model.hidden, stack.layers, "linear"
+            yield "dispatched expert inputs", ffn.per_token * model.hidden, stack.layers, "linear"
+            used = ffn.per_token + ffn.shared
+            yield "expert SwiGLU inputs", 2 * used * ffn.width, stack.layers, "linear"
+    if model.decoder:
+        yield "final hidden", model.hidden, 1, "plain"
+
+
+def kv_cache_bytes(found: Inventory, recipe: Recipe) -> int:
+    """Return the bytes that one token caches over all layers, in the recipe's output format.
+
+    Attention keeps its precision under every recipe (DeepSeek-V3 report, 3.3.1), so FP8 multiplies
+    leave the cache as it is. An encoder caches nothing.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> kv_cache_bytes(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
+    70272
+    """
+    core = found.core
+    return found.model.decoder * core.layers * core.cache_width * recipe.output.bits // 8
+
+
+def expert_traffic(found: Inventory, recipe: Recipe) -> tuple[float, float]:
+    """Return the bytes a token sends to experts and gets back in a forward pass, over all layers.
+
+    Dispatch carries the recipe's format for A with its scales, combine the output format
+    (DeepSeek-V3 report, 3.3.3); the backward pass carries as much again, gradients out and back.
+    Counted as if every routed expert were on another device; several on one device need one copy.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> expert_traffic(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
+    (3429888.0, 6651904.0)
+    """
+    hidden = found.model.hidden
+    rows = sum(
+        stack.layers * stack.feed_forward.per_token
+        for stack in found.model.stacks
+        if isinstance(stack.feed_forward, Mixture)
+    )
+    one = traffic(recipe.a, (_ROWS, hidden), axis=1).total / _ROWS
+    return rows * one, rows * hidden * recipe.output.bits / 8

@@ -1,0 +1,308 @@
+"""Reading a Hugging Face config.json into a description, with one clear error for a bad one."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fp8sim.models.description import (
+    Family,
+    FeedForward,
+    GroupedQuery,
+    Latent,
+    Mixture,
+    ModelDescription,
+    Stack,
+)
+
+__all__ = ["FAMILIES", "describe", "read_config"]
+
+
+class _Config:
+    """A configuration under a name: looks up keys, checks what they hold, and words the errors."""
+
+    def __init__(self, data: Mapping[str, Any], name: str) -> None:
+        self.data, self.name = data, name
+        self.family = self._find_family()
+
+    def _find_family(self) -> Family:
+        given = self.data.get("model_type")
+        if given is None:  # some files name the class alone
+            classes = self.data.get("architectures")
+            first = classes[0] if isinstance(classes, list) and classes else None
+            found = _CLASSES.get(first) if isinstance(first, str) else None
+            if found is None:
+                raise self.error(f"model_type is missing; known: {', '.join(FAMILIES)}")
+            return found
+        for family in FAMILIES:
+            if given == family:
+                return family
+        raise self.error(f"model_type {given!r} is not described; known: {', '.join(FAMILIES)}")
+
+    def error(self, what: str) -> ValueError:
+        return ValueError(f"config of {self.name}: {what}")
+
+    def size(self, key: str, default: int | None = None, *, least: int = 1) -> int:
+        """Return a whole number of at least `least`."""
+        value = self.data.get(key, default)
+        if value is None:
+            value = default
+        if value is None:
+            raise self.error(f"{key} is missing")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.error(f"{key} must be a whole number, got {value!r}")
+        if value < least:
+            raise self.error(f"{key} must be at least {least}, got {value}")
+        return int(value)
+
+    def optional(self, key: str) -> int | None:
+        """Return a size, or None where the key is absent or null."""
+        return None if self.data.get(key) is None else self.size(key)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return true or false."""
+        value = self.data.get(key, default)
+        if not isinstance(value, bool):
+            raise self.error(f"{key} must be true or false, got {value!r}")
+        return value
+
+    def only(self, key: str, allowed: object, why: str) -> None:
+        """Require that a key, where it stands, holds the one value this library describes."""
+        value = self.data.get(key)
+        if value is not None and value != allowed:
+            raise self.error(f"{key} is {value!r}; {why}")
+
+    def divides(self, small: str, large: str) -> int:
+        """Return ``large / small``, which must be whole."""
+        whole, part = self.size(large), self.size(small)
+        if whole % part:
+            raise self.error(f"{large} ({whole}) is not a multiple of {small} ({part})")
+        return whole // part
+
+
+def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a config.json.
+
+    Parameters
+    ----------
+    path : str or path
+        The file, or the folder that holds it as ``config.json``.
+
+    Returns
+    -------
+    dict
+        The configuration.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it is not a JSON object.
+
+    Examples
+    --------
+    >>> read_config("no-such-folder/config.json")
+    Traceback (most recent call last):
+    ValueError: cannot read no-such-folder/config.json: No such file or directory
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / "config.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not text; pass a model's config.json") from None
+    except json.JSONDecodeError as error:
+        cut = "it ends too early" if error.pos >= len(error.doc.rstrip()) else error.msg
+        raise ValueError(f"{file} is not JSON: {cut} (line {error.lineno})") from None
+    except RecursionError:
+        raise ValueError(f"{file} is not a config.json: it is nested too deeply") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{file} holds a JSON {type(data).__name__}; a config.json holds an object")
+    return data
+
+
+def describe(config: Mapping[str, Any], name: str = "model", source: str = "user") -> ModelDescription:
+    """Turn a Hugging Face configuration into a description.
+
+    Parameters
+    ----------
+    config : mapping
+        What a ``config.json`` holds; ``model_type`` or ``architectures`` picks the family.
+    name, source : str
+        What tables call the model, and where its configuration is from.
+
+    Returns
+    -------
+    ModelDescription
+        Shapes alone; quantisation settings in the configuration are not looked at.
+
+    Raises
+    ------
+    ValueError
+        If the family is not known, a key is missing or holds something else than it should, or two
+        keys contradict each other.
+
+    Examples
+    --------
+    >>> config = dict(model_type="llama", vocab_size=32000, hidden_size=4096, intermediate_size=11008,
+    ...               num_hidden_layers=32, num_attention_heads=32)
+    >>> describe(config, "llama-2-7b").attention
+    GroupedQuery(heads=32, kv_heads=32, head_dim=128, qkv_bias=False, output_bias=False, qk_norm=False)
+    """
+    cfg = _Config(config, name)
+    return FAMILIES[cfg.family](cfg, source)
+
+
+def _grouped(cfg: _Config, *, qkv_bias: bool, output_bias: bool, qk_norm: bool = False) -> GroupedQuery:
+    heads = cfg.size("num_attention_heads")
+    kv_heads = cfg.size("num_key_value_heads", heads)
+    if heads % kv_heads:
+        raise cfg.error(
+            f"num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})"
+        )
+    head_dim = cfg.optional("head_dim") or cfg.divides("num_attention_heads", "hidden_size")
+    return GroupedQuery(heads, kv_heads, head_dim, qkv_bias, output_bias, qk_norm)
+
+
+def _decoder(
+    cfg: _Config, source: str, attention: GroupedQuery, stacks: tuple[Stack, ...]
+) -> ModelDescription:
+    return ModelDescription(
+        cfg.name,
+        cfg.family,
+        cfg.size("hidden_size"),
+        cfg.size("vocab_size"),
+        attention,
+        stacks,
+        tied=cfg.flag("tie_word_embeddings", False),
+        source=source,
+    )
+
+
+def _llama(cfg: _Config, source: str) -> ModelDescription:
+    bias = cfg.flag("attention_bias", False)
+    ffn = FeedForward(cfg.size("intermediate_size"), bias=cfg.flag("mlp_bias", False))
+    attention = _grouped(cfg, qkv_bias=bias, output_bias=bias)
+    return _decoder(cfg, source, attention, (Stack(cfg.size("num_hidden_layers"), ffn),))
+
+
+def _qwen2(cfg: _Config, source: str) -> ModelDescription:
+    cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
+    attention = _grouped(cfg, qkv_bias=True, output_bias=False)  # the Qwen2 report, 2.2.1
+    stack = Stack(cfg.size("num_hidden_layers"), FeedForward(cfg.size("intermediate_size")))
+    return _decoder(cfg, source, attention, (stack,))
+
+
+def _qwen3(cfg: _Config, source: str) -> ModelDescription:
+    cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
+    bias = cfg.flag("attention_bias", False)
+    attention = _grouped(cfg, qkv_bias=bias, output_bias=bias, qk_norm=True)
+    layers = cfg.size("num_hidden_layers")
+    if cfg.family == "qwen3_moe":
+        cfg.only("decoder_sparse_step", 1, "only a mixture in every layer is described")
+        cfg.only("mlp_only_layers", [], "only a mixture in every layer is described")
+        # transformers writes num_local_experts since version 5, num_experts before
+        key = "num_local_experts" if "num_local_experts" in cfg.data else "num_experts"
+        mixture = Mixture(cfg.size("moe_intermediate_size"), *_experts(cfg, key))
+        return _decoder(cfg, source, attention, (Stack(layers, mixture),))
+    stack = Stack(layers, FeedForward(cfg.size("intermediate_size")))
+    return _decoder(cfg, source, attention, (stack,))
+
+
+def _experts(cfg: _Config, key: str) -> tuple[int, int]:
+    experts, per_token = cfg.size(key), cfg.size("num_experts_per_tok")
+    if per_token > experts:
+        raise cfg.error(f"num_experts_per_tok ({per_token}) is larger than {key} ({experts})")
+    return experts, per_token
+
+
+def _latent(cfg: _Config) -> Latent:
+    heads = cfg.size("num_attention_heads")
+    if cfg.size("num_key_value_heads", heads) != heads:
+        raise cfg.error(
+            "num_key_value_heads differs from num_attention_heads, which latent attention excludes"
+        )
+    cfg.only("attention_bias", False, "latent attention with biases is not described")
+    return Latent(
+        heads,
+        cfg.optional("q_lora_rank"),
+        cfg.size("kv_lora_rank"),
+        cfg.size("qk_nope_head_dim"),
+        cfg.size("qk_rope_head_dim"),
+        cfg.size("v_head_dim"),
+    )
+
+
+def _deepseek_v3(cfg: _Config, source: str) -> ModelDescription:
+    layers = cfg.size("num_hidden_layers")
+    dense = cfg.size("first_k_dense_replace", least=0)
+    if dense > layers:
+        raise cfg.error(f"first_k_dense_replace ({dense}) is larger than num_hidden_layers ({layers})")
+    cfg.only("moe_layer_freq", 1, "only a mixture in every later layer is described")
+    experts, per_token = _experts(cfg, "n_routed_experts")
+    groups = cfg.size("n_group", 1)
+    if experts % groups:
+        raise cfg.error(f"n_routed_experts ({experts}) is not a multiple of n_group ({groups})")
+    shared = cfg.size("n_shared_experts", 0, least=0)
+    width = cfg.size("moe_intermediate_size")
+    mixture = Mixture(width, experts, per_token, shared, router_bias=True)
+    stacks = (Stack(dense, FeedForward(cfg.size("intermediate_size"))), Stack(layers - dense, mixture))
+    return ModelDescription(
+        cfg.name,
+        cfg.family,
+        cfg.size("hidden_size"),
+        cfg.size("vocab_size"),
+        _latent(cfg),
+        tuple(stack for stack in stacks if stack.layers),
+        tied=cfg.flag("tie_word_embeddings", False),
+        mtp_layers=cfg.size("num_nextn_predict_layers", 0, least=0),
+        source=source,
+    )
+
+
+def _bert(cfg: _Config, source: str) -> ModelDescription:
+    classes = cfg.data.get("architectures", ["BertModel"])
+    if classes != ["BertModel"]:
+        raise cfg.error(f"architectures is {classes!r}; of BERT only the encoder, BertModel, is described")
+    cfg.only("position_embedding_type", "absolute", "only absolute positions are described")
+    cfg.only("is_decoder", False, "BERT as a decoder is not described")
+    attention = _grouped(cfg, qkv_bias=True, output_bias=True)
+    ffn = FeedForward(cfg.size("intermediate_size"), gated=False, bias=True)
+    return ModelDescription(
+        cfg.name,
+        cfg.family,
+        cfg.size("hidden_size"),
+        cfg.size("vocab_size"),
+        attention,
+        (Stack(cfg.size("num_hidden_layers"), ffn),),
+        decoder=False,
+        positions=cfg.size("max_position_embeddings"),
+        token_types=cfg.size("type_vocab_size"),
+        pooler=True,
+        source=source,
+    )
+
+
+#: model_type -> how its configuration is read.
+FAMILIES: dict[Family, Callable[[_Config, str], ModelDescription]] = {
+    "deepseek_v3": _deepseek_v3,
+    "llama": _llama,
+    "qwen2": _qwen2,
+    "qwen3": _qwen3,
+    "qwen3_moe": _qwen3,
+    "bert": _bert,
+}
+
+_CLASSES: dict[str, Family] = {
+    "DeepseekV3ForCausalLM": "deepseek_v3",
+    "LlamaForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+    "BertModel": "bert",
+}

@@ -1,0 +1,172 @@
+"""Computed beside published: the figures of a model that others printed, and how close ours come."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fp8sim._tables import Table
+from fp8sim.devices import get_device
+from fp8sim.experiments.published import DEEPSEEK_V3, MODEL_FIGURES, Published
+from fp8sim.models.accounting import ModelCost, model_cost
+from fp8sim.models.builtin import MODELS, ModelLike, get_model
+from fp8sim.models.layers import mtp_parameters
+
+__all__ = ["ModelCheck", "PublishedCheck", "check_model"]
+
+
+@dataclass(frozen=True)
+class PublishedCheck:
+    """One published figure beside ours."""
+
+    what: str
+    ours: float
+    published: float
+    unit: str
+    source: str
+    how: str  #: what ours is computed from
+
+    @property
+    def ratio(self) -> float:
+        """Ours over the published figure."""
+        return self.ours / self.published
+
+
+@dataclass(frozen=True, repr=False)
+class ModelCheck:
+    """A model's figures confronted with published ones; prints as a table."""
+
+    model: str
+    rows: tuple[PublishedCheck, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rows as plain data, each with its ratio."""
+        rows = [asdict(row) | {"ratio": row.ratio} for row in self.rows]
+        return {"model": self.model, "rows": rows, "notes": list(self.notes)}
+
+    def table(self) -> Table:
+        """Return the table that it prints as."""
+        rows = [
+            [row.what, _figure(row.ours), _figure(row.published), row.unit, f"{row.ratio:.4f}", row.source]
+            for row in self.rows
+        ]
+        notes = [*(f"{row.what}: {row.how}." for row in self.rows), *self.notes]
+        headers = ["", "ours>", "published>", "unit", "ratio>", "source"]
+        return Table(f"{self.model}: computed beside published", headers, rows, notes)
+
+    def __repr__(self) -> str:
+        """Return the table as text."""
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        return self.table().html()
+
+
+def check_model(model: ModelLike) -> ModelCheck:
+    """Confront what is computed from a configuration with what is published of that model.
+
+    Parameters
+    ----------
+    model : str
+        A built-in name; only these have published figures here.
+
+    Returns
+    -------
+    ModelCheck
+        A row for each figure: ours, the published one, their ratio and the source.
+
+    Raises
+    ------
+    ValueError
+        If the model is not known or nothing is published here of it.
+
+    Examples
+    --------
+    >>> for row in check_model("deepseek-v3").rows[5:9]:
+    ...     print(f"{row.what}: {row.ours:.2f} {row.unit}, {row.ratio:.4f} of what is published")
+    training FLOPs a token at 4096: 250.45 GFLOP, 1.0018 of what is published
+    MFU, attention causal: 39.02 %, 1.0021 of what is published
+    time of a training step: 19.93 s, 1.0000 of what is published
+    GPU-hours per 10^12 tokens: 180175.95 h, 1.0010 of what is published
+    """
+    description = get_model(model)
+    name = description.name
+    if name not in MODELS:
+        raise ValueError(f"no published figures of {name} are at hand; known: {', '.join(MODELS)}")
+    cost = model_cost(description, seq_len=4096)
+    if name.startswith("deepseek"):
+        return ModelCheck(name, (*_deepseek_shapes(cost), *_deepseek_run(cost)), (_step_at_roofline(cost),))
+    known = MODELS[name]
+    count = Published("parameters", known.parameters, "", known.parameters_source)
+    rows = [_row(count, cost.found.parameters, "sum over every matrix of the inventory")]
+    for key, published in MODEL_FIGURES.get(name, {}).items():
+        rows.append(_row(published, *_ours(cost)[key]))
+    return ModelCheck(name, tuple(rows))
+
+
+def _ours(cost: ModelCost) -> dict[str, tuple[float, str]]:
+    flops = "three times the forward flops, causal attention meeting half of 4096 keys"
+    floor = 6 * cost.found.active_without_embedding
+    published = MODEL_FIGURES.get(cost.model.name, {}).get("flops")
+    if published and published.value * 1e9 < floor:
+        flops += f" (6 flops an active parameter are {floor / 1e9:.0f} GFLOP before any attention)"
+    return {
+        "flops": (cost.flops_per_token / 1e9, flops),
+        "kv_cache": (cost.kv_cache_bytes_per_token / 1e3, "layers x cached elements x 2 bytes"),
+    }
+
+
+def _deepseek_shapes(cost: ModelCost) -> list[PublishedCheck]:
+    found, published = cost.found, DEEPSEEK_V3
+    alone, projected = mtp_parameters(cost.model)
+    copies = found.component_parameters("embedding") + found.component_parameters("output head")
+    repository = found.parameters + projected + copies
+    ours = {
+        "parameters": (found.parameters / 1e9, "sum over every matrix of the inventory"),
+        "active": (found.active_parameters / 1e9, "embedding and output head included"),
+        "mtp": (alone / 1e9, "one layer, without its projection"),
+        "repository": (repository / 1e9, "the model, the module and its copies of embedding and head"),
+        **_ours(cost),
+    }
+    order = ("parameters", "active", "mtp", "repository", "kv_cache", "flops")
+    return [_row(published[key], *ours[key]) for key in order]
+
+
+def _deepseek_run(cost: ModelCost) -> list[PublishedCheck]:
+    """Derive MFU, time of a step and GPU-hours from the published tokens a day."""
+    published = DEEPSEEK_V3
+    per_day, gpus = published["tokens_per_day"].value, published["gpus"].value
+    a_step = published["batch"].value * published["seq_len"].value
+    per_second = per_day / 86400
+    peak = get_device("h800").bf16
+    assert peak is not None
+    mfu = per_second * cost.flops_per_token / gpus / peak.value
+    hours, tokens = gpus * 24 / per_day, published["tokens"].value
+    run = f"{per_day / 1e9:.2f} x 10^9 tokens a day on {gpus:.0f} GPUs"
+    return [
+        _row(published["mfu"], 100 * mfu, f"our flops a token, {run}, BF16 peak {peak.value / 1e12:g} TF"),
+        _row(published["step"], a_step / per_second, f"15360 x 4096 tokens, {run}"),
+        _row(published["gpu_hours"], hours * 1e12, run),
+        _row(published["pretraining_hours"], hours * tokens, f"14.8 x 10^12 tokens, {run}"),
+    ]
+
+
+def _step_at_roofline(cost: ModelCost) -> str:
+    """Say how far the published step is from the rooflines of as many devices."""
+    gpus, step = DEEPSEEK_V3["gpus"].value, DEEPSEEK_V3["step"].value
+    whole = model_cost(cost.model, batch=int(DEEPSEEK_V3["batch"].value), device="h800")
+    fp8, bf16 = whole.seconds / gpus, whole.baseline_seconds / gpus
+    return (
+        f"At the rooflines of {gpus:.0f} H800s a step takes {fp8:.2f} s under {whole.recipe} and "
+        f"{bf16:.2f} s under {whole.baseline}; the published {step} s are {step / fp8:.1f} times the former."
+    )
+
+
+def _row(published: Published, ours: float, how: str) -> PublishedCheck:
+    return PublishedCheck(published.what, ours, published.value, published.unit, published.source, how)
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:.6g}"

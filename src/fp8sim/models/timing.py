@@ -1,0 +1,254 @@
+"""How long a model's parts take at best: roofline times by phase, and the cost of quantising."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+from fp8sim.cost import formats_class, traffic
+from fp8sim.devices import Device
+from fp8sim.models.matrices import Component, Gemm, Inventory
+from fp8sim.recipes import Operand, Recipe
+
+__all__ = [
+    "PHASES",
+    "Phase",
+    "Product",
+    "ProductTime",
+    "Workload",
+    "amdahl",
+    "product_times",
+    "quantize_bytes",
+    "touched",
+]
+
+Phase: TypeAlias = Literal["training", "prefill", "decode"]
+
+Product: TypeAlias = Literal["fprop", "dgrad", "wgrad", "backward"]
+
+#: phase -> what is computed.
+PHASES: dict[str, str] = {
+    "training": "forward and backward of batch x seq_len tokens",
+    "prefill": "forward of batch x seq_len tokens",
+    "decode": "forward of one new token in each of batch sequences of seq_len cached ones",
+}
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is run: how many tokens, and how many keys each of them meets."""
+
+    phase: Phase
+    seq_len: int
+    batch: int
+    causal: bool
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through the layers."""
+        return self.batch if self.phase == "decode" else self.batch * self.seq_len
+
+    @property
+    def keys(self) -> float:
+        """Keys that a token attends to on average: all, or half of them under a causal mask."""
+        return self.seq_len / 2 if self.causal and self.phase != "decode" else self.seq_len
+
+    @property
+    def passes(self) -> int:
+        """Products a weight is in: Fprop, and in training Dgrad and Wgrad."""
+        return 3 if self.phase == "training" else 1
+
+
+class ProductTime(NamedTuple):
+    """One kind of product over the whole model, and its roofline time.
+
+    Fprop is Y (m, n) = X (m, k) W; Dgrad dX (m, k) = dY (m, n) W; Wgrad dW (n, k) = dY X, summed
+    over the tokens. ``m, n, k`` are rows, columns and reduction length of each.
+    """
+
+    name: str  #: of the GEMM in the inventory, or ``attention core``
+    component: Component
+    product: Product
+    m: float  #: per expert the average under uniform routing
+    n: int
+    k: float
+    products: float  #: how many there are in the workload
+    formats: str  #: of the two operands
+    quantized: bool  #: whether the recipe applies to it
+    flops: float
+    bytes: float
+    compute_seconds: float  #: NaN where the device has no figure
+    memory_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """The larger of compute and memory time."""
+        return (
+            math.nan if math.isnan(self.compute_seconds) else max(self.compute_seconds, self.memory_seconds)
+        )
+
+    @property
+    def bound(self) -> str:
+        """What takes the longer."""
+        if math.isnan(self.compute_seconds):
+            return "unknown"
+        return "compute" if self.compute_seconds >= self.memory_seconds else "memory"
+
+
+def product_times(found: Inventory, recipe: Recipe, work: Workload, device: Device) -> list[ProductTime]:
+    """Return the roofline time of every product, as if one device held the model.
+
+    Weights are read once a product, activations read and written once. Routing is uniform, so that
+    a few tokens touch few experts.
+
+    Examples
+    --------
+    >>> from fp8sim.devices import get_device
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> work = Workload("decode", seq_len=1024, batch=1, causal=True)
+    >>> times = product_times(
+    ...     inventory(get_model("llama-3.1-8b")), get_recipe("bf16"), work, get_device("h100"))
+    >>> {part.bound for part in times}, round(sum(part.seconds for part in times) * 1e3, 2)
+    ({'memory'}, 4.52)
+    """
+    products: list[ProductTime] = []
+    for gemm in found.gemms:
+        products += _gemm_products(gemm, recipe, work, device)
+    return [*products, *_core_products(found, recipe, work, device)]
+
+
+def _gemm_products(gemm: Gemm, recipe: Recipe, work: Workload, device: Device) -> Iterator[ProductTime]:
+    """Yield Fprop and, in training, Dgrad and Wgrad."""
+    out, bandwidth = recipe.output.bits / 8, device.bandwidth.value
+    plain = Operand(recipe.output)
+    a, b = (recipe.a, recipe.b) if gemm.quantized else (plain, plain)
+    n, k, rows = gemm.n, gemm.k, work.tokens * gemm.per_token
+    width = n * gemm.copies
+    matrices = touched(gemm, work.tokens) * gemm.copies  # weights used in one layer
+    weights = matrices * traffic(b, (k, n), axis=0).total
+    flops = float(work.tokens * gemm.flops_per_token)
+
+    def one(product: Product, m: float, n: int, k: float, moved: float, right: Operand) -> ProductTime:
+        rate = device.rate(formats_class(a.fmt, right.fmt)).flops
+        moved *= gemm.layers
+        formats = f"{a.fmt} x {right.fmt}"
+        shape = (m, n, k, gemm.layers * matrices, formats, gemm.quantized)
+        times = (flops, moved, flops / rate, moved / bandwidth)
+        return ProductTime(gemm.name, gemm.component, product, *shape, *times)
+
+    m = rows * gemm.copies / matrices
+    yield one("fprop", m, n, k, traffic(a, (rows, k), 1).total + weights + rows * width * out, b)
+    if work.phase == "training":
+        yield one("dgrad", m, k, n, traffic(a, (rows, width), 1).total + weights + rows * k * out, b)
+        inputs = traffic(a, (rows, width), axis=0).total + traffic(a, (rows, k), axis=0).total
+        gradients = 4 * matrices * n * k  # FP32 (DeepSeek-V3 report, 3.3.3)
+        yield one("wgrad", n, k, m, inputs + gradients, a)
+
+
+def touched(gemm: Gemm, tokens: int) -> float:
+    """Return how many of a layer's experts some token meets, on average under uniform routing.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> expert = next(g for g in inventory(get_model("deepseek-v3")).gemms if g.experts == 256)
+    >>> touched(expert, 1), round(touched(expert, 64), 1), round(touched(expert, 4096), 1)
+    (8.0, 222.4, 256.0)
+    """
+    missed = (1 - gemm.per_token / gemm.experts) ** tokens
+    return gemm.experts * (1 - missed)
+
+
+def _core_products(found: Inventory, recipe: Recipe, work: Workload, device: Device) -> Iterator[ProductTime]:
+    """Attention as one fused kernel; its backward pass has twice the flops and moves twice the bytes."""
+    core, size, tokens = found.core, recipe.output.bits / 8, work.tokens
+    rate = device.rate(formats_class(recipe.output, recipe.output)).flops
+    flops = tokens * core.flops_per_token(work.keys)
+    cached = work.batch * work.seq_len * core.kv_width  # keys and values, read once
+    moved = core.layers * size * (tokens * core.heads * (core.qk_dim + core.v_dim) + cached)
+    heads = work.batch * core.heads * core.layers
+    formats = f"{recipe.output} x {recipe.output}"
+    shape = (tokens / work.batch, core.qk_dim + core.v_dim, work.keys, heads, formats, False)
+    products: list[tuple[Product, int]] = [("fprop", 1)]
+    if work.phase == "training":
+        products.append(("backward", 2))
+    for product, times in products:
+        totals = (times * flops, times * moved)
+        seconds = (totals[0] / rate, totals[1] / device.bandwidth.value)
+        yield ProductTime("attention core", "attention core", product, *shape, *totals, *seconds)
+
+
+def quantize_bytes(found: Inventory, recipe: Recipe, work: Workload) -> float:
+    """Return the bytes that quantising reads and writes, not fused with anything.
+
+    Forward, each tensor that linear layers read is read once in the output format and written in
+    the recipe's format for A (DeepSeek-V3 report, 3.5.2). In training, the kept tensor is read and
+    written once more with groups along the tokens for Wgrad, and each gradient is read and written
+    twice, for Dgrad and for Wgrad. Quantising the weights once a step is left out.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> work = Workload("prefill", seq_len=4096, batch=1, causal=True)
+    >>> found = inventory(get_model("llama-3.1-8b"))
+    >>> quantize_bytes(found, get_recipe("bf16"), work)
+    0.0
+    >>> quantize_bytes(found, get_recipe("deepseek-v3"), work) / work.tokens
+    2582528.0
+    """
+    if recipe.a == Operand(recipe.output):
+        return 0.0
+    wide = recipe.output.bits / 8
+    inputs: dict[tuple[str, int, int], int] = {}
+    moved = 0.0
+    for gemm in found.gemms:
+        if not gemm.quantized:
+            continue
+        rows = work.tokens * (gemm.per_token if gemm.dispatched else 1)
+        inputs[(gemm.reads, gemm.k, rows)] = gemm.layers
+        if work.phase == "training":
+            rows, width = work.tokens * gemm.per_token, gemm.n * gemm.copies
+            twice = traffic(recipe.a, (rows, width), 1).total + traffic(recipe.a, (rows, width), 0).total
+            moved += gemm.layers * (rows * width * wide + twice)
+    for (_, k, rows), layers in inputs.items():
+        narrow = traffic(recipe.a, (rows, k), axis=1).total
+        moved += layers * (rows * k * wide + narrow)
+        if work.phase == "training":
+            moved += layers * (narrow + traffic(recipe.a, (rows, k), axis=0).total)
+    return moved
+
+
+def amdahl(share: float, ratio: float) -> float:
+    """Return the speed-up where a share of the time becomes `ratio` times faster.
+
+    Parameters
+    ----------
+    share : float
+        Share of the time before, 0 to 1.
+    ratio : float
+        Speed-up of that share.
+
+    Returns
+    -------
+    float
+        Speed-up of the whole, at most ``1 / (1 - share)``.
+
+    Raises
+    ------
+    ValueError
+        If the share is not within 0 to 1 or the ratio is not positive.
+
+    Examples
+    --------
+    >>> round(amdahl(0.853, 2), 3)
+    1.744
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be 0 to 1, got {share}")
+    if not ratio > 0:
+        raise ValueError(f"ratio must be positive, got {ratio}")
+    return 1 / (1 - share + share / ratio)

@@ -1,0 +1,195 @@
+"""Bytes, flops and roofline time of one multiply, against hand-worked and published figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fp8sim.cost import gemm_cost, operand_class
+from fp8sim.devices import DEVICES, OPERAND_CLASSES, Device, Figure, get_device
+from fp8sim.experiments.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, GemmSpeed
+from fp8sim.formats import get_format
+from fp8sim.quantization import quantize_with
+from fp8sim.recipes import RECIPES, Operand, Recipe, get_recipe
+
+
+@pytest.mark.parametrize("row", [*DEEPGEMM_H800, *DEEPGEMM_H800_UPDATED], ids=lambda r: f"{r[:3]}")
+def test_published_traffic_of_deepgemm_follows_from_its_tflops(row: GemmSpeed) -> None:
+    cost = gemm_cost(row.m, row.n, row.k, "deepseek-v3", "h800")
+    assert cost.gbps_at(row.tflops) == pytest.approx(row.gbps, rel=0.002)
+    assert cost.gbps_at(row.tflops, scales=True) > cost.gbps_at(row.tflops)
+
+
+def test_deepgemm_published_eighteen_rows_first() -> None:
+    assert len(DEEPGEMM_H800) == len({row[:3] for row in DEEPGEMM_H800}) == 18
+
+
+def test_bytes_of_a_ragged_product_are_those_worked_by_hand() -> None:
+    # A: 3 x 300 codes, 3 x ceil(300 / 128) = 9 scales of 4 bytes; B: 300 x 200 codes, 3 x 2 scales.
+    cost = gemm_cost(3, 200, 300, "deepseek-v3", "h800")
+    assert cost.a == (900, 36)
+    assert cost.b == (60_000, 24)
+    assert cost.output == (3 * 200 * 2, 0)
+    assert cost.bytes_without_scales == 900 + 60_000 + 1_200
+    assert cost.bytes == 62_160
+    assert cost.flops == 2 * 3 * 200 * 300
+    assert cost.intensity == pytest.approx(360_000 / 62_160)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_bytes_equal_those_of_quantised_arrays(name: str) -> None:
+    rng = np.random.default_rng(0)
+    recipe = get_recipe(name)
+    a = quantize_with(rng.standard_normal((5, 200)), recipe.a.fmt, recipe.a.scaling, axis=1)
+    b = quantize_with(rng.standard_normal((200, 70)), recipe.b.fmt, recipe.b.scaling, axis=0)
+    cost = gemm_cost(5, 70, 200, recipe, "h100")
+    assert (cost.a.total, cost.a.scales) == (a.nbytes, a.scale_nbytes)
+    assert (cost.b.total, cost.b.scales) == (b.nbytes, b.scale_nbytes)
+
+
+def test_a_large_product_is_bound_by_compute_and_takes_half_the_time_in_fp8() -> None:
+    # 2 x 4096 x 7168 x 16384 flops: 962.07 GFLOP, 486.1 us at 1979 TFLOP/s and twice that in BF16.
+    fp8 = gemm_cost(4096, 7168, 16384, "deepseek-v3", "h800")
+    bf16 = gemm_cost(4096, 7168, 16384, "bf16", "h800")
+    assert (fp8.bound, bf16.bound) == ("compute", "compute")
+    assert fp8.seconds == pytest.approx(962.0727e9 / 1979e12, rel=1e-6)
+    assert fp8.ratio_to(bf16).seconds == 0.5
+    assert fp8.ratio_to(bf16).flops == 1
+
+
+def test_a_product_of_few_rows_is_bound_by_memory() -> None:
+    # One token: 7168 x 2048 weight bytes at 3.35 TB/s; activations and output weigh little.
+    cost = gemm_cost(1, 7168, 2048, "fp8-tensor", "h800")
+    assert cost.bound == "memory"
+    assert cost.seconds == cost.memory_seconds == pytest.approx((14_680_064 + 2048 + 14336 + 8) / 3.35e12)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "device", "unit"),
+    [
+        ("deepseek-v3", "h800", "fp8"),
+        ("mxfp8", "mi300x", "fp8"),
+        ("nvfp4", "b200", "fp4"),
+        ("nvfp4", "h100", "fp8"),  # Hopper multiplies no 4-bit floats
+        ("nvfp4", "a100", "bf16"),
+        ("deepseek-v3", "a100", "bf16"),  # no FP8 before Ada and Hopper
+        ("deepseek-v3", "v100", "fp16"),
+        ("bf16", "v100", "fp16"),  # nor BF16 on Volta
+        ("bf16", "h200", "bf16"),
+        ("fp16", "h200", "fp16"),
+        ("fp32", "h200", "fp32"),
+    ],
+)
+def test_operands_go_to_the_narrowest_unit_that_the_device_has(recipe: str, device: str, unit: str) -> None:
+    cost = gemm_cost(256, 256, 256, recipe, device)
+    assert cost.rate.operand_class == unit
+    assert bool(cost.rate.note) == (unit != operand_class(get_recipe(recipe)))
+    assert cost.note in str(cost)
+
+
+@pytest.mark.parametrize("device", ["a100", "v100"])
+def test_fp8_without_an_fp8_unit_saves_bytes_and_no_compute_time(device: str) -> None:
+    fp8 = gemm_cost(8192, 8192, 8192, "deepseek-v3", device)
+    plain = gemm_cost(8192, 8192, 8192, "fp16", device)
+    ratio = fp8.ratio_to(plain)
+    assert ratio.bytes < 0.7
+    assert ratio.seconds == 1
+    assert "has no FP8 unit" in fp8.note
+    assert "saves bytes, and no compute time" in fp8.note
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ("e2m1", "e2m1", "fp4"),
+        ("e4m3", "e2m1", "fp8"),
+        ("e5m2", "e4m3fnuz", "fp8"),
+        ("e5m6", "e4m3", "fp16"),  # 12 bits: FP16 holds every value
+        ("bf16", "e4m3", "bf16"),
+        ("bf16", "fp16", "tf32"),  # neither 16-bit format holds the other
+        ("tf32", "bf16", "tf32"),
+        ("fp32", "e4m3", "fp32"),
+    ],
+)
+def test_the_wider_operand_decides_the_unit(a: str, b: str, expected: str) -> None:
+    recipe = Recipe("mixed", Operand(get_format(a)), Operand(get_format(b)), RECIPES["bf16"].accumulator)
+    assert operand_class(recipe) == expected
+
+
+def test_a_rate_that_nobody_gives_is_nan_and_says_so() -> None:
+    cost = gemm_cost(64, 64, 64, "fp32", "mi300x")
+    assert math.isnan(cost.seconds)
+    assert cost.bound == "unknown"
+    assert cost.note == "no FP32 rate of MI300X is at hand"
+    assert json.loads(json.dumps(cost.to_dict(), allow_nan=False))["roofline_s"] is None
+
+
+def test_a_device_and_a_recipe_of_ones_own_are_taken_as_they_are() -> None:
+    mine = Device("mine", "Mine", bandwidth=Figure(1e9, "me"), bf16=Figure(1e12, "me"))
+    wide = dataclasses.replace(get_recipe("bf16"), name="wide", output=get_format("fp32"))
+    cost = gemm_cost(10, 10, 10, wide, mine)
+    assert cost.output.elements == 400
+    assert cost.memory_seconds == pytest.approx(800e-9)
+    assert cost.compute_seconds == pytest.approx(2e-9)
+
+
+def test_every_figure_of_every_device_has_a_source_and_a_plausible_size() -> None:
+    for device in DEVICES.values():
+        assert device.bandwidth.source
+        for name in OPERAND_CLASSES:
+            figure = device.peak(name)  # type: ignore[arg-type]
+            assert figure is None or (figure.source and 1e13 < figure.value <= 1e16)
+        if device.fp8 and device.bf16:
+            assert device.fp8.value / device.bf16.value == pytest.approx(2, rel=0.013)
+        for measured, peak in ((device.measured_bf16, device.bf16), (device.measured_fp8, device.fp8)):
+            assert measured is None or (peak is not None and 0.5 < measured.value / peak.value < 1)
+
+
+def test_the_table_names_units_and_the_html_escapes() -> None:
+    recipe = dataclasses.replace(get_recipe("deepseek-v3"), name="<mine>")
+    cost = gemm_cost(4096, 7168, 2048, recipe, "h800")
+    text = repr(cost)
+    for expected in ("8.39 MB", "262.14 kB", "120.26 GFLOP", "3.35 TB/s", "1979 TFLOP/s", "compute"):
+        assert expected in text
+    assert "<mine>" not in cost._repr_html_()
+    assert "&lt;mine&gt;" in cost._repr_html_()
+
+
+def test_the_dictionary_holds_the_same_figures() -> None:
+    cost = gemm_cost(64, 2112, 7168)
+    data = json.loads(json.dumps(cost.to_dict()))
+    assert (data["m"], data["n"], data["k"]) == (64, 2112, 7168)
+    assert data["bytes"] == sum(data[key] for key in data if key.endswith("_bytes"))
+    assert data["bytes_without_scales"] == data["a_bytes"] + data["b_bytes"] + data["output_bytes"]
+    assert data["roofline_s"] == max(data["compute_s"], data["memory_s"])
+
+
+@pytest.mark.parametrize("size", [0, -4])
+def test_sizes_below_one_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match=f"n must be at least 1, got {size}"):
+        gemm_cost(1, size, 1)
+
+
+@pytest.mark.parametrize("size", [2.5, "7", None, True, float("nan")])
+def test_sizes_that_are_no_whole_number_are_refused(size: object) -> None:
+    with pytest.raises(TypeError, match="m must be a whole number"):
+        gemm_cost(size, 1, 1)  # type: ignore[arg-type]
+
+
+def test_unknown_names_are_refused_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"unknown recipe 'deepseek-v4'; did you mean 'deepseek-v3"):
+        gemm_cost(1, 1, 1, "deepseek-v4")
+    with pytest.raises(ValueError, match=r"unknown device 'h80'; did you mean 'h800'"):
+        gemm_cost(1, 1, 1, device="h80")
+    with pytest.raises(ValueError, match="unknown operand class 'int8'"):
+        get_device("h800").rate("int8")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tflops", [0.0, -1.0, math.inf, math.nan])
+def test_a_rate_that_is_not_positive_is_refused(tflops: float) -> None:
+    with pytest.raises(ValueError, match="tflops must be positive"):
+        gemm_cost(1, 1, 1).gbps_at(tflops)
