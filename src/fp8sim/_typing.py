@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["AnyArray", "ArrayLike", "F32", "F64", "FloatArray", "Overflow", "Rounding"]
+__all__ = ["F32", "F64", "AnyArray", "ArrayLike", "FloatArray", "Overflow", "Rounding"]
 
 AnyArray: TypeAlias = NDArray[Any]
 F32: TypeAlias = NDArray[np.float32]

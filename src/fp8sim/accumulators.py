@@ -7,6 +7,7 @@ is the exact dot product.
 from __future__ import annotations
 
 import abc
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
@@ -15,10 +16,11 @@ import numpy as np
 
 from fp8sim import _checks
 from fp8sim._typing import F32, F64, FloatArray
-from fp8sim.casts import round_to
+from fp8sim.casts import decode, round_to
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Quantized
 from fp8sim.rounding import add_to_odd
+from fp8sim.tensor_cores import TENSOR_CORES, TensorCore, promoted_matmul, tensor_core_matmul
 
 __all__ = [
     "ACCUMULATORS",
@@ -28,6 +30,7 @@ __all__ = [
     "Kahan",
     "Pairwise",
     "Sequential",
+    "TensorCoreSum",
     "exact_dot",
     "get_accumulator",
 ]
@@ -60,6 +63,76 @@ class Fp32(Accumulator):
         """Return ``(a.codes * a.scales) @ (b.codes * b.scales)`` in float32."""
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(a.dequantize() @ b.dequantize(), dtype=np.float32)
+
+
+@final
+@dataclass(frozen=True)
+class TensorCoreSum(Accumulator):
+    """The fused steps of a tensor core, chained over k.
+
+    Scales of whole rows or tensors multiply the finished sums. Where scales change along k, a chain
+    ends with its block, and enters an FP32 sum times its two scales (DeepSeek-V3's promotion). MX and
+    NVFP4 cores multiply by the block scales themselves.
+
+    Parameters
+    ----------
+    core : TensorCore
+        How one step is summed.
+    promote_every : int, optional
+        Elements of k after which a chain is promoted to FP32; None: only where scales change.
+
+    Examples
+    --------
+    >>> from fp8sim.tensor_cores import TENSOR_CORES
+    >>> TensorCoreSum(TENSOR_CORES["hopper-fp8"], promote_every=128).name
+    'hopper-fp8/128'
+    """
+
+    core: TensorCore
+    promote_every: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What tables call it: the core, and the promotion interval after a slash."""
+        return f"{self.core.name}/{self.promote_every}" if self.promote_every else self.core.name
+
+    def multiply(self, a: Quantized, b: Quantized) -> F32:
+        """Return the sums of the codes' products, times the scales."""
+        if self.core.scale_format is not None:
+            return self._with_scales_inside(a, b)
+        k, a_group, b_group = a.shape[1], a.sizes[1], b.sizes[0]
+        if a_group >= k and b_group >= k:
+            sums = tensor_core_matmul(
+                a.codes, b.codes, self.core, promote_every=self.promote_every, a_format=a.fmt, b_format=b.fmt
+            )
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+                return sums * (a.scales * b.scales)
+        every = self.promote_every or math.gcd(a_group, b_group)
+        if a_group % every or b_group % every:
+            raise ValueError(
+                f"a promotion every {every} of k would straddle scales that change every {a_group} (A) "
+                f"and {b_group} (B); promote every {math.gcd(a_group, b_group)}"
+            )
+        a_scales, b_scales = _per_block(a, 1, every), _per_block(b, 0, every)
+        return promoted_matmul(
+            a.codes, b.codes, self.core, every, a_scales, b_scales, a_format=a.fmt, b_format=b.fmt
+        )
+
+    def _with_scales_inside(self, a: Quantized, b: Quantized) -> F32:
+        core, block = self.core, self.core.scale_block
+        for operand, what, along in ((a, "A", a.sizes[1]), (b, "B", b.sizes[0])):
+            if operand.scaling.scale_format != core.scale_format or along % block:
+                raise ValueError(
+                    f"{core.name} multiplies by {core.scale_format} scales of {block} elements of k, and "
+                    f"{what} has {operand.scaling}; use that scaling, or another accumulator"
+                )
+        scales = _per_block(a, 1, block, inside=True), _per_block(b, 0, block, inside=True)
+        sums = tensor_core_matmul(
+            a.codes, b.codes, core, promote_every=self.promote_every, scales=scales,
+            a_format=a.fmt, b_format=b.fmt,
+        )  # fmt: skip
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            return sums * np.float32(a.tensor_scale * b.tensor_scale)
 
 
 @final
@@ -155,6 +228,15 @@ class Kahan(Accumulator):
         return np.asarray(total, dtype=np.float32)
 
 
+def _per_block(x: Quantized, k_axis: int, block: int, *, inside: bool = False) -> F32:
+    """Return one scale per row (or column) of `x` and `block` elements of k."""
+    scales = decode(x.scale_codes, x.scaling.scale_format) if inside else x.scales
+    across = 1 - k_axis
+    blocks = np.arange(-(-x.shape[k_axis] // block)) * block // x.sizes[k_axis]
+    lines = np.arange(x.shape[across]) // x.sizes[across]
+    return np.ascontiguousarray(scales.take(blocks, axis=k_axis).take(lines, axis=across))
+
+
 def exact_dot(x: F64, y: F64) -> np.float32:
     """Return the dot product of two vectors as a student would check it: in fractions, rounded once.
 
@@ -199,7 +281,8 @@ def get_accumulator(accumulator: str | Accumulator) -> Accumulator:
     Parameters
     ----------
     accumulator : str or Accumulator
-        A name in `ACCUMULATORS`, or an `Accumulator`, which is returned.
+        A name in `ACCUMULATORS`; a tensor core (``"hopper-fp8"``), with the promotion interval after
+        a slash where there is one (``"hopper-fp8/128"``); or an `Accumulator`, which is returned.
 
     Returns
     -------
@@ -209,13 +292,20 @@ def get_accumulator(accumulator: str | Accumulator) -> Accumulator:
     Raises
     ------
     ValueError
-        If the name is not known.
+        If the name is not known, or the interval is no multiple of the core's step.
 
     Examples
     --------
     >>> get_accumulator("fp32")
     Fp32()
+    >>> get_accumulator("hopper-fp8/128").promote_every
+    128
     """
     if isinstance(accumulator, Accumulator):
         return accumulator
-    return _checks.lookup(accumulator, ACCUMULATORS, "accumulator")
+    name, slash, interval = str(accumulator).partition("/")
+    if name in TENSOR_CORES:
+        if slash and not interval.isdecimal():
+            raise ValueError(f"accumulator {accumulator!r}: write the interval as in 'hopper-fp8/128'")
+        return TensorCoreSum(TENSOR_CORES[name], int(interval) if slash else None)
+    return _checks.lookup(accumulator, {**ACCUMULATORS, **dict.fromkeys(TENSOR_CORES, Fp32())}, "accumulator")

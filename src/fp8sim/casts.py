@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import AnyArray, ArrayLike, F32, F64, FloatArray, Overflow, Rounding
+from fp8sim._typing import F32, F64, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.codec import decode_reference, decode_table, encode_reference
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.rounding import ROUNDINGS, round_reference
 
 __all__ = ["decode", "encode", "overflow_policy", "round_to"]
+
+# Smaller arrays go through the numpy oracle, so that numba need not be loaded for a few numbers.
+COMPILED_FROM = 4096
 
 
 def round_to(
@@ -67,10 +70,16 @@ def round_to(
     >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", rounding="stochastic", rng=rng).mean())
     1.04995
     """
-    array, target, policy, draws = _prepare(x, fmt, rounding, overflow, rng)
-    result = round_reference(array, target, rounding, policy, draws)
-    _refuse_lost(array, result, target, policy)
-    return result
+    array, target, policy, numbers = _prepare(x, fmt, rounding, overflow, rng)
+    if array.size >= COMPILED_FROM:
+        from fp8sim._kernels import casts as compiled
+
+        result, seen = compiled.round_to(array, target, rounding, policy, numbers)
+        _refuse_lost(*seen, target, policy)
+        return result
+    values = round_reference(array, target, rounding, policy, _draw(numbers, array))
+    _refuse_lost(bool(np.isnan(array).any()), bool(np.isnan(values).any()), target, policy)
+    return values
 
 
 def encode(
@@ -107,9 +116,15 @@ def encode(
     >>> codes.view(np.uint8)
     array([ 42,  56, 126], dtype=uint8)
     """
-    array, target, policy, draws = _prepare(x, fmt, rounding, overflow, rng)
-    values = round_reference(array, target, rounding, policy, draws)
-    _refuse_lost(array, values, target, policy)
+    array, target, policy, numbers = _prepare(x, fmt, rounding, overflow, rng)
+    if array.size >= COMPILED_FROM:
+        from fp8sim._kernels import casts as compiled
+
+        codes, seen = compiled.encode(array, target, rounding, policy, numbers)
+        _refuse_lost(*seen, target, policy)
+        return codes.view(target.dtype)
+    values = round_reference(array, target, rounding, policy, _draw(numbers, array))
+    _refuse_lost(bool(np.isnan(array).any()), bool(np.isnan(values).any()), target, policy)
     return encode_reference(values, target).view(target.dtype)
 
 
@@ -143,6 +158,10 @@ def decode(codes: ArrayLike, fmt: FormatLike) -> F32:
     """
     target = get_format(fmt)
     bits = _code_bits(np.asarray(codes), target)
+    if bits.size >= COMPILED_FROM:
+        from fp8sim._kernels import casts as compiled
+
+        return compiled.decode(bits, target)
     if target.bits > 16:
         return decode_reference(bits, target)
     return np.asarray(decode_table(target)[bits])
@@ -157,24 +176,26 @@ def overflow_policy(fmt: FloatFormat, overflow: str | None) -> str:
 
 def _prepare(
     x: ArrayLike, fmt: FormatLike, rounding: str, overflow: str | None, rng: np.random.Generator | None
-) -> tuple[FloatArray, FloatFormat, str, F64 | None]:
+) -> tuple[FloatArray, FloatFormat, str, np.random.Generator | None]:
+    """Return what the casts work on; the generator only where they draw from it."""
     target = get_format(fmt)
     _checks.one_of(rounding, ROUNDINGS, "rounding")
     policy = overflow_policy(target, overflow)
     array = _checks.as_float(x)
-    draws = None
-    if rounding == "stochastic":
-        draws = np.asarray(_checks.generator(rng).random(array.shape))
-    return array, target, policy, draws
+    return array, target, policy, _checks.generator(rng) if rounding == "stochastic" else None
 
 
-def _refuse_lost(x: FloatArray, result: AnyArray, fmt: FloatFormat, policy: str) -> None:
-    """Raise if `x` has NaN, or an overflow that `policy` cannot express, in a format without NaN."""
+def _draw(rng: np.random.Generator | None, x: FloatArray) -> F64 | None:
+    return None if rng is None else np.asarray(rng.random(x.shape))
+
+
+def _refuse_lost(nan: bool, lost: bool, fmt: FloatFormat, policy: str) -> None:
+    """Raise if there was NaN, or an overflow that `policy` cannot express, in a format without NaN."""
     if fmt.has_nan:
         return
-    if np.isnan(x).any():
+    if nan:
         raise ValueError(f"x holds NaN, and {fmt} has none; replace it first, as with np.nan_to_num")
-    if policy == "ieee" and not fmt.has_inf and np.isnan(result).any():
+    if lost and policy == "ieee" and not fmt.has_inf:
         raise ValueError(
             f"x overflows {fmt} (largest value {fmt.max:g}), which has neither infinity nor NaN "
             "for overflow='ieee'; pass overflow='saturate'"
@@ -182,13 +203,12 @@ def _refuse_lost(x: FloatArray, result: AnyArray, fmt: FloatFormat, policy: str)
 
 
 def _code_bits(codes: AnyArray, fmt: FloatFormat) -> AnyArray:
-    if codes.dtype == fmt.dtype:
-        return codes.view(fmt.code_dtype)
-    if codes.dtype.kind != "u":
+    bits = codes.view(fmt.code_dtype) if codes.dtype == fmt.dtype else codes
+    if bits.dtype.kind != "u":
         raise TypeError(
             f"codes of {fmt} are {fmt.dtype} or unsigned integers, got dtype {codes.dtype}; "
             "to turn values into codes call encode()"
         )
-    if codes.size and int(codes.max()) >= 2**fmt.bits:
-        raise ValueError(f"code {int(codes.max()):#x} has more than the {fmt.bits} bits of {fmt}")
-    return codes
+    if bits.size and 8 * bits.itemsize > fmt.bits and int(bits.max()) >= 2**fmt.bits:
+        raise ValueError(f"code {int(bits.max()):#x} has more than the {fmt.bits} bits of {fmt}")
+    return bits.astype(fmt.code_dtype, copy=False)

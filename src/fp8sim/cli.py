@@ -74,7 +74,10 @@ def claims_command(
 
     with _progress("measuring", count_parts()) as advance:
         result = claims(device=device, seed=seed, on_part=advance)
-    _show(result, as_json)
+    if as_json:
+        _print_json(result.to_dict())
+    else:
+        _show(result)
 
 
 @app.command("compare")
@@ -99,7 +102,7 @@ def compare_command(
         _print_json({"source": operands.source, **result.to_dict()})
     else:
         typer.echo(operands.source)
-        _print_table(result.table())
+        _show(result)
 
 
 @app.command("formats")
@@ -170,10 +173,7 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     return m, n, k
 
 
-def _show(result: Any, as_json: bool) -> None:
-    if as_json:
-        _print_json(result.to_dict())
-        return
+def _show(result: Any) -> None:
     for table in result.tables():
         _print_table(table)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import AnyArray, ArrayLike, F32, FloatArray
-from fp8sim.casts import decode, encode, overflow_policy
+from fp8sim._typing import F32, AnyArray, ArrayLike, FloatArray
+from fp8sim.casts import COMPILED_FROM, decode, encode, overflow_policy
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.rounding import round_exact
 from fp8sim.scaling import (
@@ -22,7 +21,9 @@ from fp8sim.scaling import (
     scales_shape,
 )
 
-__all__ = ["Quantized", "quantize", "quantize_with"]
+__all__ = ["Quantized", "quantize", "quantize_reference", "quantize_with"]
+
+_NO_SCALE = "a group that holds one has no scale"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +115,14 @@ class Quantized:
         >>> fp8sim.quantize(np.array([1.0, 0.3, -0.001]), "e4m3").dequantize()
         array([ 1.000000e+00,  2.857143e-01, -9.765625e-04], dtype=float32)
         """
+        scaled = self.scaling.granularity != "none"
+        if scaled and dtype == np.float32 and self.codes.size >= COMPILED_FROM and self.fmt.bits <= 16:
+            from fp8sim._kernels import quantize as compiled
+
+            bits = self.codes.view(self.fmt.code_dtype)
+            return compiled.dequantize(bits, self.scales, self.sizes, self.fmt)
         values: FloatArray = decode(self.codes, self.fmt).astype(dtype, copy=False)
-        if self.scaling.granularity == "none":
+        if not scaled:
             return values
         scales = expand_groups(self.scales.astype(dtype, copy=False), self.sizes, self.shape)
         product: FloatArray = values * scales
@@ -187,25 +194,73 @@ def quantize_with(x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int 
     array([224, 448], dtype='float8_e4m3fn')
     """
     array, target = _checks.as_float(x), get_format(fmt)
+    odd = not (target.signed and target.zero) or (scaling.granularity == "none" and not target.has_nan)
+    if array.size < COMPILED_FROM or odd:
+        return quantize_reference(array, target, scaling, axis=axis)
+    return _quantize_compiled(array, target, scaling, axis)
+
+
+def quantize_reference(x: FloatArray, fmt: FloatFormat, scaling: Scaling, *, axis: int = -1) -> Quantized:
+    """Quantise step by step in numpy, to be read: what `quantize_with` does for arrays of any size.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> quantize_reference(np.array([1.0, 2.0]), fp8sim.get_format("e4m3"), Scaling("row")).scales
+    array([0.00446429], dtype=float32)
+    """
     if scaling.granularity == "none":
-        scaled, scales = array, _no_scales(array.shape, axis)
+        scaled, scales = x, _no_scales(x.shape, axis)
     else:
-        _checks.finite(array, "x", "a group that holds one has no scale")
-        sizes = group_sizes(scaling.granularity, array.shape, axis)
-        scales = pick_scales(group_amax(array, sizes), target, scaling)
-        scaled = _divide(array, expand_groups(scales.values, sizes, array.shape))
-    codes = encode(scaled, target)
-    flushed = int(np.count_nonzero(array)) - int(np.count_nonzero(decode(codes, target)))
+        _checks.finite(x, "x", _NO_SCALE)
+        sizes = group_sizes(scaling.granularity, x.shape, axis)
+        scales = pick_scales(group_amax(x, sizes), fmt, scaling)
+        scaled = _divide(x, expand_groups(scales.values, sizes, x.shape))
+    codes = encode(scaled, fmt)
+    flushed = int(np.count_nonzero(x)) - int(np.count_nonzero(decode(codes, fmt)))
     return Quantized(
         codes=codes,
         scales=scales.values,
-        fmt=target,
+        fmt=fmt,
         scaling=scaling,
         axis=axis,
         scale_codes=scales.codes,
         tensor_scale=scales.tensor_scale,
-        saturated=_count_beyond(scaled, target),
+        saturated=_count_beyond(scaled, fmt),
         flushed=flushed,
+    )
+
+
+def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int) -> Quantized:
+    """Quantise in one pass where scales depend on their own group alone, else in two."""
+    from fp8sim._kernels import quantize as compiled
+
+    sizes, policy = group_sizes(scaling.granularity, x.shape, axis), overflow_policy(fmt, None)
+    done = None
+    if scaling.granularity != "none" and scaling.scale_format != "e4m3":
+        assert scaling.scale_rule is not None
+        done = compiled.quantize(x, sizes, fmt, policy, scaling.scale_rule, scaling.amax_floor)
+    if done is not None:
+        codes, lost = done.codes, done.lost
+        scales = Scales(done.scales, encode(done.scales, scaling.scale_format), np.float32(1))
+    else:
+        scales = _no_scales(x.shape, axis)
+        if scaling.granularity != "none":
+            amax = compiled.group_amax(x, sizes)
+            if not np.isfinite(amax).all():
+                _checks.finite(x, "x", _NO_SCALE)
+            scales = pick_scales(amax, fmt, scaling)
+        codes, lost = compiled.encode_scaled(x, scales.values, sizes, fmt, policy)
+    return Quantized(
+        codes=codes.view(fmt.dtype),
+        scales=scales.values,
+        fmt=fmt,
+        scaling=scaling,
+        axis=axis,
+        scale_codes=scales.codes,
+        tensor_scale=scales.tensor_scale,
+        saturated=lost.saturated,
+        flushed=lost.flushed,
     )
 
 

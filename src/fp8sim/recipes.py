@@ -96,60 +96,46 @@ class Recipe:
 RecipeLike: TypeAlias = "str | Recipe"
 
 
-def _plain(name: str, fmt: str, summary: str, output: str | None = None) -> Recipe:
-    operand = Operand(get_format(fmt))
-    return Recipe(name, operand, operand, get_accumulator("fp32"), get_format(output or fmt), summary)
-
-
-def _scaled(name: str, fmt: str, a: Scaling, b: Scaling, summary: str) -> Recipe:
+def _recipe(
+    name: str, fmt: str, accumulator: str, a: Scaling, b: Scaling, summary: str, output: str = "bf16"
+) -> Recipe:
     element = get_format(fmt)
-    accumulator = get_accumulator("fp32")
-    return Recipe(name, Operand(element, a), Operand(element, b), accumulator, summary=summary)
+    sums = get_accumulator(accumulator)
+    return Recipe(name, Operand(element, a), Operand(element, b), sums, get_format(output), summary)
 
 
-_AMAX_FLOOR = 1e-4  # deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant
-_MX = Scaling("1x32", "e8m0", "floor")
-_NVFP4 = Scaling("1x16", "e4m3")
+_FLOOR = 1e-4  # deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant
+_TENSOR, _ROW = Scaling("tensor"), Scaling("row")
+_MX, _NVFP4 = Scaling("1x32", "e8m0", "floor"), Scaling("1x16", "e4m3")
+
+_RECIPES = (
+    _recipe("fp32", "fp32", "fp32", _UNSCALED, _UNSCALED, "FP32 throughout: numpy's own product", "fp32"),
+    _recipe("bf16", "bf16", "hopper-bf16", _UNSCALED, _UNSCALED, "BF16, as DeepSeek-V3's baseline (3.3)"),
+    _recipe("fp16", "fp16", "hopper-fp16", _UNSCALED, _UNSCALED, "FP16", "fp16"),
+    _recipe("fp8-tensor", "e4m3", "hopper-fp8", _TENSOR, _TENSOR, "E4M3, one current scale per tensor"),
+    _recipe("fp8-row", "e4m3", "hopper-fp8", _ROW, _ROW, "E4M3, a scale per row of A and column of B"),
+    _recipe(
+        "deepseek-v3",
+        "e4m3",
+        "hopper-fp8/128",
+        Scaling("1x128", amax_floor=_FLOOR),
+        Scaling("128x128", amax_floor=_FLOOR),
+        "E4M3, activations 1x128, weights 128x128, FP32 promotion every 128 of k (report, 3.3.2)",
+    ),
+    _recipe(
+        "deepseek-v3.1",
+        "e4m3",
+        "hopper-fp8/128",
+        Scaling("1x128", "e8m0", "ceil", _FLOOR),
+        Scaling("128x128", "e8m0", "ceil", _FLOOR),
+        "deepseek-v3 with power-of-two scales (config_v3.1.json, scale_fmt ue8m0)",
+    ),
+    _recipe("mxfp8", "e4m3", "blackwell-mxfp8", _MX, _MX, "E4M3, an E8M0 scale per 32 (OCP MX v1.0)"),
+    _recipe("nvfp4", "e2m1", "blackwell-nvfp4", _NVFP4, _NVFP4, "E2M1, E4M3 scales per 16 under an FP32 one"),
+)
 
 #: Name -> recipe. Add your own with ``RECIPES["mine"] = Recipe(...)``.
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        _plain("fp32", "fp32", "FP32 operands and sums: numpy's own product"),
-        _plain("bf16", "bf16", "BF16 operands, FP32 sums: DeepSeek-V3's own baseline (report, 3.3)"),
-        _plain("fp16", "fp16", "FP16 operands, FP32 sums"),
-        _scaled(
-            "fp8-tensor",
-            "e4m3",
-            Scaling("tensor"),
-            Scaling("tensor"),
-            "E4M3, one current scale per tensor",
-        ),
-        _scaled(
-            "fp8-row",
-            "e4m3",
-            Scaling("row"),
-            Scaling("row"),
-            "E4M3, one scale per row of A and per column of B",
-        ),
-        _scaled(
-            "deepseek-v3",
-            "e4m3",
-            Scaling("1x128", amax_floor=_AMAX_FLOOR),
-            Scaling("128x128", amax_floor=_AMAX_FLOOR),
-            "E4M3, activations 1x128 and weights 128x128 (report, 3.3.2)",
-        ),
-        _scaled(
-            "deepseek-v3.1",
-            "e4m3",
-            Scaling("1x128", "e8m0", "ceil", amax_floor=_AMAX_FLOOR),
-            Scaling("128x128", "e8m0", "ceil", amax_floor=_AMAX_FLOOR),
-            "deepseek-v3 with power-of-two scales (config_v3.1.json, scale_fmt ue8m0)",
-        ),
-        _scaled("mxfp8", "e4m3", _MX, _MX, "E4M3 in blocks of 32 with E8M0 scales (OCP MX v1.0)"),
-        _scaled("nvfp4", "e2m1", _NVFP4, _NVFP4, "E2M1 in blocks of 16, E4M3 scales under an FP32 one"),
-    )
-}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
 
 
 def get_recipe(recipe: RecipeLike) -> Recipe:

@@ -286,10 +286,11 @@ def _power_of_two(amax: FloatArray, fmt: FloatFormat, scaling: Scaling) -> F32:
         over = np.frexp(positive)[0] > math.frexp(fmt.max)[0]
         exponent = exponent + over
     else:
-        if scaling.scale_rule == "even":
-            bits = FloatFormat("significand", 8, fmt.mantissa_bits, subnormals=False)
-            positive = round_exact(positive.astype(np.float64), bits, "nearest-even")
         exponent = floor_log2(positive) - fmt.emax
+        if scaling.scale_rule == "even":  # amax = s 2^e with 1/2 <= s < 1, which may round up to 1
+            bits = FloatFormat("significand", 8, fmt.mantissa_bits, subnormals=False)
+            significand = np.frexp(positive)[0].astype(np.float64)
+            exponent = exponent + (round_exact(significand, bits, "nearest-even") == 1)
     if exponent.size and exponent.max() > 127:
         raise ValueError(f"amax {amax.max():g} needs a scale above 2^127, the largest of E8M0")
     exponent = np.where(amax > 0, np.maximum(exponent, -127), -127)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim import _checks, metrics
-from fp8sim._tables import Table, bytes_text, percent_text
+from fp8sim._tables import Table, bytes_text, percent_text, time_text
 from fp8sim._typing import F64, ArrayLike, FloatArray
 from fp8sim.cost import GemmCost, gemm_cost
 from fp8sim.devices import Device, DeviceLike, get_device
@@ -27,6 +27,8 @@ class ComparisonRow:
     """One recipe on one product."""
 
     recipe: str
+    a: str  #: format and scaling of A
+    b: str  #: format and scaling of B
     accumulator: str  #: how the products were summed
     nbytes: int  #: A, B and the output, scales included
     bytes_ratio: float  #: to the baseline's
@@ -54,11 +56,11 @@ class Comparison:
     rows: tuple[ComparisonRow, ...]
 
     def __str__(self) -> str:
-        """Return the table as text."""
-        return self.table().text(120)
+        """Return the tables as text."""
+        return "\n\n".join(table.text() for table in self.tables())
 
     def _repr_html_(self) -> str:
-        return self.table().html()
+        return "".join(table.html() for table in self.tables())
 
     def __getitem__(self, recipe: str) -> ComparisonRow:
         """Return the row of a recipe."""
@@ -68,20 +70,21 @@ class Comparison:
         """Return everything as plain data, ready for JSON."""
         return dataclasses.asdict(self)
 
-    def table(self) -> Table:
-        """Return the rows as a table."""
-        return Table(
-            title=f"({self.m}, {self.k}) @ ({self.k}, {self.n}), time modelled on {self.device}",
-            headers=[
-                "recipe", "sums in", "bytes>", f"/{self.baseline}>", f"time/{self.baseline}>", "error>",
-                "of operands>", "of sums>", "SQNR dB>", "saturated>", "flushed>",
-            ],
-            rows=[_cells(row) for row in self.rows],
-            notes=(
-                "error: relative Frobenius, against the float64 product of the unquantised inputs",
-                "bytes: both operands with their scales and the output, as stored; time: roofline",
-            ),
-        )  # fmt: skip
+    def tables(self) -> list[Table]:
+        """Return what the recipes save, and what they cost in accuracy."""
+        saved = Table(
+            f"({self.m}, {self.k}) @ ({self.k}, {self.n}): bytes, and time modelled on {self.device}",
+            ["recipe", "A", "B", "bytes>", f"to {self.baseline}>", "time>", f"to {self.baseline}>"],
+            [_saving_cells(row) for row in self.rows],
+            ("bytes: operands with their scales and the output, as stored; time: roofline, a lower bound",),
+        )
+        lost = Table(
+            "Error: relative Frobenius, against the float64 product of the unquantised inputs",
+            ["recipe", "sums in", "error>", "of operands>", "of sums>", "SQNR>", "saturated>", "flushed>"],
+            [_error_cells(row) for row in self.rows],
+            ("of operands: the exact product of what was quantised; of sums: the result against that",),
+        )
+        return [saved, lost]
 
 
 def compare(
@@ -159,6 +162,8 @@ def _measure(
         cost = gemm_cost(a.shape[0], b.shape[1], a.shape[1], recipe, device)
         return ComparisonRow(
             recipe=recipe.name,
+            a=str(recipe.a),
+            b=str(recipe.b),
             accumulator=recipe.accumulator.name,
             nbytes=cost.bytes,
             bytes_ratio=cost.bytes / base.bytes,
@@ -175,17 +180,26 @@ def _measure(
         )
 
 
-def _cells(row: ComparisonRow) -> list[str]:
+def _saving_cells(row: ComparisonRow) -> list[str]:
+    return [
+        row.recipe,
+        row.a,
+        row.b,
+        bytes_text(row.nbytes),
+        f"{row.bytes_ratio:.3f}",
+        time_text(row.seconds),
+        f"{row.time_ratio:.3f}",
+    ]
+
+
+def _error_cells(row: ComparisonRow) -> list[str]:
     return [
         row.recipe,
         row.accumulator,
-        bytes_text(row.nbytes),
-        f"{row.bytes_ratio:.3f}",
-        f"{row.time_ratio:.3f}",
         percent_text(row.relative_error),
         percent_text(row.quantization_error),
         percent_text(row.accumulation_error),
-        f"{row.sqnr_db:.1f}",
+        f"{row.sqnr_db:.1f} dB",
         percent_text(row.saturated),
         percent_text(row.flushed),
     ]

@@ -1,0 +1,236 @@
+"""Block quantisation, compiled: an array of any shape and layout as rows of tiles, for kernels and threads.
+
+Whatever shares its scales becomes a stack of C-contiguous matrices whose groups are tiles, without a copy
+where the array is contiguous in C or Fortran order.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fp8sim._kernels._jit import get_num_threads, read_only, run_in_threads, split
+from fp8sim._kernels.casts import cast_flat
+from fp8sim._kernels.nearest import nearest, top_code
+from fp8sim._kernels.tiles import dequantize_rows, largest, quantize_rows, rule
+from fp8sim._typing import F32, AnyArray, FloatArray
+from fp8sim.codec import decode_table
+from fp8sim.formats import FloatFormat
+
+__all__ = ["Lost", "Quantization", "dequantize", "encode_scaled", "group_amax", "quantize"]
+
+LEAST = 1 << 16  # elements worth handing to a thread
+BLOCK = 1 << 14  # elements that numpy works on at a time: they stay in the second-level cache
+TALLEST, WIDEST = 256, 1 << 14  # larger tiles do not stay in a cache between two readings
+
+
+class Lost(NamedTuple):
+    """What a quantisation lost."""
+
+    saturated: int  #: finite elements beyond the largest value after rounding
+    flushed: int  #: elements other than zero that became zero
+
+
+class Quantization(NamedTuple):
+    """Codes as unsigned integers, scales, and what was lost."""
+
+    codes: AnyArray
+    scales: F32
+    lost: Lost
+
+
+class Tiling(NamedTuple):
+    """How an array is a stack of matrices in tiles."""
+
+    axes: tuple[int, ...]  #: the axes in the order of the stack
+    shape: tuple[int, int, int]  #: matrices, rows, columns
+    rows: int  #: rows of a tile
+    columns: int  #: columns of a tile
+
+    @property
+    def tiles(self) -> tuple[int, int, int]:
+        """Matrices, and tiles along their rows and columns."""
+        count, rows, columns = self.shape
+        return count, -(-rows // self.rows), -(-columns // self.columns)
+
+    def stack(self, x: AnyArray, shape: tuple[int, int, int]) -> AnyArray:
+        """Return an array as a C-contiguous stack of `shape`, a view where it can be one."""
+        return read_only(np.ascontiguousarray(x.transpose(self.axes)).reshape(shape))
+
+    def unstack(self, stack: AnyArray, shape: tuple[int, ...]) -> AnyArray:
+        """Return a stack as the array of `shape` that it stands for."""
+        moved = stack.reshape([shape[axis] for axis in self.axes])
+        return moved.transpose(np.argsort(self.axes))
+
+
+class Piece(NamedTuple):
+    """A part of a stack for one thread: indices into the stack, and into its tiles."""
+
+    elements: tuple[int, slice, slice]
+    tiles: tuple[int, slice, slice]
+
+
+def tiling(x: AnyArray, sizes: tuple[int, ...]) -> Tiling:
+    """Find the stack for groups of `sizes` elements along each axis: all axes, or at most two."""
+    axes = list(range(x.ndim))
+    if x.flags.f_contiguous and not x.flags.c_contiguous:
+        axes.reverse()
+    if sizes == x.shape:
+        return Tiling(tuple(axes), (1, 1, x.size), 1, x.size)
+    grouped = [axis for axis in axes if sizes[axis] > 1] or axes[-1:]
+    if len(grouped) == 2 and grouped != axes[-2:]:  # tiles span both axes, which must be the last ones
+        axes = [axis for axis in axes if axis not in grouped] + grouped
+    other, last = grouped[0], axes[-1]
+    if other == last:
+        return Tiling(tuple(axes), (1, x.size // x.shape[last], x.shape[last]), 1, sizes[last])
+    at = axes.index(other)
+    count, rows = math.prod(x.shape[axis] for axis in axes[:at]), x.shape[other]
+    columns = math.prod(x.shape[axis] for axis in axes[at + 1 :])
+    if rows % sizes[other] == 0:  # no tile crosses from one matrix into the next: they are one
+        count, rows = 1, count * rows
+    return Tiling(tuple(axes), (count, rows, columns), sizes[other], sizes[last])
+
+
+def _pieces(t: Tiling, whole: bool) -> list[Piece]:
+    """Cut a stack into parts, of whole tiles if asked to, a few for each thread."""
+    count, rows, columns = t.shape
+    size = max(LEAST, -(-count * rows * columns // (4 * get_num_threads())))
+    if rows == 1:  # along the columns
+        width = size if columns <= t.columns and not whole else -(-size // t.columns) * t.columns
+        return [
+            Piece((0, slice(0, 1), slice(i, j)), (0, slice(0, 1), slice(i // t.columns, -(-j // t.columns))))
+            for i, j in split(columns, width)
+        ]
+    height = max(size // columns, 1)
+    if whole or height >= t.rows:
+        spans = split(rows, -(-height // t.rows) * t.rows)
+    else:
+        spans = [(i + a, i + b) for i, j in split(rows, t.rows) for a, b in split(j - i, height)]
+    every = slice(None)
+    return [
+        Piece((k, slice(i, j), every), (k, slice(i // t.rows, -(-j // t.rows)), every))
+        for k in range(count)
+        for i, j in spans
+    ]
+
+
+def group_amax(x: FloatArray, sizes: tuple[int, ...]) -> FloatArray:
+    """Return the largest magnitude of each group; infinity or NaN where a group holds one."""
+    t = tiling(x, sizes)
+    word = np.dtype(f"u{x.itemsize}")
+    magnitude = word.type(2 ** (8 * x.itemsize - 1) - 1)
+    stack, out = t.stack(x, t.shape).view(word), np.zeros(t.tiles, word)
+
+    def work(piece: Piece) -> AnyArray:
+        part = np.empty_like(out[piece.tiles])
+        largest(stack[piece.elements], magnitude, t.rows, t.columns, part)
+        return part
+
+    pieces = _pieces(t, whole=False)
+    for piece, part in zip(pieces, run_in_threads(work, [(p,) for p in pieces]), strict=True):
+        np.maximum(out[piece.tiles], part, out=out[piece.tiles])  # a tile may span pieces
+    return np.ascontiguousarray(t.unstack(out.view(x.dtype), _grid(x, sizes)))
+
+
+def quantize(
+    x: FloatArray, sizes: tuple[int, ...], fmt: FloatFormat, policy: str, scale_rule: str, amax_floor: float
+) -> Quantization | None:
+    """Pick FP32 or power-of-two scales, divide and encode, in one pass over float32 `x`.
+
+    Returns None where this is not served (another dtype or format, tiles too large for a cache), or where
+    `x` is not finite or a scale does not fit: the caller's way in two passes says so.
+    """
+    p, t = nearest(fmt, policy), tiling(x, sizes)
+    if x.dtype != np.float32 or p is None or fmt.emax < 1 or t.rows > TALLEST or t.columns > WIDEST:
+        return None
+    stack, r = t.stack(x, t.shape), rule(fmt, scale_rule, amax_floor)
+    codes, scales = np.empty(t.shape, fmt.code_dtype), np.empty(t.tiles, np.float32)
+
+    def work(piece: Piece) -> Any:
+        element, tile = piece
+        return quantize_rows(stack[element], codes[element], scales[tile], t.rows, t.columns, r, p)
+
+    found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=True)])
+    if max(top for top, _, _ in found) == np.inf:
+        return None
+    lost = Lost(sum(saturated for _, saturated, _ in found), sum(flushed for _, _, flushed in found))
+    spread = np.ascontiguousarray(t.unstack(scales, _grid(x, sizes)))
+    return Quantization(_in_order(t.unstack(codes, x.shape)), spread, lost)
+
+
+def encode_scaled(
+    x: FloatArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat, policy: str
+) -> tuple[AnyArray, Lost]:
+    """Divide by given scales, in the dtype of `x`, and encode; `fmt` has a sign and a zero."""
+    p, t = nearest(fmt, policy) if x.dtype == np.float32 else None, tiling(x, sizes)
+    stack, grid = t.stack(x, t.shape), np.array(t.stack(scales, t.tiles))
+    codes, given = np.empty(t.shape, fmt.code_dtype), rule(fmt, None)
+
+    def work(piece: Piece) -> Lost:
+        values, part, divisors = stack[piece.elements], codes[piece.elements], grid[piece.tiles]
+        if p is None:
+            return _encode_blocks(values, divisors, part, t, fmt, policy)
+        _, saturated, flushed = quantize_rows(values, part, divisors, t.rows, t.columns, given, p)
+        return Lost(saturated, flushed)
+
+    found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
+    lost = Lost(sum(part.saturated for part in found), sum(part.flushed for part in found))
+    return _in_order(t.unstack(codes, x.shape)), lost
+
+
+def _encode_blocks(
+    x: FloatArray, scales: F32, codes: AnyArray, t: Tiling, fmt: FloatFormat, policy: str
+) -> Lost:
+    """Divide and encode a matrix block by block, for what the float32 kernel does not serve."""
+    smallest, over = _edges(fmt)
+    saturated = flushed = 0
+    for i, j in split(x.shape[0], max(BLOCK // x.shape[1], 1)):
+        lines = scales[np.arange(i, j) // t.rows]
+        for first, last in split(x.shape[1], BLOCK):
+            divisors = lines[:, np.arange(first, last) // t.columns].astype(x.dtype)
+            divisors[divisors == 0] = np.inf  # an E4M3 scale that underflowed gives zeros
+            values = x[i:j, first:last]
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                quotient = values / divisors
+            part = np.empty(quotient.size, fmt.code_dtype)
+            cast_flat(quotient.reshape(-1), part, fmt, "nearest-even", policy)
+            codes[i:j, first:last] = part.reshape(quotient.shape)
+            magnitude = np.abs(quotient, dtype=np.float64)  # as exact as the edges
+            saturated += int(np.count_nonzero((magnitude >= over) & (magnitude < np.inf)))
+            flushed += int(np.count_nonzero((magnitude < smallest) & (values != 0)))
+    return Lost(saturated, flushed)
+
+
+def _edges(fmt: FloatFormat) -> tuple[float, float]:
+    """Return the smallest magnitude that does not become zero, and the smallest beyond the largest value."""
+    quantum = 2.0 ** (fmt.emin - fmt.mantissa_bits)
+    half_up = fmt.smallest_normal - quantum / 2  # with a mantissa, the tie below it goes up
+    smallest = half_up if not fmt.subnormals and fmt.mantissa_bits else np.nextafter(quantum / 2, 1)
+    over = fmt.max + 2.0 ** (fmt.emax - fmt.mantissa_bits - 1)
+    ties_up = fmt.mantissa_bits == 0 or top_code(fmt) % 2 == 1
+    return float(smallest), float(over if ties_up else np.nextafter(over, np.inf))
+
+
+def dequantize(codes: AnyArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat) -> F32:
+    """Return codes (unsigned integers, at most 16 bits) times scales in float32."""
+    t, table = tiling(codes, sizes), decode_table(fmt)
+    stack, grid, out = t.stack(codes, t.shape), t.stack(scales, t.tiles), np.empty(t.shape, np.float32)
+
+    def work(piece: Piece) -> None:
+        element, tile = piece
+        dequantize_rows(stack[element], grid[tile], table, t.rows, t.columns, out[element])
+
+    run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
+    return _in_order(t.unstack(out, codes.shape))
+
+
+def _grid(x: AnyArray, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the number of groups along each axis."""
+    return tuple(-(-length // size) for length, size in zip(x.shape, sizes, strict=True))
+
+
+def _in_order(x: AnyArray) -> AnyArray:
+    """Return `x` contiguous, in C or Fortran order."""
+    return x if x.flags.c_contiguous or x.flags.f_contiguous else np.ascontiguousarray(x)

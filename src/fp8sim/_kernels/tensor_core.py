@@ -1,0 +1,271 @@
+"""Tensor-core products, compiled: fused steps for 64 columns at a time, as LLVM vector code.
+
+A fused step has two versions with the same results:
+
+narrow
+    float32 products and int32 sums; the operands must be finite and leave room for both.
+wide
+    float64 throughout; takes all there is: NaN, infinity, float32 subnormals, overflow, block scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+
+from fp8sim._kernels._jit import intrinsic, jit
+from fp8sim._kernels.lanes import F32, F64, I8, I16, I32, I64, WIDTH, Array, Lanes, Writer, power_of_two
+from fp8sim._kernels.packing import NO_PRODUCT_NARROW, NO_PRODUCT_WIDE, pack_columns, pack_rows
+
+__all__ = ["NARROW_FLOOR", "WIDTH", "Plan", "multiply_block"]
+
+NARROW_FLOOR = -100  # narrow: no alignment exponent is below, and 2^(fraction_bits + 100) is a float32
+ABSENT = -100_000  # exponent of an accumulator or a group of products that is zero
+
+
+class Plan(NamedTuple):
+    """What a product asks of the kernel: plain numbers, the same for all blocks of it."""
+
+    step: int  # products per fused step
+    part: int  # products that are summed at once: as int32, or as a group before alignment
+    slab: int  # k packed at a time; what `promote` says, if it says something
+    fraction_bits: int  # kept below the alignment exponent
+    out_bits: int  # fraction bits of the output
+    floor: int  # least alignment exponent
+    c_emin: int  # exponent of a subnormal accumulator
+    a_emin: int
+    b_emin: int
+    a_top: int  # narrow: int8 exponents are relative to the largest
+    b_top: int
+    scale_block: int  # k that share one scale inside the step (MX, NVFP4); 0: no such scales
+    light: bool  # narrow: every aligned sum is below 2^24, so float32 holds it
+    grouped: bool  # groups of `part` products are summed exactly before they are aligned
+    fp16: bool  # the output is rounded to nearest FP16, not truncated to FP32
+    promote: bool  # each slab is a chain of its own, added in FP32
+    scaled: bool  # a chain is multiplied by two FP32 scales as it is added
+
+
+def exponent_of(c: Lanes, emin: Lanes) -> Lanes:
+    """Exponent of the accumulator: `emin` for its subnormals, ABSENT if zero, infinite or NaN."""
+    field = (c.bits_as(I32) >> 23) & 255
+    exponent = (field - 127).max(emin)
+    absent = ((c.bits_as(I32) << 1).is_zero()).where(ABSENT, exponent)
+    return (field > 254).where(ABSENT, absent)
+
+
+def narrow_sum(w: Writer, operands: list[Array], c: Lanes, light: bool) -> Lanes:
+    """Align and add in float32 and int32: the exact sum, as float32 if `light`, else as float64."""
+    a, a_exp, b, b_exp = operands
+    step, bits = w.setting("step"), w.number("fraction_bits")
+
+    def larger(k: Any, top: Lanes) -> Lanes:
+        return top.max(a_exp.load_one(k).call("sadd.sat", b_exp.load_row(k)))
+
+    stored = w.fold(step, w.fill(I8, NO_PRODUCT_NARROW), larger)
+    products = stored.to(I32) + w.number("a_top") + w.number("b_top")
+    top = (stored - NO_PRODUCT_NARROW).is_zero().where(NARROW_FLOOR, products)
+    top = top.max(exponent_of(c, w.number("c_emin"))).max(NARROW_FLOOR)
+    scale = power_of_two(bits - top, F32)
+    aligned_c = (c * scale).to(I32)
+
+    def add(k: Any, total: Lanes) -> Lanes:
+        return total + (a.load_one(k) * b.load_row(k) * scale).to(I32)
+
+    if light:
+        total = w.fold(step, aligned_c, add)
+        return total.to(F32) * power_of_two(top - bits, F32)
+
+    def add_part(i: Any, total: Lanes) -> Lanes:
+        first = w.builder.mul(i, part)
+        here = w.fold(part, w.fill(I32, 0), lambda k, t: add(w.builder.add(first, k), t))
+        return total + here.to(F64)
+
+    part = w.setting("part")
+    total = w.fold(w.builder.sdiv(step, part), aligned_c.to(F64), add_part)
+    return total * power_of_two(top - bits, F64)
+
+
+def wide_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
+    """Align and add in float64: the exact sum."""
+    a, a_exp, b, b_exp = operands
+    step, bits = w.setting("step"), w.number("fraction_bits")
+
+    def larger(k: Any, top: Lanes) -> Lanes:
+        return top.max(a_exp.load_one(k) + b_exp.load_row(k))
+
+    top = w.fold(step, w.fill(I16, 2 * NO_PRODUCT_WIDE), larger).to(I32)
+    top = top.max(exponent_of(c, w.number("c_emin"))).max(w.number("floor"))
+    scale = power_of_two(bits - top, F64)
+
+    def add(k: Any, total: Lanes) -> Lanes:
+        return total + (a.load_one(k) * b.load_row(k) * scale).call("trunc")
+
+    total = w.fold(step, (c.to(F64) * scale).call("trunc"), add)
+    return total * power_of_two(top - bits, F64)
+
+
+def grouped_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
+    """Sum groups exactly, then align the groups by the exponents of their scales: the exact sum."""
+    a, a_exp, b, b_exp = operands
+    step, part, bits = w.setting("step"), w.setting("part"), w.number("fraction_bits")
+    groups = w.builder.sdiv(step, part)
+
+    def group(i: Any) -> Lanes:
+        def add(k: Any, total: Lanes) -> Lanes:
+            k = w.builder.add(w.builder.mul(i, part), k)
+            return total + a.load_one(k) * b.load_row(k)
+
+        return w.fold(part, w.fill(F64, 0.0), add)
+
+    def larger(i: Any, top: Lanes) -> Lanes:
+        first = w.builder.mul(i, part)
+        exponent = (a_exp.load_one(first) + b_exp.load_row(first)).to(I32)
+        return top.max((group(i).bits_as(I64) << 1).is_zero().where(ABSENT, exponent))
+
+    top = w.fold(groups, w.fill(I32, ABSENT), larger)
+    top = top.max(exponent_of(c, w.number("c_emin"))).max(w.number("floor"))
+    scale = power_of_two(bits - top, F64)
+    aligned_c = (c.to(F64) * scale).call("trunc")
+    total = w.fold(groups, aligned_c, lambda i, t: t + (group(i) * scale).call("trunc"))
+    return total * power_of_two(top - bits, F64)
+
+
+def round_at(x: Lanes, exponent: Lanes, rounding: str) -> Lanes:
+    """Round float64 to a multiple of 2^exponent; infinity and NaN stay."""
+    return (x * power_of_two(-exponent, F64)).call(rounding) * power_of_two(exponent, F64)
+
+
+def to_fp32(w: Writer, exact: Lanes, c: Lanes, narrow: bool) -> Lanes:
+    """Truncate to `out_bits` fraction bits of FP32; zero comes out as +0."""
+    if narrow:  # neither subnormal nor overflow: clear the bits below
+        integer, stored_bits = (I32, 23) if exact.kind is F32 else (I64, 52)
+        kept = w.fill(integer, -1) << (-w.number("out_bits", integer) + stored_bits)
+        truncated = (exact.bits_as(integer) & kept).bits_as(exact.kind)
+        return truncated if exact.kind is F32 else truncated.to(F32)
+    exponent = ((exact.bits_as(I64) >> 52) & 2047) - 1023
+    last = exponent.max(-126) - w.number("out_bits", I64)
+    return round_at(exact, last, "trunc").to(F32) + 0.0
+
+
+def to_fp16(w: Writer, exact: Lanes, c: Lanes, narrow: bool) -> Lanes:
+    """Round to the nearest FP16, ties to even; zero comes out as +0."""
+    exponent = ((exact.bits_as(I64) >> 52) & 2047) - 1023
+    nearest = round_at(exact, exponent.max(-14) - 10, "roundeven")
+    infinite = w.fill(F64, float("inf")).call("copysign", nearest)
+    result = (nearest.call("fabs") > 65504.0).where(infinite, nearest).to(F32) + 0.0
+    if narrow:  # integers hold no infinity: once a chain overflows it stays there
+        return (c.call("fabs") > 65504.0).where(c, result)
+    return result
+
+
+def define_step(method: str, finish: Callable[[Writer, Lanes, Lanes, bool], Lanes]) -> Any:
+    """Make the function that runs one fused step on 64 accumulators, in place."""
+
+    @intrinsic
+    def fused_step(
+        context: Any, plan: Any, packed: Any, a_at: Any, b_at: Any, chain: Any, chain_at: Any
+    ) -> Any:
+        def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            w = Writer(context, builder, signature, arguments)
+            operands = [w.array(1, at=at, part=part) for part, at in enumerate((2, 2, 3, 3))]
+            home = w.array(4, at=5)
+            c, narrow = home.load(), operands[0].kind is F32
+            if narrow and method != "grouped":
+                home.store(finish(w, narrow_sum(w, operands, c, light=method == "light"), c, narrow))
+            elif not narrow and method != "light":
+                total = grouped_sum if method == "grouped" else wide_sum
+                home.store(finish(w, total(w, operands, c), c, narrow))
+            return context.get_dummy_value()  # no plan asks for the others
+
+        return types.void(plan, packed, a_at, b_at, chain, chain_at), write
+
+    return fused_step
+
+
+step_light = define_step("light", to_fp32)
+step_to_fp32 = define_step("plain", to_fp32)
+step_to_fp16 = define_step("plain", to_fp16)
+step_grouped = define_step("grouped", to_fp32)
+
+
+@intrinsic
+def promote(
+    context: Any, plan: Any, chain: Any, total: Any, total_at: Any, a_scale: Any, b_scales: Any
+) -> Any:
+    """Add a chain to the FP32 totals, as it is or by one FMA with the product of its scales."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        w = Writer(context, builder, signature, arguments)
+        chain, total, b_scales = w.array(1).load(), w.array(2, at=3), w.array(5).load()
+        scaled = chain.call("fma", w.spread(arguments[4]) * b_scales, total.load())
+        plain = chain + total.load()
+        total.store(Lanes(builder, builder.select(w.setting("scaled"), scaled.value, plain.value)))
+        return context.get_dummy_value()
+
+    return types.void(plan, chain, total, total_at, a_scale, b_scales), write
+
+
+@jit
+def _run_steps(plan: Any, packed: Any, row: int, steps: int, chain: Any, chain_at: int) -> None:
+    """Run the steps of a slab, for one packed row of A and 64 columns of B."""
+    for s in range(steps):
+        a_at, b_at = row * plan.slab + s * plan.step, s * plan.step * WIDTH
+        if plan.light:
+            step_light(plan, packed, a_at, b_at, chain, chain_at)
+        elif plan.grouped:
+            step_grouped(plan, packed, a_at, b_at, chain, chain_at)
+        elif plan.fp16:
+            step_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
+        else:
+            step_to_fp32(plan, packed, a_at, b_at, chain, chain_at)
+
+
+@jit
+def multiply_block(
+    plan: Any, a: Any, b: Any, out: Any, scales: Any, promotion: Any, samples: Any, rows: Any, columns: Any
+) -> None:
+    """Add the product of some rows of A and some columns of B to `out`, which starts as c or zero.
+
+    `scales` are (values, exponents) of the block scales, for A and for B; `promotion` the FP32
+    scales of A and of B for whole slabs; `samples` are empty arrays of the types to compute in:
+    float32 and int8 (narrow), or float64 and int16 (wide).
+    """
+    n, k, height = out.shape[1], a.shape[1], rows[1] - rows[0]
+    flat = out.reshape(-1)
+    values, exponents = samples[0].dtype, samples[1].dtype
+    a_packed = np.empty(height * plan.slab, values), np.empty(height * plan.slab, exponents)
+    b_packed = np.empty(WIDTH * plan.slab, values), np.empty(WIDTH * plan.slab, exponents)
+    packed = a_packed[0], a_packed[1], b_packed[0], b_packed[1]
+    edge, fresh = np.zeros(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
+    b_scales = np.ones(WIDTH, np.float32)
+    for k0 in range(0, k, plan.slab):
+        steps = (min(plan.slab, k - k0) + plan.step - 1) // plan.step
+        pack_rows(plan, a, scales[0], rows, k0, a_packed)
+        for j0 in range(columns[0], columns[1], WIDTH):
+            pack_columns(plan, b, scales[1], j0, k0, b_packed)
+            width = min(WIDTH, n - j0)
+            if plan.scaled:
+                b_scales[:width] = promotion[1][k0 // plan.slab, j0 : j0 + width]
+            for i in range(height):
+                row = rows[0] + i
+                home, at = flat, row * n + j0
+                if width < WIDTH:  # vectors reach beyond the row: work on a copy
+                    edge[:width] = flat[at : at + width]
+                    home, at = edge, 0
+                if plan.promote:
+                    fresh[:] = 0
+                    _run_steps(plan, packed, i, steps, fresh, 0)
+                    a_scale = promotion[0][row, k0 // plan.slab] if plan.scaled else np.float32(1)
+                    promote(plan, fresh, home, at, a_scale, b_scales)
+                else:
+                    _run_steps(plan, packed, i, steps, home, at)
+                if width < WIDTH:
+                    flat[row * n + j0 : row * n + j0 + width] = edge[:width]
+    bits = out.view(np.int32)
+    for i in range(rows[0], rows[1]):
+        for j in range(columns[0], columns[1]):
+            if out[i, j] != out[i, j]:
+                bits[i, j] = 0x7FFFFFFF  # the one NaN that tensor cores give

@@ -1,0 +1,176 @@
+"""Block quantisation of a matrix in tiles, one pass while it is in the cache: the fast kernels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fp8sim._kernels._jit import jit
+from fp8sim._kernels.nearest import INFINITY, MAGNITUDE, encode_nearest, shift
+from fp8sim.formats import FloatFormat
+
+__all__ = ["Rule", "dequantize_rows", "largest", "quantize_rows", "rule"]
+
+WIDTH = 2048  # columns quantised at a time: they stay in the first-level cache
+
+
+class Rule(NamedTuple):
+    """How a scale is picked from the largest magnitude of its tile."""
+
+    kind: int  #: 0: amax / max; 1, 2, 3: a power of two, ceil, floor or even; -1: it is given
+    floor: np.float32  #: smallest amax taken
+    max: np.float32  #: largest value of the element format
+    emax: int  #: its exponent
+    fraction: int  #: its fraction bits in float64
+    mantissa: int  #: mantissa bits of the element format
+
+
+def rule(fmt: FloatFormat, name: str | None, amax_floor: float = 0.0) -> Rule:
+    """Return the numbers of a scale rule for elements of `fmt`; no name: the scales are given."""
+    kind = -1 if name is None else ("amax", "ceil", "floor", "even").index(name)
+    fraction = int(np.float64(fmt.max).view(np.int64)) & (2**52 - 1)
+    with np.errstate(over="ignore"):
+        return Rule(kind, np.float32(amax_floor), np.float32(fmt.max), fmt.emax, fraction, fmt.mantissa_bits)
+
+
+@jit
+def _largest(line: Any, magnitude: Any, tile_columns: int, tiles: Any) -> None:
+    """Raise `tiles` to the largest magnitude of each `tile_columns` of a line of float bits."""
+    if tile_columns == 1:
+        for i in range(line.size):
+            tiles[i] = max(tiles[i], line[i] & magnitude)
+        return
+    for tile in range(tiles.size):
+        part, top = line[tile * tile_columns : (tile + 1) * tile_columns], tiles[tile]
+        for i in range(part.size):
+            top = max(top, part[i] & magnitude)
+        tiles[tile] = top
+
+
+@jit
+def largest(bits: Any, magnitude: Any, tile_rows: int, tile_columns: int, out: Any) -> None:
+    """Write the largest magnitude of each tile of (rows, columns) float bits, as bits."""
+    out[:] = 0
+    for row in range(bits.shape[0]):
+        _largest(bits[row], magnitude, tile_columns, out[row // tile_rows])
+
+
+@jit
+def _pick(amax: Any, r: Any) -> Any:
+    """Return the scale of a tile as `scaling.pick_scales` does; infinity where none fits."""
+    if r.kind == 0:
+        scale = np.float32(amax / r.max)
+        return max(scale, np.float32(2.0**-149)) if amax > 0 else np.float32(1)
+    bits = np.float64(amax).view(np.int64)
+    fraction = bits & ((1 << 52) - 1)
+    if r.kind == 3:
+        bits += (1 << (51 - r.mantissa)) - 1 + ((bits >> (52 - r.mantissa)) & 1 if r.mantissa else 1)
+    exponent = (bits >> 52) - 1023 - r.emax + (1 if r.kind == 1 and fraction > r.fraction else 0)
+    if exponent > 127:
+        return np.float32(np.inf)
+    exponent = max(exponent, -127) if amax > 0 else -127
+    return np.float32(np.int64((exponent + 1023) << 52).view(np.float64))
+
+
+@jit
+def _spread(scales: Any, tile_columns: int, start: int, out: Any) -> None:
+    """Repeat scales over the columns from `start` on; 0 becomes infinity, which divides to zero."""
+    for tile in range(start // tile_columns, (start + out.size - 1) // tile_columns + 1):
+        scale = scales[tile] if scales[tile] != 0 else np.float32(np.inf)
+        part = out[max(tile * tile_columns - start, 0) : (tile + 1) * tile_columns - start]
+        for i in range(part.size):
+            part[i] = scale
+
+
+@jit
+def _scale_tiles(
+    lines: Any, start: int, stop: int, tile_columns: int, tiles: Any, r: Any, scales: Any
+) -> Any:
+    """Pick the scales of the tiles of some lines of bits; return the largest, infinity where none fits."""
+    tiles[:] = 0
+    for row in range(lines.shape[0]):
+        _largest(lines[row][start:stop], MAGNITUDE, tile_columns, tiles)
+    top = np.float32(0)
+    for tile in range(tiles.size):
+        amax = max(np.uint32(tiles[tile]).view(np.float32), r.floor)
+        scales[tile] = _pick(amax, r) if tiles[tile] < INFINITY else np.float32(np.inf)
+        top = max(top, scales[tile])
+    return top
+
+
+@jit
+def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
+    """Encode quotients as `_encode_block` does; return their largest and smallest magnitude, as bits."""
+    magic = np.uint32(p.magic).view(np.float32)
+    worst, least = np.uint32(0), MAGNITUDE
+    for i in range(codes.size):
+        quotient = np.float32(x[i] / divisor[i])
+        bits = np.float32(quotient).view(np.uint32)
+        a = np.uint32(bits & MAGNITUDE)
+        up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
+        normal = np.uint32(shift(np.uint32(a + up), p.drop) - p.base)
+        steps = np.uint32(np.float32(np.float32(abs(quotient)) + magic).view(np.uint32) - p.magic)
+        code = min(normal if a >= p.first else steps, p.limit)
+        worst, least = max(worst, a), min(least, a)
+        codes[i] = code | np.uint32(shift(bits, p.sign_drop) & p.sign)
+    return worst, least
+
+
+@jit
+def _count_lost(x: Any, divisor: Any, p: Any) -> Any:
+    """Count the finite quotients beyond the largest value, and the numbers that became zero."""
+    saturated, flushed = np.uint32(0), np.uint32(0)
+    for i in range(x.size):
+        a = np.uint32(np.float32(x[i] / divisor[i]).view(np.uint32) & MAGNITUDE)
+        saturated = np.uint32(saturated + np.uint32((a >= p.over) & (a < INFINITY)))
+        flushed = np.uint32(flushed + np.uint32((a <= p.flush) & (x[i] != 0)))
+    return saturated, flushed
+
+
+@jit
+def quantize_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns: int, r: Any, p: Any) -> Any:
+    """Quantise (rows, columns) float32 `x` in tiles into `codes`, picking `scales` if `r.kind` is not -1.
+
+    Returns the largest scale picked, and how many elements saturated and how many became zero.
+    """
+    given, columns, bits = r.kind == -1, x.shape[1], x.view(np.uint32)
+    width = WIDTH if given else max(WIDTH // tile_columns, 1) * tile_columns
+    tiles, divisor = np.empty(width, np.uint32), np.empty(width, np.float32)
+    top, saturated, flushed = np.float32(0), 0, 0
+    for strip in range(scales.shape[0]):
+        first, last = strip * tile_rows, min((strip + 1) * tile_rows, x.shape[0])
+        for start in range(0, columns, width):
+            stop = min(start + width, columns)
+            if not given:
+                begin, end = start // tile_columns, (stop - 1) // tile_columns + 1
+                lines, picked = bits[first:last], scales[strip][begin:end]
+                high = _scale_tiles(lines, start, stop, tile_columns, tiles[: end - begin], r, picked)
+                top = max(top, high)
+            divisors = divisor[: stop - start]
+            _spread(scales[strip], tile_columns, start, divisors)
+            for row in range(first, last):
+                values, part = x[row][start:stop], codes[row][start:stop]
+                worst, least = _divide_encode(values, divisors, part, p)
+                if worst > INFINITY or least < p.cutoff:
+                    encode_nearest(values / divisors, part, p)
+                if worst >= p.over or least <= p.flush:
+                    beyond, zeros = _count_lost(values, divisors, p)
+                    saturated, flushed = saturated + beyond, flushed + zeros
+    return top, saturated, flushed
+
+
+@jit
+def dequantize_rows(codes: Any, scales: Any, table: Any, tile_rows: int, tile_columns: int, out: Any) -> None:
+    """Write the value of each code times its scale, for (rows, columns) in tiles."""
+    for row in range(codes.shape[0]):
+        line, values, factors = codes[row], out[row], scales[row // tile_rows]
+        if tile_columns == 1:
+            for i in range(line.size):
+                values[i] = table[line[i]] * factors[i]
+        else:
+            for tile in range(factors.size):
+                part = line[tile * tile_columns : (tile + 1) * tile_columns]
+                products = values[tile * tile_columns : (tile + 1) * tile_columns]
+                for i in range(part.size):
+                    products[i] = table[part[i]] * factors[tile]
