@@ -41,10 +41,16 @@ def unknown(what: str, value: object, names: Iterable[str]) -> str:
 
 def positive_int(value: object, what: str) -> int:
     """Return `value` as a positive int, else raise."""
+    number = whole_number(value, what)
+    if number < 1:
+        raise ValueError(f"{what} must be at least 1, got {number}")
+    return number
+
+
+def whole_number(value: object, what: str) -> int:
+    """Return `value` as an int, else raise."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{what} must be a whole number, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{what} must be at least 1, got {value}")
     return int(value)
 
 
@@ -57,7 +63,7 @@ def as_float(x: ArrayLike, what: str = "x") -> FloatArray:
     array = _as_array(x, what)
     dtype = array.dtype
     if dtype in (np.float32, np.float64):
-        return array.astype(dtype.newbyteorder("="), copy=False)
+        return array
     if dtype.kind in "iu":
         return _exact(array, np.float64, what)
     if dtype.itemsize <= 2 and _is_float(dtype):
@@ -125,14 +131,14 @@ def _as_array(x: ArrayLike, what: str) -> AnyArray:
             f"{what} is an object array (ragged lists, None or big integers?); "
             "pass np.asarray(x, dtype=np.float64)"
         )
-    return array
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _exact(array: AnyArray, dtype: type[np.float64], what: str) -> FloatArray:
     with np.errstate(over="ignore", invalid="ignore"):
         converted = array.astype(dtype)
-        if array.dtype.kind in "iu":  # 2^53 holds every smaller integer; beyond it, look at each
-            same = (np.abs(converted) <= 2.0**53) | _same_integer(array, converted)
+        if array.dtype.kind in "iu":
+            same = _same_integer(array, converted)
         else:
             same = (converted.astype(array.dtype) == array) | (array != array)
     if not np.all(same):
@@ -142,8 +148,9 @@ def _exact(array: AnyArray, dtype: type[np.float64], what: str) -> FloatArray:
 
 
 def _same_integer(array: AnyArray, converted: AnyArray) -> AnyArray:
-    fits = np.abs(converted) < 2.0**63  # casting back is defined below this
-    back = np.where(fits, converted, 0.0).astype(array.dtype)
+    limits = np.iinfo(array.dtype)
+    fits = (converted >= limits.min) & (converted < 2.0 ** int(limits.max).bit_length())
+    back = np.where(fits, converted, 0.0).astype(array.dtype)  # defined for what fits
     return np.asarray(fits & (back == array))
 
 

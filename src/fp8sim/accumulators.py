@@ -101,12 +101,12 @@ class TensorCoreSum(Accumulator):
         if self.core.scale_format is not None:
             return self._with_scales_inside(a, b)
         k, a_group, b_group = a.shape[1], a.sizes[1], b.sizes[0]
-        if a_group >= k and b_group >= k:
+        if a_group >= k and b_group >= k:  # one scale per row of A and column of B
             sums = tensor_core_matmul(
                 a.codes, b.codes, self.core, promote_every=self.promote_every, a_format=a.fmt, b_format=b.fmt
             )
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-                return sums * (a.scales * b.scales)
+                return sums * (_per_block(a, 1, max(k, 1)) * _per_block(b, 0, max(k, 1))) if k else sums
         every = self.promote_every or math.gcd(a_group, b_group)
         if a_group % every or b_group % every:
             raise ValueError(
@@ -121,7 +121,7 @@ class TensorCoreSum(Accumulator):
     def _with_scales_inside(self, a: Quantized, b: Quantized) -> F32:
         core, block = self.core, self.core.scale_block
         for operand, what, along in ((a, "A", a.sizes[1]), (b, "B", b.sizes[0])):
-            if operand.scaling.scale_format != core.scale_format or along % block:
+            if operand.scaling.scale_format != core.scale_format or (along % block and along < a.shape[1]):
                 raise ValueError(
                     f"{core.name} multiplies by {core.scale_format} scales of {block} elements of k, and "
                     f"{what} has {operand.scaling}; use that scaling, or another accumulator"

@@ -167,11 +167,12 @@ def decode(codes: ArrayLike, fmt: FormatLike) -> F32:
     return np.asarray(decode_table(target)[bits])
 
 
-def overflow_policy(fmt: FloatFormat, overflow: str | None) -> str:
+def overflow_policy(fmt: FloatFormat, overflow: str | None) -> Overflow:
     """Return `overflow`, or what GPU conversions to `fmt` do if it is None."""
     if overflow is None:
         return "saturate" if fmt.bits <= 8 else "ieee"
-    return _checks.one_of(overflow, ("saturate", "ieee"), "overflow policy")
+    _checks.one_of(overflow, ("saturate", "ieee"), "overflow policy")
+    return "saturate" if overflow == "saturate" else "ieee"
 
 
 def _prepare(
@@ -190,14 +191,17 @@ def _draw(rng: np.random.Generator | None, x: FloatArray) -> F64 | None:
 
 
 def _refuse_lost(nan: bool, lost: bool, fmt: FloatFormat, policy: str) -> None:
-    """Raise if there was NaN, or an overflow that `policy` cannot express, in a format without NaN."""
-    if fmt.has_nan:
+    """Raise if there was NaN, or a value that became NaN, in a format without NaN."""
+    if fmt.has_nan or not (nan or lost):
         return
     if nan:
         raise ValueError(f"x holds NaN, and {fmt} has none; replace it first, as with np.nan_to_num")
-    if lost and policy == "ieee" and not fmt.has_inf:
+    if not fmt.signed and policy == "saturate":
+        raise ValueError(f"x holds numbers that the unsigned format {fmt} has not; clip them first")
+    if not fmt.has_inf:
+        unsigned = "" if fmt.signed else f"x holds numbers that the unsigned format {fmt} has not, or "
         raise ValueError(
-            f"x overflows {fmt} (largest value {fmt.max:g}), which has neither infinity nor NaN "
+            f"{unsigned}x overflows {fmt} (largest value {fmt.max:g}), which has neither infinity nor NaN "
             "for overflow='ieee'; pass overflow='saturate'"
         )
 

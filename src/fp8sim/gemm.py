@@ -63,6 +63,6 @@ def quantize_operands(a: ArrayLike, b: ArrayLike, recipe: Recipe) -> tuple[Quant
     left, right = _checks.as_matrix(a, "a"), _checks.as_matrix(b, "b")
     _checks.multiply_shapes(left, right)
     return (
-        quantize_with(left, recipe.a.fmt, recipe.a.scaling, axis=1),
-        quantize_with(right, recipe.b.fmt, recipe.b.scaling, axis=0),
+        quantize_with(left, recipe.a.fmt, recipe.a.scaling, axis=1, what="a"),
+        quantize_with(right, recipe.b.fmt, recipe.b.scaling, axis=0, what="b"),
     )

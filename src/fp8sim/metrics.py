@@ -45,7 +45,7 @@ def relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     0.019999999999999928
     """
     value, truth = _pair(x, reference)
-    return _ratio(_norm(value - truth), _norm(truth))
+    return _ratio(_norm(_difference(value, truth)), _norm(truth))
 
 
 def sqnr_db(x: ArrayLike, reference: ArrayLike) -> float:
@@ -98,7 +98,7 @@ def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
     >>> cosine_similarity([1.0, 0.0], [2.0, 0.0])
     1.0
     """
-    value, truth = _pair(x, reference)
+    value, truth = (_scaled(array) for array in _pair(x, reference))
     norms = _norm(value) * _norm(truth)
     return float(np.vdot(value, truth) / norms) if norms else math.nan
 
@@ -129,6 +129,9 @@ def calc_diff(x: ArrayLike, y: ArrayLike) -> float:
     0.000197
     """
     left, right = _pair(x, y)
+    largest = max(float(np.max(np.abs(left))), float(np.max(np.abs(right))))
+    if largest and math.isfinite(largest):  # squares that neither overflow nor vanish
+        left, right = left / largest, right / largest
     denominator = float(np.sum(left * left + right * right))
     return 1.0 - 2.0 * float(np.sum(left * right)) / denominator if denominator else 0.0
 
@@ -157,7 +160,7 @@ def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
     0.5
     """
     value, truth = _pair(x, reference)
-    return float(np.max(np.abs(value - truth)))
+    return float(np.max(np.abs(_difference(value, truth))))
 
 
 def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
@@ -237,9 +240,19 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
 def _norm(x: F64) -> float:
     """Return the Frobenius norm, safe from overflow and underflow of the squares."""
     largest = float(np.max(np.abs(x)))
-    if not math.isfinite(largest) or largest == 0:
-        return largest
-    return largest * float(np.linalg.norm((x / largest).ravel()))
+    return largest * float(np.linalg.norm(_scaled(x).ravel())) if math.isfinite(largest) else largest
+
+
+def _difference(x: F64, y: F64) -> F64:
+    """Return x - y; infinity minus infinity is NaN, which says enough."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(x - y)
+
+
+def _scaled(x: F64) -> F64:
+    """Divide by the largest magnitude, so that squares neither overflow nor vanish."""
+    largest = float(np.max(np.abs(x)))
+    return x / largest if largest and math.isfinite(largest) else x
 
 
 def _ratio(error: float, size: float) -> float:

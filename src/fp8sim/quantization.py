@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import F32, AnyArray, ArrayLike, FloatArray
+from fp8sim._typing import F32, AnyArray, ArrayLike, FloatArray, Overflow
 from fp8sim.casts import COMPILED_FROM, decode, encode, overflow_policy
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.rounding import round_exact
@@ -125,7 +125,8 @@ class Quantized:
         if not scaled:
             return values
         scales = expand_groups(self.scales.astype(dtype, copy=False), self.sizes, self.shape)
-        product: FloatArray = values * scales
+        with np.errstate(over="ignore", under="ignore"):
+            product: FloatArray = values * scales
         return product
 
 
@@ -185,22 +186,28 @@ def quantize(
     return quantize_with(x, fmt, Scaling(granularity, scale_format, scale_rule, amax_floor), axis=axis)
 
 
-def quantize_with(x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int = -1) -> Quantized:
-    """Quantise as `quantize` does, with the options in one `Scaling`.
+def quantize_with(
+    x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int = -1, what: str = "x"
+) -> Quantized:
+    """Quantise as `quantize` does, with the options in one `Scaling`; errors call the array `what`.
 
     Examples
     --------
     >>> quantize_with([1.0, 2.0], "e4m3", Scaling("row")).codes
     array([224, 448], dtype='float8_e4m3fn')
     """
-    array, target = _checks.as_float(x), get_format(fmt)
-    odd = not (target.signed and target.zero) or (scaling.granularity == "none" and not target.has_nan)
+    array, target = _checks.as_float(x, what), get_format(fmt)
+    if not (target.signed and target.zero):
+        raise ValueError(f"{target} has no zero or no sign: it holds scales, not the elements of an array")
+    odd = scaling.granularity == "none" and not target.has_nan
     if array.size < COMPILED_FROM or odd:
-        return quantize_reference(array, target, scaling, axis=axis)
-    return _quantize_compiled(array, target, scaling, axis)
+        return quantize_reference(array, target, scaling, axis=axis, what=what)
+    return _quantize_compiled(array, target, scaling, axis, what)
 
 
-def quantize_reference(x: FloatArray, fmt: FloatFormat, scaling: Scaling, *, axis: int = -1) -> Quantized:
+def quantize_reference(
+    x: FloatArray, fmt: FloatFormat, scaling: Scaling, *, axis: int = -1, what: str = "x"
+) -> Quantized:
     """Quantise step by step in numpy, to be read: what `quantize_with` does for arrays of any size.
 
     Examples
@@ -209,14 +216,15 @@ def quantize_reference(x: FloatArray, fmt: FloatFormat, scaling: Scaling, *, axi
     >>> quantize_reference(np.array([1.0, 2.0]), fp8sim.get_format("e4m3"), Scaling("row")).scales
     array([0.00446429], dtype=float32)
     """
+    policy = _policy(fmt, scaling)
     if scaling.granularity == "none":
         scaled, scales = x, _no_scales(x.shape, axis)
     else:
-        _checks.finite(x, "x", _NO_SCALE)
+        _checks.finite(x, what, _NO_SCALE)
         sizes = group_sizes(scaling.granularity, x.shape, axis)
         scales = pick_scales(group_amax(x, sizes), fmt, scaling)
         scaled = _divide(x, expand_groups(scales.values, sizes, x.shape))
-    codes = encode(scaled, fmt)
+    codes = encode(scaled, fmt, overflow=policy)
     flushed = int(np.count_nonzero(x)) - int(np.count_nonzero(decode(codes, fmt)))
     return Quantized(
         codes=codes,
@@ -231,11 +239,13 @@ def quantize_reference(x: FloatArray, fmt: FloatFormat, scaling: Scaling, *, axi
     )
 
 
-def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int) -> Quantized:
+def _quantize_compiled(
+    x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str
+) -> Quantized:
     """Quantise in one pass where scales depend on their own group alone, else in two."""
     from fp8sim._kernels import quantize as compiled
 
-    sizes, policy = group_sizes(scaling.granularity, x.shape, axis), overflow_policy(fmt, None)
+    sizes, policy = group_sizes(scaling.granularity, x.shape, axis), _policy(fmt, scaling)
     done = None
     if scaling.granularity != "none" and scaling.scale_format != "e4m3":
         assert scaling.scale_rule is not None
@@ -248,7 +258,7 @@ def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: 
         if scaling.granularity != "none":
             amax = compiled.group_amax(x, sizes)
             if not np.isfinite(amax).all():
-                _checks.finite(x, "x", _NO_SCALE)
+                _checks.finite(x, what, _NO_SCALE)
             scales = pick_scales(amax, fmt, scaling)
         codes, lost = compiled.encode_scaled(x, scales.values, sizes, fmt, policy)
     return Quantized(
@@ -262,6 +272,11 @@ def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: 
         saturated=lost.saturated,
         flushed=lost.flushed,
     )
+
+
+def _policy(fmt: FloatFormat, scaling: Scaling) -> Overflow:
+    """Return what becomes of an overflow: scaled elements saturate, whatever their format."""
+    return overflow_policy(fmt, None) if scaling.granularity == "none" else "saturate"
 
 
 def _divide(x: FloatArray, scales: AnyArray) -> FloatArray:

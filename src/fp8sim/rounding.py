@@ -69,8 +69,8 @@ def round_reference(
         x64 = x.astype(np.float64)
     magnitude = _limit(round_exact(x64, fmt, rounding, draws), x64, fmt, rounding, overflow)
     result = np.copysign(magnitude, x64)
-    if not fmt.signed:  # neither zero nor negative numbers have a code in an unsigned format
-        result = np.where((x64 > 0) | np.isnan(x64), result, np.nan)
+    if not fmt.signed:  # what has no code is not a number
+        result = np.where(x64 < 0, np.nan, np.where(x64 == 0, 0.0 if fmt.zero else np.nan, result))
     if fmt.specials == "fnuz":
         result = np.where(result == 0, 0.0, result)  # no -0
     return np.asarray(result, dtype=x.dtype)
@@ -85,7 +85,8 @@ def round_exact(x: F64, fmt: FloatFormat, rounding: str, draws: F64 | None = Non
     steps = np.floor(magnitude / quantum)
     below = steps * quantum
     rest = magnitude - below  # exact, and 0 <= rest < quantum
-    rounded = np.where(_goes_up(x, rest, quantum, steps, rounding, draws), below + quantum, below)
+    with np.errstate(over="ignore"):  # the largest float64 may round up to infinity
+        rounded = np.where(_goes_up(x, rest, quantum, steps, rounding, draws), below + quantum, below)
 
     if not fmt.zero:  # no zero to round to: positive numbers stay positive
         rounded = np.maximum(rounded, fmt.smallest_normal)

@@ -95,6 +95,8 @@ class Scaling:
                 f"{self.scale_format} scales cannot follow the rule {self.scale_rule!r}; "
                 f"use {' or '.join(map(repr, rules))}"
             )
+        if isinstance(self.amax_floor, bool) or not isinstance(self.amax_floor, (int, float, np.floating)):
+            raise TypeError(f"amax_floor must be a number, got {self.amax_floor!r}")
         if not (math.isfinite(self.amax_floor) and self.amax_floor >= 0):
             raise ValueError(f"amax_floor must be finite and not negative, got {self.amax_floor}")
 
@@ -163,7 +165,7 @@ def group_sizes(granularity: str, shape: tuple[int, ...], axis: int = -1) -> tup
     ((128, 128), (128, 1))
     """
     rows, columns = _parse_granularity(granularity)
-    ndim = len(shape)
+    ndim, axis = len(shape), _checks.whole_number(axis, "axis")
     if ndim == 0:
         raise ValueError("a scale needs an array of at least one axis, got a single number")
     if not -ndim <= axis < ndim:

@@ -9,7 +9,7 @@ from numba import types
 
 from fp8sim._kernels._jit import intrinsic, jit, read_only, run_in_threads, split
 from fp8sim._kernels.lanes import I32, I64, WIDTH, Lanes, Writer
-from fp8sim._typing import F32
+from fp8sim._typing import F32, AnyArray
 from fp8sim.formats import FloatFormat
 
 __all__ = ["Range", "first_outside", "inspect"]
@@ -128,22 +128,21 @@ def _look(
 
 
 @jit
-def _inspect(limits: Any, bits: Any, start: Any, stop: Any) -> Any:
-    """Return how many values are outside, the largest and smallest magnitude, and if any is special."""
-    facts, rest = np.empty(4 * WIDTH, np.int32), np.zeros(WIDTH, np.int32)
+def _look_at_run(limits: Any, bits: Any, start: int, stop: int, facts: Any) -> None:
+    """Look at a run of values: whole vectors, then the rest of them, filled up with zeros."""
     whole = (stop - start) // WIDTH
-    rest[: (stop - start) - whole * WIDTH] = bits[start + whole * WIDTH : stop]
-    look_at_lanes(limits, rest, 0, 1, facts)
-    outside, largest, smallest, special = _combine(facts)
     if whole:
-        look_at_lanes(limits, bits, start, whole, facts)
-        more = _combine(facts)
-        outside, special = outside + more[0], special | more[3]
-        largest, smallest = max(largest, more[1]), min(smallest, more[2])
-    return outside, largest, smallest, special
+        look_at_lanes(limits, bits, start, whole, facts[0])
+    rest = np.zeros(WIDTH, np.int32)
+    for i in range(start + whole * WIDTH, stop):
+        rest[i - start - whole * WIDTH] = bits[i]
+    look_at_lanes(limits, rest, 0, 1, facts[1])
 
 
-@jit
-def _combine(facts: Any) -> Any:
-    each = facts.reshape(4, WIDTH)
-    return each[0].sum(), each[1].max(), each[2].min(), each[3].max()
+def _inspect(limits: Limits, bits: AnyArray, start: int, stop: int) -> tuple[int, int, int, int]:
+    """Return how many values are outside, the largest and smallest magnitude, and if any is special."""
+    facts = np.zeros((2, 4, WIDTH), np.int32)
+    facts[:, 2] = INFINITE
+    _look_at_run(limits, bits, start, stop, (facts[0].reshape(-1), facts[1].reshape(-1)))
+    outside, largest, smallest, special = facts.swapaxes(0, 1)
+    return int(outside.sum()), int(largest.max()), int(smallest.min()), int(special.max())

@@ -17,7 +17,7 @@ from fp8sim._typing import F32, AnyArray
 __all__ = ["Operand", "Sum", "multiply"]
 
 SLAB = 128  # k packed at a time: 64 columns of it fit the first-level cache
-PACKED = 1 << 18  # elements of A packed at a time
+ROWS, COLUMNS = 256, 512  # of a block at most, to stay in the second-level cache
 
 
 class Sum(NamedTuple):
@@ -55,7 +55,7 @@ def multiply(
 ) -> None:
     """Add the product of `a` (m, k) and `b` (k, n) to `out` (m, n): zeros, or values in the range `c`."""
     m, n = out.shape
-    slab = promote_every or core.step * max(1, SLAB // core.step)
+    slab = _slab(core.step, promote_every)
     narrow = _narrow(a, b, None if promote_every else c, core)
     one, none = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int16)
     scales = [one if x is None else x for x in (a.scales, b.scales)]
@@ -78,14 +78,45 @@ def multiply(
         light=narrow is not None and narrow.light,
         grouped=core.group > 0,
         fp16=core.fp16,
-        promote=bool(promote_every),
+        promote=promote_every,
         scaled=promotion is not None,
     )
-    types = (np.float32, np.int8) if narrow else (np.float64, np.int16)
-    samples = tuple(np.empty(0, kind) for kind in types)
-    arguments = (plan, read_only(a.values), read_only(b.values), out, inside, at_promotion, samples)
-    blocks = _blocks(m, n, slab)
-    run_in_threads(multiply_block, ((*arguments, rows, columns) for rows, columns in blocks))
+    arguments = (plan, read_only(a.values), read_only(b.values), out, inside, at_promotion)
+
+    def run(rows: tuple[int, int], columns: tuple[int, int]) -> None:
+        multiply_block(*arguments, _scratch(plan, narrow is not None, rows, columns), rows, columns)
+
+    run_in_threads(run, _blocks(m, n))
+    if promote_every or not narrow:  # otherwise all is finite, or overflows one way
+        _settle_nan(out)
+
+
+def _slab(step: int, promote_every: int) -> int:
+    """Most k, in whole steps, that are packed at a time; a chain is whole slabs."""
+    chain = promote_every // step
+    fitting = [s for s in range(1, max(1, SLAB // step) + 1) if chain % s == 0]
+    return step * fitting[-1]
+
+
+def _scratch(plan: Plan, narrow: bool, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[Any, ...]:
+    """Memory of one block, in the types to compute in."""
+    value, exponent = (np.float32, np.int8) if narrow else (np.float64, np.int16)
+    height, width = rows[1] - rows[0], -(-(columns[1] - columns[0]) // WIDTH) * WIDTH
+    a_size, b_size = height * plan.slab, WIDTH * plan.slab
+    packed = (
+        np.empty(a_size, value),
+        np.empty(a_size, exponent),
+        np.empty(b_size, value),
+        np.empty(b_size, exponent),
+    )
+    sums = np.zeros(height * width, np.float32), np.zeros(height * width, np.float32)
+    return packed, sums, np.ones(width, np.float32)
+
+
+def _settle_nan(out: F32) -> None:
+    """Give every NaN the one pattern that tensor cores write."""
+    for row in out:
+        row.view(np.int32)[np.isnan(row)] = 0x7FFFFFFF
 
 
 class _Narrow(NamedTuple):
@@ -136,11 +167,10 @@ def _exponent(x: float) -> int:
     return math.frexp(x)[1] - 1
 
 
-def _blocks(m: int, n: int, slab: int) -> list[Any]:
+def _blocks(m: int, n: int) -> list[Any]:
     """Cut the output into blocks of rows and columns, several per thread where there is enough."""
     wanted = 2 * get_num_threads()
-    rows = max(16, min(256, PACKED // slab, -(-m // wanted)))
-    row_blocks = split(m, rows)
-    column_tasks = max(1, wanted // max(1, len(row_blocks)))
-    columns = WIDTH * max(1, -(-n // (WIDTH * column_tasks)))
-    return list(itertools.product(row_blocks, split(n, columns)))
+    row_blocks = split(m, max(16, min(ROWS, -(-m // wanted))))
+    column_blocks = max(1, wanted // max(1, len(row_blocks)))
+    columns = WIDTH * max(1, -(-n // (WIDTH * column_blocks)))
+    return list(itertools.product(row_blocks, split(n, min(columns, COLUMNS))))

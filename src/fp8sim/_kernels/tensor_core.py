@@ -31,7 +31,7 @@ class Plan(NamedTuple):
 
     step: int  # products per fused step
     part: int  # products that are summed at once: as int32, or as a group before alignment
-    slab: int  # k packed at a time; what `promote` says, if it says something
+    slab: int  # k packed at a time
     fraction_bits: int  # kept below the alignment exponent
     out_bits: int  # fraction bits of the output
     floor: int  # least alignment exponent
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
     light: bool  # narrow: every aligned sum is below 2^24, so float32 holds it
     grouped: bool  # groups of `part` products are summed exactly before they are aligned
     fp16: bool  # the output is rounded to nearest FP16, not truncated to FP32
-    promote: bool  # each slab is a chain of its own, added in FP32
+    promote: int  # k of a chain, which is then added in FP32; 0: one chain for all of k
     scaled: bool  # a chain is multiplied by two FP32 scales as it is added
 
 
@@ -192,20 +192,21 @@ step_grouped = define_step("grouped", to_fp32)
 
 
 @intrinsic
-def promote(
-    context: Any, plan: Any, chain: Any, total: Any, total_at: Any, a_scale: Any, b_scales: Any
+def promote_lanes(
+    context: Any, plan: Any, chain: Any, total: Any, at: Any, a_scale: Any, b_scales: Any, j: Any
 ) -> Any:
-    """Add a chain to the FP32 totals, as it is or by one FMA with the product of its scales."""
+    """Add chains to FP32 totals, as they are or by one FMA with the product of their scales."""
 
     def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         w = Writer(context, builder, signature, arguments)
-        chain, total, b_scales = w.array(1).load(), w.array(2, at=3), w.array(5).load()
-        scaled = chain.call("fma", w.spread(arguments[4]) * b_scales, total.load())
-        plain = chain + total.load()
+        chain, total, b_scales = w.array(1, at=3), w.array(2, at=3), w.array(5, at=6)
+        scaled = chain.load().call("fma", w.spread(arguments[4]) * b_scales.load(), total.load())
+        plain = chain.load() + total.load()
         total.store(Lanes(builder, builder.select(w.setting("scaled"), scaled.value, plain.value)))
+        chain.store(w.fill(F32, 0.0))
         return context.get_dummy_value()
 
-    return types.void(plan, chain, total, total_at, a_scale, b_scales), write
+    return types.void(plan, chain, total, at, a_scale, b_scales, j), write
 
 
 @jit
@@ -224,48 +225,44 @@ def _run_steps(plan: Any, packed: Any, row: int, steps: int, chain: Any, chain_a
 
 
 @jit
+def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, at: int, first_row: int, first: int) -> None:
+    """Add the chains of a block to its totals; `at` counts the chains along k."""
+    chains, totals = sums
+    for j in range(min(scales.size, promotion[1].shape[1] - first) if plan.scaled else 0):
+        scales[j] = promotion[1][at, first + j]
+    for i in range(chains.size // scales.size):
+        a_scale = promotion[0][first_row + i, at] if plan.scaled else np.float32(1)
+        for j in range(0, scales.size, WIDTH):
+            promote_lanes(plan, chains, totals, i * scales.size + j, a_scale, scales, j)
+
+
+@jit
 def multiply_block(
-    plan: Any, a: Any, b: Any, out: Any, scales: Any, promotion: Any, samples: Any, rows: Any, columns: Any
+    plan: Any, a: Any, b: Any, out: Any, scales: Any, promotion: Any, scratch: Any, rows: Any, columns: Any
 ) -> None:
     """Add the product of some rows of A and some columns of B to `out`, which starts as c or zero.
 
     `scales` are (values, exponents) of the block scales, for A and for B; `promotion` the FP32
-    scales of A and of B for whole slabs; `samples` are empty arrays of the types to compute in:
-    float32 and int8 (narrow), or float64 and int16 (wide).
+    scales of A and of B for whole chains. `scratch` has room for a slab of A and of B, as values and
+    exponents of the types to compute in: float32 and int8 (narrow), or float64 and int16 (wide); and
+    for the chains, the totals and one row of scales, in whole vectors.
     """
-    n, k, height = out.shape[1], a.shape[1], rows[1] - rows[0]
-    flat = out.reshape(-1)
-    values, exponents = samples[0].dtype, samples[1].dtype
-    a_packed = np.empty(height * plan.slab, values), np.empty(height * plan.slab, exponents)
-    b_packed = np.empty(WIDTH * plan.slab, values), np.empty(WIDTH * plan.slab, exponents)
-    packed = a_packed[0], a_packed[1], b_packed[0], b_packed[1]
-    edge, fresh = np.zeros(WIDTH, np.float32), np.zeros(WIDTH, np.float32)
-    b_scales = np.ones(WIDTH, np.float32)
-    for k0 in range(0, k, plan.slab):
-        steps = (min(plan.slab, k - k0) + plan.step - 1) // plan.step
-        pack_rows(plan, a, scales[0], rows, k0, a_packed)
-        for j0 in range(columns[0], columns[1], WIDTH):
-            pack_columns(plan, b, scales[1], j0, k0, b_packed)
-            width = min(WIDTH, n - j0)
-            if plan.scaled:
-                b_scales[:width] = promotion[1][k0 // plan.slab, j0 : j0 + width]
-            for i in range(height):
-                row = rows[0] + i
-                home, at = flat, row * n + j0
-                if width < WIDTH:  # vectors reach beyond the row: work on a copy
-                    edge[:width] = flat[at : at + width]
-                    home, at = edge, 0
-                if plan.promote:
-                    fresh[:] = 0
-                    _run_steps(plan, packed, i, steps, fresh, 0)
-                    a_scale = promotion[0][row, k0 // plan.slab] if plan.scaled else np.float32(1)
-                    promote(plan, fresh, home, at, a_scale, b_scales)
-                else:
-                    _run_steps(plan, packed, i, steps, home, at)
-                if width < WIDTH:
-                    flat[row * n + j0 : row * n + j0 + width] = edge[:width]
-    bits = out.view(np.int32)
+    packed, sums, b_scales = scratch
+    k, width = a.shape[1], b_scales.size
+    start = sums[1] if plan.promote else sums[0]
     for i in range(rows[0], rows[1]):
         for j in range(columns[0], columns[1]):
-            if out[i, j] != out[i, j]:
-                bits[i, j] = 0x7FFFFFFF  # the one NaN that tensor cores give
+            start[(i - rows[0]) * width + j - columns[0]] = out[i, j]
+    for k0 in range(0, k, plan.slab):
+        steps = (min(plan.slab, k - k0) + plan.step - 1) // plan.step
+        pack_rows(plan, a, scales[0], rows, k0, (packed[0], packed[1]))
+        for j in range(0, width, WIDTH):
+            pack_columns(plan, b, scales[1], columns[0] + j, k0, (packed[2], packed[3]))
+            for i in range(rows[1] - rows[0]):
+                _run_steps(plan, packed, i, steps, sums[0], i * width + j)
+        end = k0 + plan.slab
+        if plan.promote and (end >= k or end % plan.promote == 0):
+            _promote(plan, sums, promotion, b_scales, k0 // plan.promote, rows[0], columns[0])
+    for i in range(rows[0], rows[1]):
+        for j in range(columns[0], columns[1]):
+            out[i, j] = start[(i - rows[0]) * width + j - columns[0]]

@@ -46,7 +46,26 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows of `compare`; prints as an aligned table and shows as one in a notebook."""
+    """Recipes side by side on one product; prints as aligned tables and shows as them in a notebook.
+
+    Parameters
+    ----------
+    m, n, k : int
+        Sizes of the product.
+    device : str
+        Name of the device that times are modelled on.
+    baseline : str
+        Name of the recipe that ratios are taken to.
+    rows : tuple of ComparisonRow
+        One per recipe; ``comparison["deepseek-v3"]`` finds one.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> result = fp8sim.compare(np.ones((4, 8)), np.ones((8, 2)), ["mxfp8"])
+    >>> result["mxfp8"].relative_error, result.baseline
+    (0.0, 'bf16')
+    """
 
     m: int
     n: int
