@@ -46,6 +46,28 @@ def test_deepgemms_own_test_gives_its_usual_difference(result):
     assert found.published == 0.0007
 
 
+def test_promotion_makes_the_error_of_sums_ten_times_smaller(result):
+    largest, ratio = row(result, "largest error of sums"), row(result, "promoted to FP32")
+    assert 0.005 < largest.measured < 0.03  # the report's "nearly 2 %" is of this size
+    assert ratio.measured == pytest.approx(0.1, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("what", "measured"),
+    [
+        ("bytes of all weights", 0.5016),
+        ("training state", 13 / 18),
+        ("KV cache", 70272),
+        ("at 4K if", 1.743),
+        ("at 32K if", 1.298),
+        ("at 128K if", 1.097),
+        ("training flops of a token", 250.45),
+    ],
+)
+def test_the_whole_model_gives_the_published_or_hand_worked_figures(result, what, measured):
+    assert row(result, what).measured == pytest.approx(measured, rel=1e-3)
+
+
 def test_published_times_are_longer_than_the_roofline_and_shorter_than_bf16(result):
     for tokens in (4096, 64):
         found = row(result, f"time of DeepSeek's GEMMs at {tokens} tokens")
@@ -107,7 +129,10 @@ def test_generated_data_is_used_where_the_sample_model_is_missing(monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [({"device": "h8000"}, "unknown device 'h8000'; did you mean"), ({"seed": -1}, "seed must not be negative")],
+    [
+        ({"device": "h8000"}, "unknown device 'h8000'; did you mean"),
+        ({"seed": -1}, "seed must not be negative"),
+    ],
 )
 def test_bad_options_are_refused(options, match):
     with pytest.raises(ValueError, match=match):

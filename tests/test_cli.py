@@ -27,7 +27,10 @@ def run(capsys, monkeypatch):
 
 @pytest.fixture
 def checkpoint(tmp_path, rng):
-    tensors = {"layer.weight": rng.standard_normal((24, 64), np.float32), "layer.bias": np.ones(24, np.float32)}
+    tensors = {
+        "layer.weight": rng.standard_normal((24, 64), np.float32),
+        "layer.bias": np.ones(24, np.float32),
+    }
     save_file(tensors, tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
@@ -50,7 +53,9 @@ def test_compare_of_a_shape_prints_every_recipe(run):
 
 
 def test_compare_of_chosen_recipes_as_json(run):
-    status, out, _ = run("compare", "--shape", "16x32x64", "--recipe", "mxfp8", "--baseline", "fp16", "--json")
+    status, out, _ = run(
+        "compare", "--shape", "16x32x64", "--recipe", "mxfp8", "--baseline", "fp16", "--json"
+    )
     assert status == 0
     assert [row["recipe"] for row in json.loads(out)["rows"]] == ["fp16", "mxfp8"]
 
@@ -61,7 +66,14 @@ def test_compare_of_a_checkpoint_and_activations(run, checkpoint, tmp_path, rng)
     assert (json.loads(out)["n"], json.loads(out)["k"]) == (24, 64)
     np.save(tmp_path / "x.npy", rng.standard_normal((5, 64)))
     status, out, _ = run(
-        "compare", "--checkpoint", checkpoint, "--tensor", "layer.weight", "--activations", tmp_path / "x.npy", "--json"
+        "compare",
+        "--checkpoint",
+        checkpoint,
+        "--tensor",
+        "layer.weight",
+        "--activations",
+        tmp_path / "x.npy",
+        "--json",
     )
     assert status == 0
     assert json.loads(out)["m"] == 5
@@ -78,8 +90,27 @@ def test_formats_prints_every_format(run):
 def test_json_has_no_nan_or_infinity(run, tmp_path):
     # FP16 overflows on weights of 1e6; the row's error is not a number, which JSON cannot say.
     save_file({"w": np.full((4, 4), 1e6, np.float32)}, tmp_path / "m.safetensors")
-    out = run("compare", "--checkpoint", tmp_path / "m.safetensors", "--tensor", "w", "--recipe", "fp16", "--json")[1]
+    out = run(
+        "compare", "--checkpoint", tmp_path / "m.safetensors", "--tensor", "w", "--recipe", "fp16", "--json"
+    )[1]
     assert json.loads(out, parse_constant=pytest.fail)["rows"][1]["relative_error"] is None
+
+
+def test_model_prints_components_totals_and_ceilings(run):
+    status, out, _ = run("model", "deepseek-v3", "--gemms")
+    assert status == 0
+    for words in ("routed experts", "671.03 G", "0.5016", "1.743", "wkv_b"):
+        assert words in out
+    data = json.loads(run("model", "deepseek-v3", "--seq-len", 32768, "--phase", "prefill", "--json")[1])
+    assert round(data["quantized_flops_share"], 3) == 0.459
+
+
+def test_model_check_prints_published_figures_with_their_ratios(run):
+    status, out, _ = run("model", "deepseek-v3", "--check")
+    assert status == 0
+    assert all(figure in out for figure in ("38.94", "19.926", "180,000", "1.0000"))
+    rows = json.loads(run("model", "deepseek-v3", "--check", "--json")[1])["rows"]
+    assert all(abs(row["ratio"] - 1) < 0.02 for row in rows)
 
 
 def test_version_and_help(run):
@@ -98,6 +129,10 @@ def test_version_and_help(run):
         (["claims", "--seed", "x"], "--seed"),
         (["claims", "--seed", "-1"], "--seed"),
         (["claims", "--colour"], "--colour"),
+        (["model", "deepseek-v4"], "did you mean 'deepseek-v3'"),
+        (["model", "deepseek-v3", "--phase", "traning"], "did you mean 'training'"),
+        (["model", "deepseek-v3", "--batch", "0"], "batch must be at least 1"),
+        (["model", "nowhere/config.json"], "nowhere"),
         (["compare", "--shape", "16x32"], "is not MxNxK; write it like 128x2112x7168"),
         (["compare", "--shape", "0x3x4"], "m must be at least 1"),
         (["compare", "--recipe", "deepseek"], "did you mean 'deepseek-v3"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import ml_dtypes
@@ -221,7 +223,9 @@ def test_what_if_cores_agree_too(name: str, rng: np.random.Generator) -> None:
         {"fraction_bits": 1},
     ):
         changed = dataclasses.replace(core, **change)
-        assert_same_bits(tensor_core_matmul(a, b, changed), tensor_core_matmul_reference(a, b, changed))
+        for every in (None, 5 * changed.step):
+            expected = tensor_core_matmul_reference(a, b, changed, promote_every=every)
+            assert_same_bits(tensor_core_matmul(a, b, changed, promote_every=every), expected)
 
 
 # NaN, infinity, overflow, zero
@@ -346,6 +350,32 @@ def test_nothing_passed_in_is_modified(rng: np.random.Generator) -> None:
         x.flags.writeable = False
     tensor_core_matmul(a, b, "hopper-fp16", c=c)
     assert (c == 1).all()
+
+
+# How kernels run
+
+
+def test_kernels_compile_where_no_cache_can_be_kept() -> None:
+    from fp8sim._kernels._jit import jit
+
+    namespace: dict[str, object] = {}
+    exec("def add_one(x):\n    return x + 1", namespace)  # no file, so no cache beside it
+    assert jit(namespace["add_one"])(2) == 3
+
+
+def test_the_number_of_threads_is_checked() -> None:
+    _kernels.set_num_threads(3)
+    assert _kernels.get_num_threads() == 3
+    for wrong in (0, True, 1.5):
+        with pytest.raises(ValueError, match="number of threads must be a whole number from 1 on"):
+            _kernels.set_num_threads(wrong)
+    _kernels.set_num_threads(None)
+    assert _kernels.get_num_threads() >= 1
+
+
+def test_numba_is_imported_on_first_use_only() -> None:
+    code = "import sys, fp8sim.tensor_cores; assert not {'numba', 'torch'} & sys.modules.keys()"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # Refusals

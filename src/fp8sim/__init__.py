@@ -9,18 +9,23 @@ from fp8sim.experiments.claims import claims
 from fp8sim.experiments.comparison import Comparison, compare
 from fp8sim.formats import FORMATS, FloatFormat, get_format
 from fp8sim.gemm import matmul
+from fp8sim.models import ModelCost, model_cost
 from fp8sim.quantization import Quantized, quantize
 from fp8sim.recipes import RECIPES, Recipe, get_recipe
+from fp8sim.tensor_cores import TENSOR_CORES, TensorCore, tensor_core_matmul
 
 __version__ = "0.1.0"
 
 __all__ = [
     "FORMATS",
     "RECIPES",
+    "TENSOR_CORES",
     "Comparison",
     "FloatFormat",
+    "ModelCost",
     "Quantized",
     "Recipe",
+    "TensorCore",
     "claims",
     "compare",
     "decode",
@@ -30,6 +35,8 @@ __all__ = [
     "get_recipe",
     "matmul",
     "metrics",
+    "model_cost",
     "quantize",
     "round_to",
+    "tensor_core_matmul",
 ]

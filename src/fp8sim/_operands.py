@@ -8,6 +8,7 @@ import numpy as np
 
 from fp8sim import _checks
 from fp8sim._typing import F32, AnyArray, ArrayLike
+from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
 from fp8sim.fused_sum import TensorCore
 from fp8sim.rounding import round_reference
@@ -72,8 +73,8 @@ def _side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None) 
                 f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {', '.join(core.inputs)}"
             )
         candidates = [fmt]
-    elif array.dtype not in (np.float32, np.float64):
-        candidates = [fmt for fmt in candidates if fmt.dtype == array.dtype] or candidates
+    elif _format_of(array) in candidates:
+        candidates = [fmt for fmt in candidates if fmt == _format_of(array)]
     for fmt in candidates:
         found = operands.inspect(values, fmt)
         if not found.outside:
@@ -95,11 +96,20 @@ def _misfits(core: TensorCore, what: str, misfits: list[tuple[AnyArray, Any, str
     )
 
 
+def _format_of(array: AnyArray) -> FloatFormat | None:
+    """Return the format that the dtype says, if that is narrower than float32."""
+    if array.dtype in (np.float32, np.float64):
+        return None
+    try:
+        return get_format(array.dtype)
+    except ValueError:
+        return None
+
+
 def _to_float32(array: AnyArray, what: str, core: TensorCore) -> F32:
-    if array.dtype.itemsize == 1 and array.dtype.kind == "V":  # ml_dtypes: look all codes up
-        _checks.as_matrix(array[:0], what)
-        table = np.arange(256, dtype=np.uint8).view(array.dtype).astype(np.float32)
-        return table.take(np.ascontiguousarray(array).view(np.uint8))
+    own = _format_of(array)
+    if own is not None and array.ndim == 2:
+        return np.ascontiguousarray(decode(array, own))
     exact = _checks.as_matrix(array, what)
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(exact, dtype=np.float32)

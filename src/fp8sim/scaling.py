@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import AnyArray, F32, FloatArray
+from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.casts import decode, encode
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.rounding import floor_log2, round_exact

@@ -20,7 +20,9 @@ from fp8sim.experiments.gemm_claims import (
     product_error,
     stored_bytes,
 )
+from fp8sim.experiments.model_claims import model_memory, model_time
 from fp8sim.experiments.published import CLAIM
+from fp8sim.experiments.sum_claims import sum_errors
 from fp8sim.experiments.verdicts import VERDICTS, Claim
 
 __all__ = ["Claims", "claims", "count_parts"]
@@ -28,9 +30,12 @@ __all__ = ["Claims", "claims", "count_parts"]
 _PARTS: dict[str, Callable[[Setting], list[Claim]]] = {
     "error of a product": product_error,
     "DeepGEMM's own test": deepgemm_test,
+    "sums of 14 bits": sum_errors,
     "bytes of weights and activations": stored_bytes,
     "multiply-adds": multiply_adds,
     "DeepSeek's GEMM shapes": gemm_bytes_and_time,
+    "memory of the whole model": model_memory,
+    "time of the whole model": model_time,
 }
 
 
