@@ -78,13 +78,19 @@ def test_a_file_whose_header_length_begins_like_a_pickle_is_read(tmp_path):
 
 def test_a_missing_file_is_refused_with_the_nearest_name(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match=r"no file .*modle.safetensors; near it are model.safetensors"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no file .*modle.safetensors; near it are model.safetensors"
+    ):
         read_tensor(tmp_path / "modle.safetensors", "w")
 
 
 def test_a_missing_tensor_is_refused_with_close_names(tmp_path):
-    safetensors.save_file({"layer.0.weight": np.ones(1), "layer.1.weight": np.ones(1)}, tmp_path / "m.safetensors")
-    with pytest.raises(ValueError, match=r"no tensor 'layer.0.wieght' among its 2; close names: layer.0.weight"):
+    safetensors.save_file(
+        {"layer.0.weight": np.ones(1), "layer.1.weight": np.ones(1)}, tmp_path / "m.safetensors"
+    )
+    with pytest.raises(
+        ValueError, match=r"no tensor 'layer.0.wieght' among its 2; close names: layer.0.weight"
+    ):
         read_tensor(tmp_path / "m.safetensors", "layer.0.wieght")
 
 

@@ -99,7 +99,11 @@ def test_an_fp16_overflow_is_reported_as_an_infinite_or_undefined_error():
         (np.ones((2, 3)), np.ones(3), "b must be a matrix"),
         (np.ones((0, 3)), np.ones((3, 2)), "empty product"),
         (np.zeros((2, 3)), np.ones((3, 2)), "all zero"),
-        (np.array([[1.0, np.nan]]), np.ones((2, 2)), r"a holds 1 NaN or infinite values, the first at \[0, 1\]"),
+        (
+            np.array([[1.0, np.nan]]),
+            np.ones((2, 2)),
+            r"a holds 1 NaN or infinite values, the first at \[0, 1\]",
+        ),
         (np.ones((2, 2)), np.array([[1.0, np.inf]] * 2), "b holds 2 NaN or infinite values"),
     ],
 )

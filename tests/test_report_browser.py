@@ -20,7 +20,7 @@ import fp8sim
 from fp8sim import report
 from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.verdicts import Claim
-from fp8sim.formats import FORMATS, get_format
+from fp8sim.formats import FORMATS
 from fp8sim.rounding import ROUNDINGS
 from fp8sim.scaling import SCALE_FORMATS
 
@@ -30,7 +30,13 @@ NO_BROWSER = "no browser: needs chromium and chromedriver (Debian: chromium, chr
 pytestmark = pytest.mark.skipif(not (CHROMIUM and CHROMEDRIVER), reason=NO_BROWSER)
 
 PLANTED = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
-KEYS = {"Tab": "\ue004", "ArrowUp": "\ue013", "ArrowDown": "\ue015", "ArrowRight": "\ue014", "Shift": "\ue008", "Control": "\ue009"}
+KEYS = {"Tab": "\ue004", "Control": "\ue009", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015"}
+#: Formats of kinds that no built-in one is of.
+MADE = {
+    "flushing": fp8sim.FloatFormat("flushing", 4, 3, subnormals=False),
+    "unsigned": fp8sim.FloatFormat("unsigned", 5, 3, signed=False),
+}
+ALL = {**FORMATS, **MADE}
 DETERMINISTIC = [name for name in ROUNDINGS if name != "stochastic"]
 
 
@@ -71,7 +77,7 @@ class Browser:
         return self.call("/goog/cdp/execute", cmd=command, params=parameters)
 
     def press(self, *keys: str) -> None:
-        """Press and release keys one after another; "Shift+Tab" holds the first."""
+        """Press and release keys one after another; "Control+a" holds the first."""
         steps = []
         for key in keys:
             chord = [KEYS.get(name, name) for name in key.split("+")] if len(key) > 1 else [key]
@@ -104,7 +110,8 @@ RESULT = Claims("FP8 halved it", "H800 SXM", 0, (PLANTED, "weights.safetensors")
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(FORMATS, PLANTED, fp8sim.FloatFormat(PLANTED, 4, 3))
+        for fmt in (*MADE.values(), fp8sim.FloatFormat(PLANTED, 4, 3)):
+            patch.setitem(FORMATS, fmt.name, fmt)
         return report.write_report(RESULT, tmp_path_factory.mktemp("report") / "report.html").as_uri()
 
 
@@ -150,7 +157,7 @@ def inputs() -> np.ndarray:
     everywhere = np.ldexp(rng.uniform(1, 2, 300), rng.integers(-1074, 1024, 300))
     usual = np.ldexp(rng.uniform(1, 2, 300), rng.integers(-30, 20, 300))
     ties = []
-    for fmt in FORMATS.values():
+    for fmt in ALL.values():
         codes = np.unique(np.r_[0:4, rng.integers(0, 2 ** (fmt.bits - fmt.signed) - 1, 12)]).astype(fmt.code_dtype)
         low, high = (fp8sim.decode(c, fmt).astype(np.float64) for c in (codes, codes + fmt.code_dtype.type(1)))
         middle = (low + high)[np.isfinite(low + high)] / 2
@@ -170,7 +177,7 @@ TEXTS = ["-nan" if np.isnan(v) and np.signbit(v) else repr(float(v)) for v in VA
 
 def codes_of(values: np.ndarray, name: str, rounding: str, overflow: str | None) -> list[int | None]:
     """What `fp8sim.encode` gives for each value; None where it refuses."""
-    fmt = get_format(name)
+    fmt = ALL[name]
     try:
         codes = fp8sim.encode(values, fmt, rounding=rounding, overflow=overflow)
     except ValueError:  # no NaN in the format: ask one by one
@@ -197,15 +204,13 @@ return texts.map((text) => {
 
 
 def test_the_cards_show_the_bits_of_encode_for_every_format(page):
-    names = [name for name in FORMATS if name != PLANTED]
-    shown = page.run(READ_CARDS, TEXTS, names)
+    shown = page.run(READ_CARDS, TEXTS, list(ALL))
     assert len(shown) == len(VALUES) > 1000
-    for column, name in enumerate(names):
+    for column, (name, fmt) in enumerate(ALL.items()):
         expected = codes_of(VALUES, name, "nearest-even", None)
-        width = get_format(name).bits
         for text, cards, code in zip(TEXTS, shown, expected, strict=True):
-            bits = "" if code is None else f"{code:0{width}b}"
-            hexadecimal = None if code is None else f"0x{code:0{-(-width // 4)}x}"
+            bits = "" if code is None else f"{code:0{fmt.bits}b}"
+            hexadecimal = None if code is None else f"0x{code:0{-(-fmt.bits // 4)}x}"
             assert cards[column] == [name, bits, hexadecimal], (name, text)
     assert page.log("browser") == []
 
@@ -221,10 +226,9 @@ def test_the_inputs_hold_ties_overflow_and_signed_zeros():
 @pytest.mark.parametrize("overflow", ["saturate", "ieee"])
 @pytest.mark.parametrize("rounding", DETERMINISTIC)
 def test_every_rounding_and_overflow_policy_gives_the_codes_of_encode(page, rounding, overflow):
-    names = [name for name in FORMATS if name != PLANTED]
     script = """const [texts, names, rounding, overflow] = arguments;
         return names.map((name) => texts.map((text) => window.fp8sim.encode(text, name, rounding, overflow)));"""
-    for name, codes in zip(names, page.run(script, TEXTS, names, rounding, overflow), strict=True):
+    for name, codes in zip(ALL, page.run(script, TEXTS, list(ALL), rounding, overflow), strict=True):
         expected = codes_of(VALUES, name, rounding, overflow)
         wrong = [t for t, c, e in zip(TEXTS, codes, expected, strict=True) if c != e]
         assert wrong == [], name
@@ -238,7 +242,7 @@ SCALINGS = [(scale_format, rule) for scale_format, rules in SCALE_FORMATS.items(
 def test_blocks_have_the_scales_codes_and_values_of_quantize(page, scale_format, rule):
     script = """const [values, name, scaling, size] = arguments;
         const numbers = values.map(Number), result = window.fp8sim.quantize(numbers, name, scaling, size);
-        const keep = (x) => (Object.is(x, -0) ? "-0" : x);
+        const keep = (x) => (Object.is(x, -0) ? "-0" : x); // JSON has no -0
         return [result.saturated, result.flushed, result.elements.map((e) => [e.scale, e.code, keep(e.value)])];"""
     texts = [repr(x) for x in BLOCK]
     for name, size in itertools.product(("e4m3", "e5m2", "e2m1", "e2m3", "bf16"), (1, 4, 16, len(BLOCK))):
@@ -300,6 +304,8 @@ def one_card(page, text: str, name: str, rounding: str = "nearest-even", overflo
         ("0.5", "e4m3", {}, "A value of e4m3: nothing is lost."),
         ("0.3", "e4m3", {"rounding": "toward-zero"}, "it becomes 0.28125."),
         ("nan", "e2m1", {}, "Refused: the format has no NaN."),
+        ("-1", "unsigned", {}, "unsigned has no negative numbers: the result is NaN."),
+        ("0.0146", "flushing", {}, "It lies below the flush point 0.0146484375, so it becomes the nearer neighbour, 0."),
         ("-1", "e8m0", {}, "neither zero nor negative numbers: the result is NaN."),
         ("1e-40", "e8m0", {}, "The smallest value of e8m0 is 5.877471754111438e-39: it has no zero."),
     ],

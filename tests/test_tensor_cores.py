@@ -244,11 +244,26 @@ def test_nan_is_one_pattern_and_infinity_follows_ieee() -> None:
 def test_too_large_sums_are_infinite_and_stay_so() -> None:
     big = 2.0**127
     assert dot([(big, 1.0)], "hopper-bf16", c=big) == np.inf  # though it truncates
-    assert dot([(big, 2.0), (-big, 2.0)], "hopper-bf16") == 0.0  # terms may be larger than the result
+    assert dot([(big, 2.0), (-big, 1.0)], "hopper-bf16") == big  # terms may be larger than the result
     core = dataclasses.replace(TENSOR_CORES["hopper-fp16-fp16out"], step=1)
     assert dot([(60000.0, 2.0), (-60000.0, 1.0)], core) == np.inf
     assert dot([(65504.0, 1.0), (15.0, 1.0)], "hopper-fp16-fp16out") == 65504.0
     assert dot([(65504.0, 1.0), (16.0, 1.0)], "hopper-fp16-fp16out") == np.inf  # half way: to even
+
+
+@pytest.mark.parametrize("name", TENSOR_CORES)
+def test_steps_full_of_the_largest_values_agree(name: str) -> None:
+    core = TENSOR_CORES[name]
+    fmt = get_format(core.inputs[0])
+    top = fmt.max if fmt.emax < 100 else (2 - fmt.eps) * 2.0**50
+    mixed = get_format(core.inputs[-1]).max if fmt.emax < 100 else top
+    a, b = np.full((2, 3 * core.step), top), np.full((3 * core.step, 2), mixed)
+    a[1, ::3] *= -1
+    b[0] /= 2
+    blocks = -(-a.shape[1] // core.scale_block) if core.scale_block else 0
+    scales = (np.ones((2, blocks)), np.ones((blocks, 2))) if blocks else None
+    expected = tensor_core_matmul_reference(a, b, core, scales=scales)
+    assert_same_bits(tensor_core_matmul(a, b, core, scales=scales), expected)
 
 
 def test_subnormal_results_are_truncated_and_fp16_ties_go_to_even() -> None:

@@ -253,13 +253,14 @@ def _quantize_compiled(
     if done is not None:
         codes, lost = done.codes, done.lost
         scales = Scales(done.scales, encode(done.scales, scaling.scale_format), np.float32(1))
-    else:
+    elif scaling.granularity == "none":
         scales = _no_scales(x.shape, axis)
-        if scaling.granularity != "none":
-            amax = compiled.group_amax(x, sizes)
-            if not np.isfinite(amax).all():
-                _checks.finite(x, what, _NO_SCALE)
-            scales = pick_scales(amax, fmt, scaling)
+        codes, lost = compiled.encode_unscaled(x, fmt, policy)
+    else:
+        amax = compiled.group_amax(x, sizes)
+        if not np.isfinite(amax).all():
+            _checks.finite(x, what, _NO_SCALE)
+        scales = pick_scales(amax, fmt, scaling)
         codes, lost = compiled.encode_scaled(x, scales.values, sizes, fmt, policy)
     return Quantized(
         codes=codes.view(fmt.dtype),

@@ -109,7 +109,7 @@ def _cast(x: float, threshold: float, p: Any) -> Any:
     value = (p.max if inward else p.beyond) if over else value
     keep = (p.sign != 0) & (p.negative_zero | (code != 0))
     sign = bits & np.int64(-(2**63)) if keep else 0
-    if (p.sign == 0) & ~(x > 0):  # an unsigned format has no code for it
+    if (p.sign == 0) & ((x < 0) | ((x == 0) & (p.smallest > 0))):  # what has no code is not a number
         code, value, sign = p.nan, np.nan, 0
     if x != x:
         code, value, sign = p.nan, a, bits & np.int64(-(2**63))

@@ -93,7 +93,8 @@ def top_code(fmt: FloatFormat) -> int:
 
 def _cutoff(fmt: FloatFormat) -> int:
     quantum = 2.0 ** (fmt.emin - fmt.mantissa_bits)
-    if not fmt.subnormals and fmt.mantissa_bits:  # half a quantum under the smallest normal, which gets the tie
+    if not fmt.subnormals and fmt.mantissa_bits:
+        # Half a quantum under the smallest normal number, which gets the tie.
         return _bits(fmt.smallest_normal - quantum / 2)
     return _bits(quantum / 2) + 1 if fmt.specials == "fnuz" else 0
 

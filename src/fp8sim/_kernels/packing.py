@@ -12,8 +12,8 @@ from fp8sim._kernels.lanes import F32, F64, I32, WIDTH, Writer
 
 __all__ = ["NO_PRODUCT_NARROW", "NO_PRODUCT_WIDE", "pack_columns", "pack_rows"]
 
-#: Exponent of an element that does not count (zero, NaN, infinity): even with the largest of any other
-#: it adds to less than the exponents of two numbers (the narrow sum saturates).
+#: Exponent of zero: even with the largest of any other it adds to less than the exponents of two
+#: numbers do (the narrow sum saturates).
 NO_PRODUCT_NARROW, NO_PRODUCT_WIDE = -128, -8000
 
 
@@ -29,7 +29,6 @@ def pack_lanes(context: Any, source: Any, at: Any, packed: Any, to: Any, emin: A
         magnitude = x.bits_as(I32) & 0x7FFFFFFF
         exponent = ((magnitude >> 23) - 127).max(emin) - top
         nothing = NO_PRODUCT_NARROW if values.kind is F32 else NO_PRODUCT_WIDE
-        exponent = (magnitude > 0x7F7FFFFF).where(nothing, exponent)
         values.store(x if values.kind is F32 else x.to(F64))
         exponents.store(magnitude.is_zero().where(nothing, exponent).to(exponents.kind))
         return context.get_dummy_value()
@@ -45,7 +44,7 @@ def _pack(plan: Any, x: Any, scale: Any, scale_exponent: int, side: Any, packed:
     magnitude = np.float32(x).view(np.int32) & 0x7FFFFFFF
     if plan.grouped:  # a group is aligned by its scales, even where it starts with zero
         exponents[to] = scale_exponent
-    elif magnitude == 0 or magnitude >= 0x7F800000:
+    elif magnitude == 0:
         exponents[to] = NO_PRODUCT_NARROW if values.itemsize == 4 else NO_PRODUCT_WIDE
     else:
         exponents[to] = max((magnitude >> 23) - 127, side[0]) - side[1] + scale_exponent

@@ -13,13 +13,13 @@ import numpy as np
 
 from fp8sim._kernels._jit import get_num_threads, read_only, run_in_threads, split
 from fp8sim._kernels.casts import cast_flat
-from fp8sim._kernels.nearest import nearest, top_code
-from fp8sim._kernels.tiles import dequantize_rows, largest, quantize_rows, rule
+from fp8sim._kernels.nearest import encode_nearest, nearest, top_code
+from fp8sim._kernels.tiles import count_lost, dequantize_rows, largest, quantize_rows, rule
 from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.codec import decode_table
 from fp8sim.formats import FloatFormat
 
-__all__ = ["Lost", "Quantization", "dequantize", "encode_scaled", "group_amax", "quantize"]
+__all__ = ["Lost", "Quantization", "dequantize", "encode_scaled", "encode_unscaled", "group_amax", "quantize"]
 
 LEAST = 1 << 16  # elements worth handing to a thread
 BLOCK = 1 << 14  # elements that numpy works on at a time: they stay in the second-level cache
@@ -155,15 +155,15 @@ def quantize(
     found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=True)])
     if max(top for top, _, _ in found) == np.inf:
         return None
-    lost = Lost(sum(saturated for _, saturated, _ in found), sum(flushed for _, _, flushed in found))
-    spread = np.ascontiguousarray(t.unstack(scales, _grid(x, sizes)))
-    return Quantization(_in_order(t.unstack(codes, x.shape)), spread, lost)
+    lost = _total([Lost(saturated, flushed) for _, saturated, flushed in found])
+    grid = np.ascontiguousarray(t.unstack(scales, _grid(x, sizes)))
+    return Quantization(_in_order(t.unstack(codes, x.shape)), grid, lost)
 
 
 def encode_scaled(
     x: FloatArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat, policy: str
 ) -> tuple[AnyArray, Lost]:
-    """Divide by given scales, in the dtype of `x`, and encode; `fmt` has a sign and a zero."""
+    """Divide finite `x` by given scales, in its own dtype, and encode; `fmt` has a sign and a zero."""
     p, t = nearest(fmt, policy) if x.dtype == np.float32 else None, tiling(x, sizes)
     stack, grid = t.stack(x, t.shape), np.array(t.stack(scales, t.tiles))
     codes, given = np.empty(t.shape, fmt.code_dtype), rule(fmt, None)
@@ -176,8 +176,29 @@ def encode_scaled(
         return Lost(saturated, flushed)
 
     found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
-    lost = Lost(sum(part.saturated for part in found), sum(part.flushed for part in found))
-    return _in_order(t.unstack(codes, x.shape)), lost
+    return _in_order(t.unstack(codes, x.shape)), _total(found)
+
+
+def encode_unscaled(x: FloatArray, fmt: FloatFormat, policy: str) -> tuple[AnyArray, Lost]:
+    """Encode, and count what was lost; NaN only if `fmt` has it."""
+    p = nearest(fmt, policy)
+    if x.dtype != np.float32 or p is None:
+        return encode_scaled(x, np.ones([1] * x.ndim, np.float32), x.shape, fmt, policy)
+    t = tiling(x, x.shape)
+    stack, codes = t.stack(x, t.shape)[0, 0], np.empty(t.shape, fmt.code_dtype)
+
+    def work(piece: Piece) -> Lost:
+        values, part = stack[piece.elements[2]], codes[piece.elements][0]
+        worst, least = encode_nearest(values, part, p)
+        counts = count_lost(values.view(np.uint32), p) if worst >= p.over or least <= p.flush else (0, 0)
+        return Lost(*counts)
+
+    found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
+    return _in_order(t.unstack(codes, x.shape)), _total(found)
+
+
+def _total(parts: list[Lost]) -> Lost:
+    return Lost(sum(part.saturated for part in parts), sum(part.flushed for part in parts))
 
 
 def _encode_blocks(

@@ -49,11 +49,12 @@ class Plan(NamedTuple):
 
 
 def exponent_of(c: Lanes, emin: Lanes) -> Lanes:
-    """Exponent of the accumulator: `emin` for its subnormals, ABSENT if zero, infinite or NaN."""
-    field = (c.bits_as(I32) >> 23) & 255
-    exponent = (field - 127).max(emin)
-    absent = ((c.bits_as(I32) << 1).is_zero()).where(ABSENT, exponent)
-    return (field > 254).where(ABSENT, absent)
+    """Exponent of the accumulator: `emin` for its subnormals, ABSENT for zero.
+
+    Infinity and NaN decide the sum, whatever it is aligned to.
+    """
+    exponent = (((c.bits_as(I32) >> 23) & 255) - 127).max(emin)
+    return (c.bits_as(I32) << 1).is_zero().where(ABSENT, exponent)
 
 
 def narrow_sum(w: Writer, operands: list[Array], c: Lanes, light: bool) -> Lanes:

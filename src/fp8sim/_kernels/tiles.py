@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fp8sim._kernels._jit import jit
-from fp8sim._kernels.nearest import INFINITY, MAGNITUDE, encode_nearest, shift
+from fp8sim._kernels.nearest import INFINITY, MAGNITUDE, shift
 from fp8sim.formats import FloatFormat
 
-__all__ = ["Rule", "dequantize_rows", "largest", "quantize_rows", "rule"]
+__all__ = ["Rule", "count_lost", "dequantize_rows", "largest", "quantize_rows", "rule"]
 
 WIDTH = 2048  # columns quantised at a time: they stay in the first-level cache
 
@@ -101,7 +101,7 @@ def _scale_tiles(
 
 @jit
 def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
-    """Encode quotients as `_encode_block` does; return their largest and smallest magnitude, as bits."""
+    """Encode finite quotients as `nearest.encode_nearest` does; return their largest and smallest magnitude, as bits."""
     magic = np.uint32(p.magic).view(np.float32)
     worst, least = np.uint32(0), MAGNITUDE
     for i in range(codes.size):
@@ -118,13 +118,27 @@ def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
 
 
 @jit
-def _count_lost(x: Any, divisor: Any, p: Any) -> Any:
-    """Count the finite quotients beyond the largest value, and the numbers that became zero."""
+def _look_again(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
+    """Mend the odd zeros (no subnormals, no -0); count what saturated, and what became zero."""
     saturated, flushed = np.uint32(0), np.uint32(0)
     for i in range(x.size):
-        a = np.uint32(np.float32(x[i] / divisor[i]).view(np.uint32) & MAGNITUDE)
+        bits = np.float32(x[i] / divisor[i]).view(np.uint32)
+        a = np.uint32(bits & MAGNITUDE)
+        zero = shift(bits, p.sign_drop) & np.uint32(p.sign & p.keep)
+        codes[i] = zero if a < p.cutoff else np.uint32(codes[i])
         saturated = np.uint32(saturated + np.uint32((a >= p.over) & (a < INFINITY)))
         flushed = np.uint32(flushed + np.uint32((a <= p.flush) & (x[i] != 0)))
+    return saturated, flushed
+
+
+@jit
+def count_lost(x: Any, p: Any) -> Any:
+    """Count the finite numbers beyond the largest value, and those other than zero that become zero."""
+    saturated, flushed = 0, 0
+    for i in range(x.size):
+        a = np.uint32(x[i] & MAGNITUDE)
+        saturated += (a >= p.over) & (a < INFINITY)
+        flushed += (a <= p.flush) & (a > 0)
     return saturated, flushed
 
 
@@ -152,10 +166,8 @@ def quantize_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns:
             for row in range(first, last):
                 values, part = x[row][start:stop], codes[row][start:stop]
                 worst, least = _divide_encode(values, divisors, part, p)
-                if worst > INFINITY or least < p.cutoff:
-                    encode_nearest(values / divisors, part, p)
                 if worst >= p.over or least <= p.flush:
-                    beyond, zeros = _count_lost(values, divisors, p)
+                    beyond, zeros = _look_again(values, divisors, part, p)
                     saturated, flushed = saturated + beyond, flushed + zeros
     return top, saturated, flushed
 

@@ -1,0 +1,190 @@
+"""Lines of styled text: plain in any terminal, coloured by rich in one that can, HTML in a notebook."""
+
+from __future__ import annotations
+
+import abc
+import html
+import math
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+__all__ = [
+    "Line",
+    "Page",
+    "Span",
+    "Style",
+    "Told",
+    "full_text",
+    "number_text",
+    "power_text",
+    "prose",
+    "signed_text",
+]
+
+WIDTH = 80  # columns of a terminal
+
+Style: TypeAlias = Literal["", "title", "sign", "exponent", "mantissa", "lost", "chosen", "dim"]
+
+#: style -> what rich calls it; terminals pick the shade.
+_RICH: dict[str, str] = {
+    "title": "bold",
+    "sign": "yellow",
+    "exponent": "cyan",
+    "mantissa": "green",
+    "lost": "magenta",
+    "chosen": "bold",
+    "dim": "dim",
+}
+
+#: style -> CSS; black on colours of Okabe and Ito, so that it reads on a light and on a dark page.
+_CSS: dict[str, str] = {
+    "title": "font-weight:bold",
+    "sign": "background:#E69F00;color:#000",
+    "exponent": "background:#56B4E9;color:#000",
+    "mantissa": "background:#2BB58A;color:#000",
+    "lost": "background:#D79BBC;color:#000",
+    "chosen": "font-weight:bold",
+    "dim": "opacity:0.75",
+}
+
+
+class Span(NamedTuple):
+    """A run of characters in one style."""
+
+    text: str
+    style: Style = ""
+
+
+Line: TypeAlias = "list[Span]"
+
+
+class Page:
+    """Lines of spans and the three ways to show them.
+
+    Examples
+    --------
+    >>> page = Page([[Span("0", "sign"), Span(" 0101 "), Span("<010>", "mantissa")]])
+    >>> page.text(), page.rich().plain == page.text()
+    ('0 0101 <010>', True)
+    >>> page.html().count("&lt;010&gt;")
+    1
+    """
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = [list(line) for line in lines]
+
+    def text(self) -> str:
+        """Return plain text."""
+        return "\n".join("".join(span.text for span in line).rstrip() for line in self.lines)
+
+    def rich(self) -> Text:
+        """Return the text for a rich console; what it says is text, never markup."""
+        from rich.text import Text
+
+        text = Text(no_wrap=True, overflow="ignore")
+        for number, line in enumerate(self.lines):
+            text.append("\n" if number else "")
+            for index, span in enumerate(line):
+                last = index == len(line) - 1
+                text.append(span.text.rstrip() if last else span.text, _RICH.get(span.style, ""))
+        return text
+
+    def html(self) -> str:
+        """Return preformatted HTML, all text escaped."""
+
+        def shown(span: Span) -> str:
+            text = html.escape(span.text)
+            return f'<span style="{_CSS[span.style]}">{text}</span>' if span.style else text
+
+        body = "\n".join("".join(map(shown, line)).rstrip() for line in self.lines)
+        return f'<pre style="line-height:1.3;overflow-x:auto">{body}</pre>'
+
+
+class Told(abc.ABC):
+    """A result that tells itself: as text, in colour, in a notebook, and as data."""
+
+    @abc.abstractmethod
+    def page(self) -> Page:
+        """Return the lines that it shows as."""
+
+    @abc.abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+
+    def __repr__(self) -> str:
+        """Return plain text of at most 80 columns, wherever the numbers let it."""
+        return self.page().text()
+
+    def __rich__(self) -> Text:
+        """Return the text in colour."""
+        return self.page().rich()
+
+    def _repr_html_(self) -> str:
+        return self.page().html()
+
+
+def prose(label: str, text: str, indent: int = 12) -> Iterator[Line]:
+    """Break a sentence into lines behind a label.
+
+    Examples
+    --------
+    >>> [line[0].text for line in prose("why", "a " * 40, indent=6)][1:]
+    ['      a a a']
+    """
+    wrapped = textwrap.wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False) or [""]
+    for number, part in enumerate(wrapped):
+        head = f"  {label}".ljust(indent) if number == 0 else " " * indent
+        yield [Span(head + part)]
+
+
+def number_text(x: float, digits: int = 9) -> str:
+    """Write a number in full where that is short, else with so many digits.
+
+    Examples
+    --------
+    >>> number_text(0.3125), number_text(448.0), number_text(2.0**-24), number_text(0.1 + 0.2)
+    ('0.3125', '448', '5.96046448e-08', '0.3')
+    """
+    if x != x or math.isinf(x):
+        return {True: "NaN", False: "infinity" if x > 0 else "-infinity"}[x != x]
+    text = repr(float(x)).removesuffix(".0")
+    return text if len(text) <= digits + 2 else f"{x:.{digits}g}"
+
+
+def full_text(x: float) -> str:
+    """Write a number with all the digits it takes to tell it from every other float64.
+
+    Examples
+    --------
+    >>> full_text(1.0), full_text(1 + 2.0**-40)
+    ('1', '1.0000000000009095')
+    """
+    return number_text(x, digits=17)
+
+
+def signed_text(x: float, digits: int = 6) -> str:
+    """Write a number with its sign, as in ``+0.0125``.
+
+    Examples
+    --------
+    >>> signed_text(0.0125), signed_text(-2.0), signed_text(0.0)
+    ('+0.0125', '-2', '0')
+    """
+    return "0" if x == 0 else f"{x:+.{digits}g}"
+
+
+def power_text(x: float) -> str:
+    """Write a power of two as one, and in figures.
+
+    Examples
+    --------
+    >>> power_text(0.03125), power_text(2.0**-30)
+    ('2^-5 = 0.03125', '2^-30')
+    """
+    exponent = math.frexp(x)[1] - 1
+    figures = repr(float(x)).removesuffix(".0")
+    return f"2^{exponent} = {figures}" if len(figures) <= 10 else f"2^{exponent}"

@@ -1,0 +1,121 @@
+"""Why a number became what it became, in words."""
+
+from __future__ import annotations
+
+import math
+
+from fp8sim.anatomy.neighbours import Place
+from fp8sim.anatomy.page import full_text, number_text, power_text
+from fp8sim.formats import FloatFormat
+
+__all__ = ["steps_text", "tell_why"]
+
+
+def tell_why(
+    given: float,
+    value: float,
+    rounded: float,
+    fmt: FloatFormat,
+    rounding: str,
+    overflow: str,
+    place: Place,
+) -> str:
+    """Say why `given` became `value`.
+
+    `rounded` is its magnitude after rounding, before it is held against the largest finite value.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> from fp8sim.anatomy.neighbours import find_place
+    >>> e4m3 = fp8sim.get_format("e4m3")
+    >>> print(tell_why(464.0, 448.0, 448.0, e4m3, "nearest-even", "ieee", find_place(464.0, e4m3)))
+    464 is 14.5 steps of 2^5 = 32, half way: it goes to the even number of steps, 14.
+    """
+    x = full_text(given)
+    if math.isnan(given):
+        return f"NaN stays NaN; {fmt} has a code for it."
+    if math.isnan(value) and not fmt.signed and given <= 0:
+        return f"{fmt} is unsigned and has no code for {x}: it becomes NaN."
+    if math.isinf(given):
+        return _too_large("Infinity", value, fmt, overflow)
+    if value == given:
+        return f"{x} is a value of {fmt}: there is nothing to round."
+    if place.midpoint is None and abs(given) > fmt.max:
+        if math.isfinite(value) and overflow == "ieee":
+            return f"{x} is beyond the largest finite value, {_inward(fmt, rounding)}"
+        return _too_large(x, value, fmt, overflow)
+    if place.midpoint is None:
+        return _near_zero(x, value, fmt)
+    reason = _between(given, rounded, place.step, rounding)
+    if rounded > fmt.max:
+        whole = number_text(math.copysign(rounded, given))
+        if math.isfinite(value) and overflow == "ieee":
+            return f"{reason} That is {whole}, beyond the largest finite value, {_inward(fmt, rounding)}"
+        return f"{reason} {_too_large(f'That is {whole},', value, fmt, overflow)}"
+    if rounded == 0:
+        zero = " (it has no -0)" if fmt.specials == "fnuz" and given < 0 else ""
+        return f"{reason} It is flushed to zero{zero}."
+    return reason
+
+
+def steps_text(steps: float) -> str:
+    """Write a number of steps with as many digits as it takes to tell it from a half or a whole.
+
+    Examples
+    --------
+    >>> steps_text(9.6), steps_text(14.5), steps_text(14.500000000001)
+    ('9.6', '14.5', '14.500000000001')
+    """
+    short = f"{steps:.9g}"
+    return short if float(short) == steps or (2 * float(short)) % 1 else repr(steps)
+
+
+def _between(given: float, rounded: float, step: float, rounding: str) -> str:
+    """Say which of two neighbours was taken."""
+    steps = given / step
+    whole = math.copysign(rounded / step, given)
+    count = number_text(whole)
+    start = f"{full_text(given)} is {steps_text(steps)} steps of {power_text(step)}"
+    tie = abs(steps) % 1 == 0.5
+    match rounding:
+        case "nearest-even" if tie:
+            return f"{start}, half way: it goes to the even number of steps, {count}."
+        case "nearest-away" if tie:
+            return f"{start}, half way: it goes away from zero, to {count}."
+        case "nearest-even" | "nearest-away":
+            return f"{start}, and the nearest whole number of steps is {count}."
+        case "stochastic":
+            chance = abs(steps) % 1
+            went = "away from zero" if abs(whole) > abs(steps) else "toward zero"
+            return (
+                f"{start}: it goes away from zero with a probability of {chance:.6g}. "
+                f"This draw went {went}, to {count}."
+            )
+    side = {"toward-zero": "zero", "toward-positive": "+infinity", "toward-negative": "-infinity"}[rounding]
+    return f"{start}, and goes toward {side}, to {count}, however near the other side is."
+
+
+def _near_zero(x: str, value: float, fmt: FloatFormat) -> str:
+    """Say what happens below the smallest normal number of a format without subnormals."""
+    if not fmt.zero:
+        return f"{fmt} has no zero and nothing below {power_text(fmt.smallest_normal)}, its smallest value."
+    limit = f"the smallest normal number {power_text(fmt.smallest_normal)}"
+    if value == 0:
+        return f"{fmt} has no subnormals: {x} rounds to less than {limit}, and is flushed to zero."
+    return f"{fmt} has no subnormals: {x} rounds to {limit}, so it is not flushed to zero."
+
+
+def _too_large(what: str, value: float, fmt: FloatFormat, overflow: str) -> str:
+    """Say what the overflow policy makes of too large a number."""
+    verb = "" if what.startswith("That is") else "is "
+    became = "infinity" if math.isinf(value) else "NaN" if math.isnan(value) else number_text(value)
+    without = f", as {fmt} has no infinity" if math.isnan(value) else ""
+    return (
+        f"{what} {verb}beyond the largest finite value {number_text(fmt.max)}: "
+        f"overflow {overflow!r} makes it {became}{without}."
+    )
+
+
+def _inward(fmt: FloatFormat, rounding: str) -> str:
+    return f"{number_text(fmt.max)}, and {rounding} goes no further than that on this side (IEEE 754, 7.4)."
