@@ -434,7 +434,9 @@ def test_every_bit_of_a_dot_product_is_the_tensor_cores(
     check_against_the_core(told, a, b, c=[[0.5]], promote_every=every)
     assert [step.first for step in told.steps] == list(range(0, k, core.step))
     for step in told.steps:
-        exponents = [exponent(a[i], fmt.emin) + exponent(b[i], fmt.emin) for i in range(step.first, step.last + 1)]
+        exponents = [
+            exponent(a[i], fmt.emin) + exponent(b[i], fmt.emin) for i in range(step.first, step.last + 1)
+        ]
         carried = step.carried.value
         own = [exponent(carried, -14 if core.output == "fp16-rne" else -126)] if carried else []
         assert step.top == max(exponents + own)
@@ -454,7 +456,9 @@ def test_every_bit_of_a_dot_product_is_the_tensor_cores(
         count = step.last - step.first + 1
         left[:count], right[:count] = a[step.first : step.last + 1], b[step.first : step.last + 1]
         assert step.output == float(fused_step(left, right, np.float32(carried), core, fmt, fmt))
-    assert told.exact == float(sum((Fraction(x) * Fraction(y) for x, y in zip(a, b, strict=True)), Fraction(0.5)))
+    assert told.exact == float(
+        sum((Fraction(x) * Fraction(y) for x, y in zip(a, b, strict=True)), Fraction(0.5))
+    )
     assert widest(told) <= 80
 
 

@@ -134,7 +134,7 @@ def test_a_folder_is_refused(tmp_path):
 
 def test_object_arrays_in_npy_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="no readable .npy file of numbers"):
+    with pytest.raises(ValueError, match=r"no readable .npy file of numbers"):
         read_array(tmp_path / "x.npy")
 
 

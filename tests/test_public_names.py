@@ -45,7 +45,7 @@ def modules() -> list[ModuleType]:
         try:
             found.append(importlib.import_module(info.name))
         except ModuleNotFoundError as error:
-            if error.name not in OPTIONAL:
+            if error.name not in OPTIONAL and "pip install" not in str(error):
                 raise
     return found
 

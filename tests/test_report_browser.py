@@ -305,7 +305,7 @@ def one_card(page, text: str, name: str, rounding: str = "nearest-even", overflo
         ("0.3", "e4m3", {"rounding": "toward-zero"}, "it becomes 0.28125."),
         ("nan", "e2m1", {}, "Refused: the format has no NaN."),
         ("-1", "unsigned", {}, "unsigned has no negative numbers: the result is NaN."),
-        ("0.0146", "flushing", {}, "It lies below the flush point 0.0146484375, so it becomes the nearer neighbour, 0."),
+        ("0.0146", "flushing", {}, "lies short of the flush point 0.0146484375: it becomes 0."),
         ("-1", "e8m0", {}, "neither zero nor negative numbers: the result is NaN."),
         ("1e-40", "e8m0", {}, "The smallest value of e8m0 is 5.877471754111438e-39: it has no zero."),
     ],

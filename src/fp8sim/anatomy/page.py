@@ -163,7 +163,7 @@ def full_text(x: float) -> str:
     >>> full_text(1.0), full_text(1 + 2.0**-40)
     ('1', '1.0000000000009095')
     """
-    return number_text(x, digits=17)
+    return repr(float(x)).removesuffix(".0") if math.isfinite(x) else number_text(x)
 
 
 def signed_text(x: float, digits: int = 6) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fp8sim.anatomy.neighbours import Bits
 from fp8sim.anatomy.page import (
+    WIDTH,
     Line,
     Page,
     Span,
@@ -38,8 +40,8 @@ def value_page(v: ValueAnatomy) -> Page:
     >>> print(value_page(explain(1.0, "e4m3")).text().splitlines()[2])
       becomes   1 = +1.000 x 2^0, code 0x38
     """
-    lines: list[Line] = [[Span(_title(v), "title")], []]
-    lines += [_became(v), []]
+    lines: list[Line] = [[Span(part, "title")] for part in textwrap.wrap(_title(v), WIDTH)]
+    lines += [[], _became(v), []]
     lines += [*_fields(v), []]
     lines += _number_line(v)
     if math.isfinite(v.given):
@@ -230,4 +232,4 @@ def percent_text(share: float) -> str:
     >>> percent_text(0.0417), percent_text(-4e-8)
     ('+4.17 %', '-4e-06 %')
     """
-    return f"{100 * share:+.{3 if abs(share) >= 1e-4 else 2}g} %"
+    return f"{100 * share:+.{3 if abs(share) >= 1e-4 else 1}g} %"

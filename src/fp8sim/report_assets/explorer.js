@@ -99,6 +99,10 @@ function explain(number, rounded, around, fmt, rounding, overflow) {
   }
   if (!rounding.startsWith("nearest")) return `${rounding}, ${roundings[rounding]}: it becomes ${result}.`;
   if (around.turn === null) return `The smallest value of ${fmt.name} is ${result}: it has no zero.`;
+  if (around.name === "flush point") {
+    const place = rounded.magnitude === 0 ? "short of" : "at or beyond";
+    return `${fmt.name} has no subnormals, and it lies ${place} the flush point ${show(around.turn)}: it becomes ${result}.`;
+  }
   const side = x === around.turn ? "exactly on" : x > around.turn ? "above" : "below";
   const nearer = around.upper === null ? "the largest finite value" : "the nearer neighbour";
   const tie = rounding === "nearest-even" ? "the one whose last bit is 0" : "the one further from zero";
