@@ -66,6 +66,7 @@ PACKAGES = ("numpy", "ml_dtypes", "numba", "torch", "jax", "gfloat", "mmaemu")
 
 Call = Callable[[], Any]
 Check = Callable[[Any, Any], None]
+Report = dict[str, Any]
 
 
 def as_array(result: Any) -> np.ndarray:
@@ -82,10 +83,14 @@ def as_array(result: Any) -> np.ndarray:
 def same_bits(ours: Any, theirs: Any) -> None:
     """Require equal bits, of one array or of each in a tuple; NaNs may differ in sign and payload."""
     if isinstance(ours, tuple):
+        if len(ours) != len(theirs):
+            raise AssertionError(f"{len(theirs)} answers, not {len(ours)}")
         for mine, other in zip(ours, theirs, strict=True):
             same_bits(mine, other)
         return
     mine, other = as_array(ours), as_array(theirs)
+    if mine.shape != other.shape or mine.itemsize != other.itemsize:
+        raise AssertionError(f"{other.dtype} of shape {other.shape}, not {mine.dtype} of {mine.shape}")
     bits = np.dtype(f"u{mine.dtype.itemsize}")
     differ = mine.view(bits) != other.view(bits)
     if mine.dtype.kind == "f":
@@ -160,18 +165,23 @@ def main(
     if chosen.smoke and chosen.write:
         parser.error("--write shows a real run; leave --smoke out")
     options = Options(chosen.smoke, chosen.seed, chosen.threads, chosen.seconds)
-    _set_threads(options.threads)
-
-    report = {"benchmark": name, "title": title, **_setting(options), "cases": []}
-    for case in cases(options):
-        report["cases"].append(_run(case, options))
-        print(_text(report["cases"][-1]), flush=True)
+    report = measure(name, title, cases, options)
     if chosen.json:
         chosen.json.write_text(json.dumps(report, indent=1) + "\n")
     if chosen.write:
-        _write_section(name, _markdown(report))
+        write_section(name, markdown(report))
     missed = [row for case in report["cases"] for row in case["peers"] if row.get("met") is False]
     return int(bool(missed) and not options.smoke)
+
+
+def measure(name: str, title: str, cases: Callable[[Options], Iterator[Case]], options: Options) -> Report:
+    """Run the cases one after the other, print each, and return all figures."""
+    _set_threads(options.threads)
+    report: Report = {"benchmark": name, "title": title, **_setting(options), "cases": []}
+    for case in cases(options):
+        report["cases"].append(_run(case, options))
+        print(_text(report["cases"][-1]), flush=True)
+    return report
 
 
 def _run(case: Case, options: Options) -> dict[str, Any]:
@@ -197,7 +207,7 @@ def _run(case: Case, options: Options) -> dict[str, Any]:
     times = _time_in_turn(calls, options)
     ours = statistics.median(times.pop("fp8sim"))
     rows = [
-        _row(peer_name, seconds, ours, None if options.smoke else case.peers[peer_name].goal)
+        judge(peer_name, seconds, ours, None if options.smoke else case.peers[peer_name].goal)
         for peer_name, seconds in times.items()
     ]
     return {
@@ -212,7 +222,7 @@ def _run(case: Case, options: Options) -> dict[str, Any]:
     }
 
 
-def _row(name: str, seconds: list[float], ours: float, goal: float | None) -> dict[str, Any]:
+def judge(name: str, seconds: list[float], ours: float, goal: float | None) -> dict[str, Any]:
     median = statistics.median(seconds)
     ratio = median / ours
     row = {"peer": name, "seconds": median, "best": min(seconds), "runs": len(seconds), "ratio": ratio}
@@ -322,7 +332,7 @@ def _text(case: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _markdown(report: Mapping[str, Any]) -> str:
+def markdown(report: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
     machine = report["machine"]
     lines = [
@@ -351,7 +361,7 @@ def _markdown(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _write_section(name: str, text: str) -> None:
+def write_section(name: str, text: str) -> None:
     """Replace the section of one script, or add it; the head of the page is `HEADER` always."""
     page = README.read_text() if README.exists() else ""
     sections = dict(re.findall(r"<!-- (\w+) -->\n(.*?)\n<!-- end -->", page, flags=re.DOTALL))

@@ -59,7 +59,7 @@ def test_every_default_recipe_has_a_row_and_is_printed(matrices):
     assert [row.recipe for row in result.rows] == list(DEFAULT_RECIPES)
     text = str(result)
     assert all(name in text for name in DEFAULT_RECIPES)
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 110
 
 
 def test_it_shows_as_html_and_as_json(matrices):

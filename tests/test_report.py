@@ -18,19 +18,39 @@ import numpy as np
 import pytest
 
 import fp8sim
-from fp8sim import report, report_pictures
+from fp8sim import report, report_pictures, report_svg
 from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.verdicts import VERDICTS, Claim
 from fp8sim.formats import FORMATS, FloatFormat
 
-PLANTED = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&amp;"
+PLANTED = "<!--<script></script ><script>alert(1)</script><img src=x onerror='alert(2)'>\"&amp;"
 SENTENCE = "From floating point 16 to FP8, it halved computational requirements"
 ROWS = (
-    Claim("halved", "bytes of weights", 0.5, 0.625, "ratio", "a report, table 1", "holds", "One byte."),
-    Claim("computational requirements", "multiply-adds", 1.0, None, "ratio", "another", "does not hold", "All."),
-    Claim("halved", "error of a product", 0.0281, 0.01405, "share", "a report, table 1", "partly", "Three bits."),
+    Claim(
+        "halved",
+        "bytes of weights, over BF16's",
+        0.5,
+        0.625,
+        "ratio",
+        "a report, table 1",
+        "holds",
+        "One byte.",
+    ),
+    Claim(
+        "computational requirements",
+        "multiply-adds, over BF16's",
+        1.0,
+        None,
+        "ratio",
+        "another",
+        "does not hold",
+        "All.",
+    ),
+    Claim(
+        "halved", "error of a product", 0.0281, 0.01405, "share", "a report, table 1", "partly", "Three bits."
+    ),
     Claim("halved", "energy", None, None, "J", "", "not measured", "No silicon figure."),
-    Claim("without loss", "error ratio", 7.75, None, "ratio", "another", "does not hold", "Bits."),
+    Claim("without loss", "speed-up of all", 7.75, None, "ratio", "another", "does not hold", "Bits."),
 )
 RESULT = Claims(SENTENCE, "H800 SXM", 7, ("layer.weight 4x4",), {"python": "3.11", "numpy": "2.4"}, ROWS)
 
@@ -112,7 +132,9 @@ def test_the_sentence_links_its_parts_to_their_verdicts():
 
 
 def test_a_part_within_another_part_is_linked_once():
-    rows = tuple(dataclasses.replace(ROWS[0], part=part) for part in ("computational", "computational requirements"))
+    rows = tuple(
+        dataclasses.replace(ROWS[0], part=part) for part in ("computational", "computational requirements")
+    )
     linked = Page(report.html_report(dataclasses.replace(RESULT, rows=rows)))
     assert sum(value.startswith("#part-") for value in linked.all("href")) == 1
     assert SENTENCE in " ".join(linked.text).replace("  ", " ")
@@ -144,7 +166,7 @@ def test_no_rows_make_a_page_without_result_pictures():
     empty = Page(report.html_report(dataclasses.replace(RESULT, rows=(), data=())))
     ids = empty.all("id")
     assert "picture-error" in ids
-    assert "picture-ratios" not in ids
+    assert not {"picture-ratios", "picture-speeds"} & set(ids)
     assert "picture-agreement" not in ids
 
 
@@ -190,7 +212,12 @@ def test_the_policy_allows_this_style_and_this_script_and_nothing_else(page):
 def test_ids_are_unique_and_every_reference_finds_one(page):
     ids = page.all("id")
     assert len(ids) == len(set(ids))
-    named = [i for name in ("aria-labelledby", "aria-describedby", "for") for v in page.all(name) for i in v.split()]
+    named = [
+        i
+        for name in ("aria-labelledby", "aria-describedby", "for")
+        for v in page.all(name)
+        for i in v.split()
+    ]
     anchors = [value[1:] for value in page.all("href") if value.startswith("#")]
     assert len(named) > 10
     assert len(anchors) > 10
@@ -199,7 +226,7 @@ def test_ids_are_unique_and_every_reference_finds_one(page):
 
 def test_every_picture_has_a_title_and_a_description(page):
     pictures = [attributes for tag, attributes in page.elements if tag == "svg"]
-    assert len(pictures) == 5  # the tally bar and four figures
+    assert len(pictures) == 6  # the tally bar and five figures
     for attributes in pictures:
         assert attributes["role"] == "img"
         assert "aria-label" in attributes or {"aria-labelledby", "aria-describedby"} <= attributes.keys()
@@ -218,7 +245,9 @@ def test_text_contrasts_with_its_ground_in_every_scheme():
 
     for scheme in schemes:
         colours = dict(re.findall(r"--([\w-]+): #(\w+)", scheme))
-        for name, least in [(n, 4.5) for n in ["ink", "muted", "link", "holds", "partly", "fails", "unknown"]] + [
+        for name, least in [
+            (n, 4.5) for n in ["ink", "muted", "link", "holds", "partly", "fails", "unknown"]
+        ] + [
             (n, 3.0) for n in colours if n.startswith(("series", "sign", "exponent", "mantissa"))
         ]:  # WCAG 2.2, 1.4.3 and 1.4.11
             for ground in ("paper", "raised"):
@@ -270,16 +299,34 @@ def test_markup_from_outside_stays_text(monkeypatch):
 
 
 def test_bars_are_as_long_as_the_measured_ratios_and_marks_stand_at_the_published_ones():
-    picture = report_pictures.ratio_picture(ROWS)
-    bars = drawn(picture, "bar")
-    half, whole, beyond = (float(bar["width"]) for bar in bars)
-    assert [bar["class"].split()[1] for bar in bars] == ["verdict-holds", *2 * ["verdict-does-not-hold"]]
+    rows = [
+        *ROWS,
+        dataclasses.replace(ROWS[1], measured=3.0),
+        dataclasses.replace(ROWS[0], what="error ratio"),
+    ]
+    picture = report_pictures.ratio_picture(rows)
+    half, whole, beyond = (float(bar["width"]) for bar in drawn(picture, "bar"))
+    classes = [bar["class"].split()[1] for bar in drawn(picture, "bar")]
+    assert classes == ["verdict-holds", "verdict-does-not-hold", "verdict-does-not-hold"]
     assert whole == pytest.approx(2 * half)
     assert beyond == pytest.approx(1.25 * whole)  # the axis ends there
-    assert any(shape.text == "7.7500 →" for shape in shapes(picture))
+    assert "3.0000 →" in [shape.text for shape in shapes(picture)]
     (mark,) = drawn(picture, "published")
     assert float(re.match(r"M([\d.]+)", mark["d"])[1]) - 8 == pytest.approx(0.625 * whole, abs=0.01)
-    assert "Bars of 3 measured ratios; 1 lie" in picture.description
+    assert picture.description.startswith("Measured: row 1 0.5000, row 2 1.0000, row 6 3.0000. ")
+
+
+def test_speed_ups_start_at_as_fast_as_bf16():
+    rows = [
+        dataclasses.replace(ROWS[4], measured=m, published=p)
+        for m, p in ((1.0, 2.0), (1.5, 1.25), (2.0, None))
+    ]
+    picture = report_pictures.speed_picture([*ROWS[:4], *rows])
+    equal, faster, twice = (float(bar["width"]) for bar in drawn(picture, "bar"))
+    assert (equal, faster) == (0, pytest.approx(twice / 2, abs=0.01))
+    marks = [float(re.match(r"M([\d.]+)", mark["d"])[1]) - 8 for mark in drawn(picture, "published")]
+    assert marks == pytest.approx([twice, twice / 4], abs=0.01)
+    assert report_pictures.speed_picture(ROWS[:4]) is None
 
 
 def test_agreement_lies_on_a_logarithmic_axis_around_equal():
@@ -300,7 +347,9 @@ def test_number_lines_have_a_tick_for_every_value():
         np.arange(128, dtype=np.uint8).view(dtype).astype(float)
         for dtype in (ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2)
     )
-    expected = [np.sum(v <= 1) for v in (e4m3, e5m2)] + [np.sum((v > 0) & np.isfinite(v)) for v in (e4m3, e5m2)]
+    expected = [np.sum(v <= 1) for v in (e4m3, e5m2)] + [
+        np.sum((v > 0) & np.isfinite(v)) for v in (e4m3, e5m2)
+    ]
     assert ticks == expected
 
 
@@ -308,7 +357,7 @@ def test_the_error_line_is_the_largest_error_of_round_to():
     picture = report_pictures.error_picture(["e4m3"])
     (line,) = drawn(picture, "line")
     corners = np.array([point.split(",") for point in line["points"].split()], float)
-    magnitude = np.exp2(np.interp(corners[:, 0], [46, report_pictures.WIDTH - 12], [-34, 20]))
+    magnitude = np.exp2(np.interp(corners[:, 0], [46, report_svg.WIDTH - 12], [-34, 20]))
     error = 10 ** np.interp(corners[:, 1], [12, 236], [0, -4])
     for exponent in (-9, -8, -6, 0, 7):  # one binade each, densely
         x = 2.0**exponent * np.linspace(1, 2, 4097)[:-1]
@@ -379,7 +428,9 @@ def test_names_that_are_no_unicode_are_written_all_the_same(tmp_path):
 
 
 def test_a_missing_folder_is_refused_by_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*missing to write report\.html in; make it first"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no folder .*missing to write report\.html in; make it first"
+    ):
         report.write_report(RESULT, tmp_path / "missing" / "report.html")
     assert list(tmp_path.iterdir()) == []
 

@@ -149,9 +149,10 @@ def truncated(x: F32, fmt: FloatFormat) -> F32:
 
 def random_scales(core: TensorCore, shape: tuple[int, int], wide: bool, rng: np.random.Generator) -> F32:
     if core.scale_format == "e4m3":
-        return rng.integers(0, 0x7F, shape, np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+        return rng.integers(0, 0x7F + wide, shape, np.uint8).view(ml_dtypes.float8_e4m3fn).astype(np.float32)
     reach = 127 if wide else 12
-    return np.ldexp(np.float32(1), rng.integers(-reach, reach, shape))
+    scales = np.ldexp(np.float32(1), rng.integers(-reach, reach, shape))
+    return np.where(rng.random(shape) < 0.01 * wide, np.float32(np.nan), scales)
 
 
 KINDS = ["normal", "wide", "sparse", "subnormal", "special"]
@@ -245,6 +246,7 @@ def test_too_large_sums_are_infinite_and_stay_so() -> None:
     big = 2.0**127
     assert dot([(big, 1.0)], "hopper-bf16", c=big) == np.inf  # though it truncates
     assert dot([(big, 2.0), (-big, 1.0)], "hopper-bf16") == big  # terms may be larger than the result
+    assert dot([(2.0**100, 2.0**28), (-(2.0**100), 2.0**27)], "hopper-bf16") == big
     core = dataclasses.replace(TENSOR_CORES["hopper-fp16-fp16out"], step=1)
     assert dot([(60000.0, 2.0), (-60000.0, 1.0)], core) == np.inf
     assert dot([(65504.0, 1.0), (15.0, 1.0)], "hopper-fp16-fp16out") == 65504.0
@@ -349,6 +351,14 @@ def test_nvfp4_groups_are_exact_and_aligned_by_their_scales() -> None:
     scales = np.array([[448.0, 2.0**-9, 2.0**-9, 0.0]])
     found = tensor_core_matmul(a, b, "blackwell-nvfp4", scales=(scales, ones.T))[0, 0]
     assert found == np.float32(16 * 36 * 448 + 2.25)
+
+
+def test_scales_with_a_significand_align_by_their_exponent(rng: np.random.Generator) -> None:
+    core = dataclasses.replace(TENSOR_CORES["blackwell-mxfp8"], scale_format="e4m3", scale_block=16)
+    a, b = random_values(get_format("e4m3"), (3, 90), "normal", rng), np.full((90, 4), 1.75)
+    scales = random_scales(core, (3, 6), False, rng), random_scales(core, (6, 4), False, rng)
+    expected = tensor_core_matmul_reference(a, b, core, scales=scales)
+    assert_same_bits(tensor_core_matmul(a, b, core, scales=scales), expected)
 
 
 def test_empty_products_are_c_or_zero() -> None:

@@ -56,7 +56,7 @@ class Table:
             table.add_row(*(Text(cell) for cell in row))
         return table
 
-    def text(self, width: int = 100) -> str:
+    def text(self, width: int = 110) -> str:
         """Return title, table and notes as plain text of at most `width` columns."""
         from rich.console import Console
 

@@ -96,6 +96,13 @@ class TensorCoreSum(Accumulator):
         """What tables call it: the core, and the promotion interval after a slash."""
         return f"{self.core.name}/{self.promote_every}" if self.promote_every else self.core.name
 
+    def interval(self, a: Quantized, b: Quantized) -> int | None:
+        """Return after how many elements of k a chain ends; None: one chain over all of k."""
+        k, groups = a.shape[1], (a.sizes[1], b.sizes[0])
+        if self.promote_every or self.core.scale_format is not None or min(groups) >= k:
+            return self.promote_every
+        return math.gcd(*groups)
+
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the sums of the codes' products, times the scales."""
         if self.core.scale_format is not None:
@@ -107,7 +114,8 @@ class TensorCoreSum(Accumulator):
             )
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
                 return sums * (_per_block(a, 1, max(k, 1)) * _per_block(b, 0, max(k, 1))) if k else sums
-        every = self.promote_every or math.gcd(a_group, b_group)
+        every = self.interval(a, b)
+        assert every is not None
         if a_group % every or b_group % every:
             raise ValueError(
                 f"a promotion every {every} of k would straddle scales that change every {a_group} (A) "

@@ -111,8 +111,10 @@ class TensorCore:
     def _sum_bits(self) -> int:
         """Bits that the exact sum of a step may need, float64 having 52 to spare."""
         largest_term = 4.0  # a product of two significands below 2
-        if self.group:  # a group of products, times two significands of scales
-            largest_term *= self.group * max(get_format(fmt).max for fmt in self.inputs) ** 2
+        if self.group:
+            largest_term = self.group * max(get_format(fmt).max for fmt in self.inputs) ** 2
+        if self.scale_format:  # times two more significands
+            largest_term *= 4.0
         return math.ceil(math.log2((self.step // max(1, self.group) + 1) * largest_term)) + self.fraction_bits
 
 

@@ -11,14 +11,24 @@ import numpy as np
 
 from fp8sim import _checks
 from fp8sim._typing import F32, FloatArray, Rounding
+from fp8sim.accumulators import Fp32
 from fp8sim.casts import round_to
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Quantized, quantize_with
 from fp8sim.recipes import Operand, Recipe
-from fp8sim.training_operands import DelayedScales, quantize_by, quantize_rounding, same_codes, transpose
+from fp8sim.training_operands import (
+    DelayedScales,
+    as_it_is,
+    quantize_by,
+    quantize_rounding,
+    same_codes,
+    transpose,
+)
 from fp8sim.training_recipes import GEMMS, TrainingRecipe
 
 __all__ = ["Counts", "LinearGemms", "Saved", "Statistics"]
+
+_FP32 = Operand(FORMATS["fp32"])
 
 
 @dataclass
@@ -232,19 +242,24 @@ class LinearGemms:
         remember: bool,
         rounding: Rounding = "nearest-even",
     ) -> Quantized:
+        if operand == _FP32 and x.dtype == np.float32:
+            return as_it_is(x, operand, axis)
         if self.delayed is not None:
             multiplier = self.delayed.multiplier(tensor, operand.fmt)
             if remember:
                 self.delayed.push(tensor, float(np.abs(x).max(initial=0)))
-            return quantize_by(x, operand, axis, multiplier, rounding, self.rng)
+            return quantize_by(x, operand, axis, multiplier, rounding, self.rng, tensor)
         if rounding == "nearest-even":
-            return quantize_with(x, operand.fmt, operand.scaling, axis=axis)
-        return quantize_rounding(x, operand, axis, rounding, self.rng)
+            return quantize_with(x, operand.fmt, operand.scaling, axis=axis, what=tensor)
+        return quantize_rounding(x, operand, axis, rounding, self.rng, tensor)
 
     def _product(
         self, gemm: str, recipe: Recipe, a: Quantized, b: Quantized, x: FloatArray, y: FloatArray | None
     ) -> F32:
-        product = recipe.accumulator.multiply(a, b)
+        if recipe.accumulator == Fp32() and a.fmt == b.fmt == FORMATS["fp32"]:
+            product: F32 = a.codes @ b.codes  # saves the copies of decoding
+        else:
+            product = recipe.accumulator.multiply(a, b)
         if self.statistics is not None:
             self.statistics.record(gemm, a, b)
             if self.statistics.sqnr and y is not None:

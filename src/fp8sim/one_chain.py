@@ -89,7 +89,7 @@ def _runs(a: Quantized, b: Quantized) -> list[tuple[int, int]]:
     """Cut k where a scale of either side changes."""
     k = a.shape[1]
     starts = sorted({*range(0, k, a.sizes[1]), *range(0, k, b.sizes[0])})
-    return list(zip(starts, [*starts[1:], k], strict=True))
+    return list(zip(starts, [*starts, k][1:], strict=True))
 
 
 def _scales_at(x: Quantized, axis: int, k: int) -> F32:

@@ -239,9 +239,7 @@ def quantize_reference(
     )
 
 
-def _quantize_compiled(
-    x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str
-) -> Quantized:
+def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str) -> Quantized:
     """Quantise in one pass where scales depend on their own group alone, else in two."""
     from fp8sim._kernels import quantize as compiled
 

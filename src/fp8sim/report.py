@@ -23,14 +23,14 @@ from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.comparison import Comparison
 from fp8sim.experiments.verdicts import VERDICTS, Claim
 from fp8sim.formats import FORMATS, FloatFormat
-from fp8sim.report_pictures import slug, svg
+from fp8sim.report_svg import slug, svg
 from fp8sim.rounding import ROUNDINGS
 from fp8sim.scaling import SCALE_FORMATS, SCALE_RULES
 
 __all__ = ["check_target", "html_report", "write_report"]
 
 #: verdict -> a sign that says it without colour.
-_SIGNS = {"holds": "✓", "partly": "◐", "does not hold": "✗", "not measured": "–"}
+_SIGNS = {"holds": "✓", "partly": "◐", "does not hold": "✗", "not measured": "?"}
 
 Groups = list[tuple[str, list[tuple[int, Claim]]]]
 
@@ -166,7 +166,7 @@ def _asset(name: str) -> str:
 
 
 def _policy(style: str, script: str) -> str:
-    """A content security policy under which only this very style and script work."""
+    """Return a content security policy under which only this very style and script work."""
 
     def source(text: str) -> str:
         digest = hashlib.sha256(text.encode()).digest()
@@ -179,7 +179,7 @@ def _policy(style: str, script: str) -> str:
 
 
 def _embedded_json(data: Any) -> str:
-    """JSON that no value can end early: the characters that mean something to HTML are escaped."""
+    """Write JSON that no value can end early: the characters that mean something to HTML are escaped."""
     text = json.dumps(_plain(data), ensure_ascii=True, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -194,7 +194,7 @@ def _plain(data: Any) -> Any:
 
 
 def _explorer_data() -> dict[str, Any]:
-    """What the script must know: it holds no format, rule or name of its own."""
+    """Return what the script must know: it holds no format, rule or name of its own."""
     return {
         "formats": {name: _describe(fmt) for name, fmt in FORMATS.items()},
         "roundings": {name: words for name, words in ROUNDINGS.items() if name != "stochastic"},
@@ -221,8 +221,10 @@ def _by_part(rows: Iterable[Claim]) -> Groups:
 
 
 def _annotated(sentence: str, groups: Groups) -> str:
-    """The sentence, each of its parts a link to the verdicts on it."""
-    places = sorted((sentence.find(part), part, i) for i, (part, _) in enumerate(groups, 1) if part in sentence)
+    """Return the sentence, each of its parts a link to the verdicts on it."""
+    places = sorted(
+        (sentence.find(part), part, i) for i, (part, _) in enumerate(groups, 1) if part in sentence
+    )
     out, done = [], 0
     for start, part, i in places:
         if start < done:
@@ -240,7 +242,7 @@ def _counted(rows: Iterable[Claim]) -> list[tuple[str, int]]:
 
 
 def _tally(rows: tuple[Claim, ...]) -> str:
-    """A bar of the verdicts, as wide as each is frequent."""
+    """Draw a bar of the verdicts, as wide as each is frequent."""
     shapes, x, total = [], 0.0, max(len(rows), 1)
     for verdict, count in _counted(rows):
         width = 400 * count / total
@@ -256,7 +258,8 @@ def _tally(rows: tuple[Claim, ...]) -> str:
 def _group(index: int, part: str, rows: list[tuple[int, Claim]], sources: list[str]) -> str:
     words = ", ".join(f"{count} {verdict}" for verdict, count in _counted(row for _, row in rows))
     head = (
-        f'<tbody role="rowgroup" id="part-{index}"><tr role="row" class="part-row"><th role="rowheader" scope="rowgroup" colspan="6">'
+        f'<tbody role="rowgroup" id="part-{index}"><tr role="row" class="part-row">'
+        '<th role="rowheader" scope="rowgroup" colspan="6">'
         f"“{html.escape(part)}” <small>{html.escape(words)}</small></th></tr>"
     )
     return "\n".join([head, *(_row(number, row, sources) for number, row in rows), "</tbody>"])
@@ -281,6 +284,7 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
 def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Iterable[str]:
     drawn = (
         pictures.ratio_picture(result.rows),
+        pictures.speed_picture(result.rows),
         pictures.agreement_picture(result.rows),
         None if comparison is None else pictures.recipe_picture(comparison, data),
         pictures.error_picture(),
@@ -304,5 +308,6 @@ def _setting(result: Claims) -> Iterable[tuple[str, str]]:
 
 def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
     return "\n".join(
-        f"<div><dt>{html.escape(str(term))}</dt><dd>{html.escape(str(text))}</dd></div>" for term, text in pairs
+        f"<div><dt>{html.escape(str(term))}</dt><dd>{html.escape(str(text))}</dd></div>"
+        for term, text in pairs
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import math
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,128 +14,59 @@ from fp8sim.casts import decode
 from fp8sim.experiments.comparison import Comparison, ComparisonRow
 from fp8sim.experiments.verdicts import Claim
 from fp8sim.formats import FloatFormat, get_format
+from fp8sim.report_svg import WIDTH, Axis, Picture, grid, slug, svg
 
 __all__ = [
-    "Picture",
     "agreement_picture",
     "error_picture",
     "number_line_picture",
     "ratio_picture",
     "recipe_picture",
-    "slug",
-    "svg",
+    "speed_picture",
 ]
 
-#: Units across a picture: about one CSS pixel on a phone, so that its text stays legible there.
-WIDTH = 360
 _LABEL_CHARACTERS = 48  # that fit WIDTH in the page's 12-unit type
 _LINE = 15
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One figure: a drawing with a title and a description for those who do not see it.
-
-    Examples
-    --------
-    >>> print(Picture("dot", "A <dot>", "One dot.", "", 10, (svg("circle", cx=5, cy=5, r=2),)).html())
-    <figure class="picture" id="picture-dot">
-    <h3 id="picture-dot-title">A &lt;dot&gt;</h3>
-    <svg role="img" aria-labelledby="picture-dot-title" aria-describedby="picture-dot-text" viewBox="0 0 360 10">
-    <desc id="picture-dot-text">One dot.</desc>
-    <circle cx="5" cy="5" r="2"/>
-    </svg>
-    </figure>
-    """
-
-    key: str  #: unique in a page; ASCII letters
-    title: str
-    description: str  #: what the drawing shows, in words
-    caption: str  #: printed below; none if empty
-    height: int  #: of the drawing, in units of which `WIDTH` go across
-    shapes: tuple[str, ...]  #: SVG elements
-
-    def html(self) -> str:
-        """Return the figure as HTML, all text escaped."""
-        key = f"picture-{self.key}"
-        opening = (
-            f'<svg role="img" aria-labelledby="{key}-title" aria-describedby="{key}-text" '
-            f'viewBox="0 0 {WIDTH} {self.height}">'
-        )
-        lines = [
-            f'<figure class="picture" id="{key}">',
-            f'<h3 id="{key}-title">{html.escape(self.title)}</h3>',
-            opening,
-            f'<desc id="{key}-text">{html.escape(self.description)}</desc>',
-            *self.shapes,
-            "</svg>",
-            *([f"<figcaption>{html.escape(self.caption)}</figcaption>"] if self.caption else []),
-            "</figure>",
-        ]
-        return "\n".join(lines)
-
-
-def svg(tag: str, text: str = "", **attributes: object) -> str:
-    """Write one SVG element: ``_`` in a name stands for ``-``, numbers are cut to hundredths.
-
-    Examples
-    --------
-    >>> svg("text", "a < b", x=1 / 3, class_="note", text_anchor="end")
-    '<text x="0.33" class="note" text-anchor="end">a &lt; b</text>'
-    """
-    written = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{html.escape(_attribute(value))}"'
-        for name, value in attributes.items()
-    )
-    return f"<{tag}{written}>{html.escape(text)}</{tag}>" if text else f"<{tag}{written}/>"
-
-
-def slug(verdict: str) -> str:
-    """Return the CSS class of a verdict.
-
-    Examples
-    --------
-    >>> slug("does not hold")
-    'verdict-does-not-hold'
-    """
-    return "verdict-" + "".join(c if c.isalnum() and c.isascii() else "-" for c in verdict.lower())
+_DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_BAR_CAPTION = "Bar: measured or modelled; diamond: published; the number is that of the row in the table."
 
 
 def ratio_picture(rows: Sequence[Claim]) -> Picture | None:
-    """Draw bars of every ratio to the baseline, the published one as a mark; None if there is none.
+    """Draw what is left of BF16's bytes, time and operations, as bars; None if no row says it.
+
+    Those rows are drawn whose unit is a ratio and whose text ends in "over BF16's".
 
     Examples
     --------
-    >>> row = Claim("halved", "bytes of weights", 0.5, 0.51, "ratio", "a report", "holds", "One byte.")
+    >>> row = Claim("halved", "bytes, over BF16's", 0.5, 0.51, "ratio", "a report", "holds", "One byte.")
     >>> ratio_picture([row]).description
-    'Bars of 1 measured ratios; 1 lie at 0.525 or below, which counts as halved.'
+    "Measured: row 1 0.5000. Of BF16's, half is 0.5."
     """
-    drawn = [(n, row) for n, row in enumerate(rows, 1) if row.unit == "ratio" and row.measured is not None]
-    if not drawn:
-        return None
-    axis = _Axis(0.0, 1.25, 8, WIDTH - 70)
-    body, y = [], 26
-    for number, row in drawn:
-        measured = row.measured or 0.0
-        lines = textwrap.wrap(f"{number}. {row.what}", _LABEL_CHARACTERS)
-        body += [svg("text", line, x=8, y=y + _LINE * i) for i, line in enumerate(lines, 1)]
-        y += _LINE * len(lines) + 6
-        kind = slug(row.verdict)
-        body.append(svg("rect", x=8, y=y, width=axis(measured) - 8, height=11, class_=f"bar {kind}"))
-        beyond = " →" if measured > axis.high else ""
-        body.append(svg("text", row.figure(measured) + beyond, x=WIDTH - 8, y=y + 10, text_anchor="end"))
-        if row.published is not None:
-            body.append(_diamond(axis(row.published), y + 5.5))
-        y += 17
-    halved = sum(1 for _, row in drawn if row.measured is not None and row.measured <= 0.525)
-    ticks = [(0.0, "0"), (0.5, "half"), (1.0, "equal")]
-    return Picture(
-        "ratios",
-        "Ratios to the baseline",
-        f"Bars of {len(drawn)} measured ratios; {halved} lie at 0.525 or below, which counts as halved.",
-        "Bar: measured; diamond: published; the number is that of the row in the table.",
-        y + 8,
-        (*_vertical_axis(axis, ticks, 22, y), *body),
+    return _bars(
+        Picture("ratios", "What is left of BF16's", "Of BF16's, half is 0.5.", _BAR_CAPTION, 0, ()),
+        [pair for pair in _measured_ratios(rows) if "over BF16's" in pair[1].what],
+        Axis(0.0, 1.25, 8, WIDTH - 70),
+        ((0.0, "0"), (0.5, "half"), (1.0, "equal")),
+    )
+
+
+def speed_picture(rows: Sequence[Claim]) -> Picture | None:
+    """Draw the speed-ups over BF16 as bars; None if no row says one.
+
+    Those rows are drawn whose unit is a ratio and whose text has the word "speed-up".
+
+    Examples
+    --------
+    >>> row = Claim("halved", "speed-up of a step", 1.56, 1.75, "ratio", "a report", "partly", "Attention.")
+    >>> speed_picture([row]).description
+    'Measured: row 1 1.5600. As fast as BF16 is 1, twice as fast is 2.'
+    """
+    words = "As fast as BF16 is 1, twice as fast is 2."
+    return _bars(
+        Picture("speeds", "How much faster than BF16", words, _BAR_CAPTION, 0, ()),
+        [pair for pair in _measured_ratios(rows) if "speed-up" in pair[1].what],
+        Axis(1.0, 2.25, 8, WIDTH - 70),
+        ((1.0, "equal"), (2.0, "twice")),
     )
 
 
@@ -152,7 +82,7 @@ def agreement_picture(rows: Sequence[Claim]) -> Picture | None:
     drawn = [(n, row.ratio) for n, row in enumerate(rows, 1) if row.ratio is not None and row.ratio > 0]
     if not drawn:
         return None
-    axis = _Axis(0.5, 2.0, 64, WIDTH - 76, log=True)
+    axis = Axis(0.5, 2.0, 64, WIDTH - 76, log=True)
     bottom = 26 + 19 * len(drawn)
     band = svg("rect", x=axis(0.95), y=22, width=axis(1.05) - axis(0.95), height=bottom - 22, class_="band")
     body = [band]
@@ -175,7 +105,7 @@ def agreement_picture(rows: Sequence[Claim]) -> Picture | None:
         f"the furthest row {furthest[0]} at {furthest[1]:.3f}.",
         "Where both figures exist. The band is 5 % to either side; the axis is logarithmic.",
         bottom + 8,
-        (*_vertical_axis(axis, ticks, 22, bottom), *body),
+        (*grid(axis, ticks, 22, bottom), *body),
     )
 
 
@@ -191,15 +121,16 @@ def error_picture(names: Sequence[str] = ("fp16", "bf16", "e4m3", "e5m2")) -> Pi
     'Largest relative rounding error: e4m3 6.25 % from 2^-6 to 448.'
     """
     formats = [get_format(name) for name in names]
-    x_axis, y_axis = _Axis(-34, 20, 46, WIDTH - 12), _Axis(1e-4, 1.0, 236, 12, log=True)
+    x_axis, y_axis = Axis(-34, 20, 46, WIDTH - 12), Axis(1e-4, 1.0, 236, 12, log=True)
     shapes = [
         *(svg("line", x1=46, x2=WIDTH - 12, y1=y_axis(t), y2=y_axis(t), class_="grid") for t in _DECADES),
         *(svg("text", percent_text(t), x=42, y=y_axis(t) + 4, text_anchor="end") for t in _DECADES),
-        *(svg("text", f"2^{e}", x=x_axis(e), y=254, text_anchor="middle") for e in (-32, -24, -16, -8, 0, 8, 16)),
+        *(svg("text", f"2^{e}", x=x_axis(e), y=254, text_anchor="middle") for e in range(-32, 17, 8)),
         svg("text", "magnitude of the value", x=197, y=272, text_anchor="middle"),
     ]
     for index, fmt in enumerate(formats):
-        path = " ".join(f"{x_axis(x):.2f},{y_axis(y):.2f}" for x, y in _error_bound(fmt, x_axis.low, x_axis.high))
+        corners = _error_bound(fmt, x_axis.low, x_axis.high)
+        path = " ".join(f"{x_axis(x):.2f},{y_axis(y):.2f}" for x, y in corners)
         shapes.append(svg("polyline", points=path, class_=f"line series-{index % 4}"))
         where = {"x": x_axis(0), "y": y_axis(fmt.eps / 2) - 5}
         shapes.append(svg("text", fmt.name, **where, text_anchor="middle", class_="name"))
@@ -225,7 +156,7 @@ def number_line_picture(names: Sequence[str] = ("e4m3", "e5m2", "e2m1")) -> Pict
     'Ticks at every positive value: e2m1 has 7, of them 2 in (0, 1].'
     """
     formats = [get_format(name) for name in names]
-    linear, log = _Axis(0.0, 1.0, 46, WIDTH - 14), _Axis(2.0**-18, 2.0**17, 46, WIDTH - 14, log=True)
+    linear, log = Axis(0.0, 1.0, 46, WIDTH - 14), Axis(2.0**-18, 2.0**17, 46, WIDTH - 14, log=True)
     shapes, words, y = [svg("text", "from 0 to 1, linear", x=46, y=14)], [], 22
     for fmt in formats:
         inside = [v for v in _positive_values(fmt) if v <= 1]
@@ -265,7 +196,7 @@ def recipe_picture(comparison: Comparison, data: str = "") -> Picture:
     """
     errors = [row.relative_error for row in comparison.rows if _is_positive(row.relative_error)] or [1.0]
     low, high = math.floor(math.log10(min(errors))), math.ceil(math.log10(max(errors)))
-    axis = _Axis(10.0 ** min(low, high - 1), 10.0**high, 100, 190, log=True)
+    axis = Axis(10.0 ** min(low, high - 1), 10.0**high, 100, 190, log=True)
     bottom = 40 + 22 * len(comparison.rows)
     heads = ((145, "error, logarithmic"), (262, "error"), (310, "bytes"), (WIDTH - 4, "time"))
     head = (svg("text", word, x=x, y=12, text_anchor="middle" if x == 145 else "end") for x, word in heads)
@@ -278,15 +209,50 @@ def recipe_picture(comparison: Comparison, data: str = "") -> Picture:
         "Error of the product: "
         + ", ".join(f"{row.recipe} {percent_text(row.relative_error)}" for row in comparison.rows)
         + ".",
-        f"{size}{', ' + data if data else ''}. Relative Frobenius error, logarithmic; bytes and roofline time "
-        f"on {comparison.device} over those of {comparison.baseline}.",
+        f"{size}{', ' + data if data else ''}. Relative Frobenius error, logarithmic; bytes and roofline "
+        f"time on {comparison.device} over those of {comparison.baseline}.",
         bottom,
-        (*head, *_vertical_axis(axis, ticks, 32, bottom - 6), *rows),
+        (*head, *grid(axis, ticks, 32, bottom - 6), *rows),
+    )
+
+
+def _measured_ratios(rows: Sequence[Claim]) -> list[tuple[int, Claim]]:
+    numbered = [(n, row) for n, row in enumerate(rows, 1) if row.unit == "ratio"]
+    return [(n, row) for n, row in numbered if row.measured is not None and math.isfinite(row.measured)]
+
+
+def _bars(
+    frame: Picture, rows: Sequence[tuple[int, Claim]], axis: Axis, ticks: Sequence[tuple[float, str]]
+) -> Picture | None:
+    """Fill a frame with a bar of each row's measured figure and a diamond at its published one."""
+    if not rows:
+        return None
+    body: list[str] = []
+    y = 26
+    for number, row in rows:
+        measured = row.measured or 0.0
+        lines = textwrap.wrap(f"{number}. {row.what}", _LABEL_CHARACTERS)
+        body += [svg("text", line, x=8, y=y + _LINE * i) for i, line in enumerate(lines, 1)]
+        y += _LINE * len(lines) + 6
+        width = axis(measured) - axis.start
+        body.append(svg("rect", x=axis.start, y=y, width=width, height=11, class_=f"bar {slug(row.verdict)}"))
+        beyond = " →" if measured > axis.high else ""
+        body.append(svg("text", row.figure(measured) + beyond, x=WIDTH - 8, y=y + 10, text_anchor="end"))
+        if row.published is not None:
+            mark = f"M{axis(row.published):.2f} {y - 2.5:g}l5 8l-5 8l-5 -8z"
+            body.append(svg("path", d=mark, class_="published"))
+        y += 17
+    figures = ", ".join(f"row {number} {row.figure(row.measured)}" for number, row in rows)
+    return replace(
+        frame,
+        description=f"Measured: {figures}. {frame.description}",
+        height=y + 8,
+        shapes=(*grid(axis, ticks, 22, y), *body),
     )
 
 
 def _error_bound(fmt: FloatFormat, low: float, high: float) -> Iterable[tuple[float, float]]:
-    """Corners of the bound: (log2 of the magnitude, relative error) from `low` to `high`."""
+    """Yield the corners of the bound: (log2 of the magnitude, relative error) from `low` to `high`."""
     error, half_step, top = fmt.eps / 2, fmt.smallest_subnormal / 2, math.log2(fmt.max)
     left = max(math.log2(half_step), low)  # the magnitude that is lost whole
     yield left, max(error, half_step / 2.0**left)
@@ -296,43 +262,17 @@ def _error_bound(fmt: FloatFormat, low: float, high: float) -> Iterable[tuple[fl
         yield top, 1.0
 
 
-def _recipe_row(row: ComparisonRow, axis: _Axis, y: float) -> Iterable[str]:
+def _recipe_row(row: ComparisonRow, axis: Axis, y: float) -> Iterable[str]:
     yield svg("text", row.recipe, x=4, y=y + 12)
     if _is_positive(row.relative_error):
         yield svg("circle", cx=axis(row.relative_error), cy=y + 8, r=5, class_="dot")
-    figures = (percent_text(row.relative_error), f"{row.bytes_ratio:.2f}", f"{row.time_ratio:.2f}")
+    error = percent_text(row.relative_error) if math.isfinite(row.relative_error) else "overflow"
+    figures = (error, f"{row.bytes_ratio:.2f}", f"{row.time_ratio:.2f}")
     for x, figure in zip((262, 310, WIDTH - 4), figures, strict=True):
         yield svg("text", figure, x=x, y=y + 12, text_anchor="end")
 
 
-@dataclass(frozen=True)
-class _Axis:
-    """Where a value lies between two positions of the picture; beyond the ends, at the end."""
-
-    low: float
-    high: float
-    start: float
-    stop: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        low, high, value = self.low, self.high, min(max(value, self.low), self.high)
-        if self.log:
-            low, high, value = math.log(low), math.log(high), math.log(value)
-        return self.start + (self.stop - self.start) * (value - low) / (high - low)
-
-
-_DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-
-
-def _vertical_axis(axis: _Axis, ticks: Iterable[tuple[float, str]], top: float, bottom: float) -> Iterable[str]:
-    for value, word in ticks:
-        x = axis(value)
-        yield svg("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid")
-        yield svg("text", word, x=x, y=top - 6, text_anchor="start" if x < 20 else "middle", class_="tick")
-
-
-def _tick_row(fmt: FloatFormat, values: Sequence[float], axis: _Axis, y: float) -> Iterable[str]:
+def _tick_row(fmt: FloatFormat, values: Sequence[float], axis: Axis, y: float) -> Iterable[str]:
     yield svg("text", fmt.name, x=4, y=y + 15)
     yield svg("line", x1=axis.start, x2=axis.stop, y1=y + 20, y2=y + 20, class_="grid")
     path = "".join(f"M{axis(v):.2f} {y + 3:g}v17" for v in values if axis.low <= v <= axis.high)
@@ -344,13 +284,5 @@ def _positive_values(fmt: FloatFormat) -> list[float]:
     return [float(v) for v in np.unique(values[np.isfinite(values) & (values > 0)])]
 
 
-def _diamond(x: float, y: float) -> str:
-    return svg("path", d=f"M{x:.2f} {y - 8:g}l5 8l-5 8l-5 -8z", class_="published")
-
-
 def _is_positive(value: float) -> bool:
     return math.isfinite(value) and value > 0
-
-
-def _attribute(value: object) -> str:
-    return f"{round(value, 2):g}" if isinstance(value, float) else str(value)

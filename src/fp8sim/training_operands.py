@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._typing import F32, AnyArray, FloatArray, Rounding
+from fp8sim._typing import F32, AnyArray, FloatArray, Overflow, Rounding
 from fp8sim.casts import decode, encode, round_to
 from fp8sim.formats import FloatFormat
 from fp8sim.quantization import Quantized
@@ -16,7 +16,7 @@ from fp8sim.recipes import Operand
 from fp8sim.scaling import expand_groups, group_amax, group_sizes, pick_scales
 from fp8sim.training_recipes import DelayedScaling
 
-__all__ = ["DelayedScales", "quantize_by", "quantize_rounding", "same_codes", "transpose"]
+__all__ = ["DelayedScales", "as_it_is", "quantize_by", "quantize_rounding", "same_codes", "transpose"]
 
 
 class DelayedScales:
@@ -72,6 +72,12 @@ def transpose(x: Quantized) -> Quantized:
     )
 
 
+def as_it_is(x: F32, operand: Operand, axis: int) -> Quantized:
+    """Take a float32 matrix as its own FP32 codes, without a copy."""
+    one = np.ones((1, 1), np.float32)
+    return Quantized(x, one, operand.fmt, operand.scaling, axis, one, np.float32(1), 0, 0)
+
+
 def same_codes(first: Operand, second: Operand) -> bool:
     """Whether two operands of one matrix, summed over either axis, have the same codes and scales."""
     if first != second:
@@ -82,21 +88,29 @@ def same_codes(first: Operand, second: Operand) -> bool:
 
 
 def quantize_by(
-    x: FloatArray, operand: Operand, axis: int, multiplier: np.float32, rounding: Rounding, rng: Any
+    x: FloatArray,
+    operand: Operand,
+    axis: int,
+    multiplier: np.float32,
+    rounding: Rounding,
+    rng: Any,
+    what: str = "x",
 ) -> Quantized:
     """Multiply by one number and cast, as a GPU does with a scale that is known beforehand."""
-    _checks.finite(x, "x", "an amax history would keep it")
+    _checks.finite(x, what, "an amax history would keep it")
     scaled = (x * multiplier).astype(x.dtype, copy=False)
     scale = np.full((1, 1), np.float32(1) / multiplier, np.float32)
     return _as_quantized(x, scaled, operand, axis, scale, scale, np.float32(1), rounding, rng)
 
 
-def quantize_rounding(x: FloatArray, operand: Operand, axis: int, rounding: Rounding, rng: Any) -> Quantized:
+def quantize_rounding(
+    x: FloatArray, operand: Operand, axis: int, rounding: Rounding, rng: Any, what: str = "x"
+) -> Quantized:
     """Do what `quantize_with` does, with another rounding of the codes."""
     if operand.scaling.granularity == "none":
         none = np.ones((1, 1), np.float32)
         return _as_quantized(x, x, operand, axis, none, none, np.float32(1), rounding, rng)
-    _checks.finite(x, "x", "a group that holds one has no scale")
+    _checks.finite(x, what, "a group that holds one has no scale")
     sizes = group_sizes(operand.scaling.granularity, x.shape, axis)
     scales = pick_scales(group_amax(x, sizes), operand.fmt, operand.scaling)
     scaled = x / expand_groups(scales.values, sizes, x.shape).astype(x.dtype, copy=False)
@@ -116,7 +130,8 @@ def _as_quantized(
     rounding: Rounding,
     rng: Any,
 ) -> Quantized:
-    codes = encode(scaled, operand.fmt, rounding=rounding, rng=rng)
+    policy: Overflow | None = None if operand.scaling.granularity == "none" else "saturate"
+    codes = encode(scaled, operand.fmt, rounding=rounding, overflow=policy, rng=rng)
     beyond = scaled[np.abs(scaled) > operand.fmt.max]
     overflowed = ~np.isfinite(round_to(beyond, operand.fmt, overflow="ieee"))
     kept = np.count_nonzero(decode(codes, operand.fmt))

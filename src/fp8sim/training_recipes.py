@@ -191,9 +191,9 @@ TRAINING_RECIPES: dict[str, TrainingRecipe] = {
         ),
         _make(
             "bf16",
-            "BF16 operands, FP32 sums: DeepSeek-V3's own baseline (report, 3.3)",
-            x=Operand(get_format("bf16")),
-            sums=_FP32_SUMS,
+            "BF16 on Hopper's BF16 tensor cores: DeepSeek-V3's own baseline (report, 3.3)",
+            x=get_recipe("bf16").a,
+            sums=get_recipe("bf16").accumulator,
         ),
         # Fast accumulation in Fprop alone: Float8CurrentScaling and _2X_ACC_FPROP of TransformerEngine,
         # use_fast_accum of torchao's Float8LinearConfig.

@@ -133,7 +133,7 @@ def _narrow(a: Operand, b: Operand, c: Range | None, core: Sum) -> _Narrow | Non
     that enters, so no alignment exponent is below that.
     """
     finite = a.range.finite and b.range.finite and (c is None or c.finite)
-    if not finite or core.group or core.fraction_bits > 26:
+    if not finite or core.group or core.fraction_bits > 26 or not _are_powers_of_two(a.scales, b.scales):
         return None
     (a_low, a_top), (b_low, b_top) = _exponents(a), _exponents(b)
     low, top = a_low + b_low, a_top + b_top
@@ -151,6 +151,11 @@ def _narrow(a: Operand, b: Operand, c: Range | None, core: Sum) -> _Narrow | Non
     light = core.step * product + 2.0 ** (core.fraction_bits + 1) < 2.0**24 and not core.fp16
     parts = [p for p in range(1, core.step + 1) if core.step % p == 0 and p * product < 2.0**31]
     return _Narrow(max(parts), light, a_top, b_top)
+
+
+def _are_powers_of_two(*scales: F32 | None) -> bool:
+    """Whether scales change exponents alone; NaN is none."""
+    return all(scale is None or bool((np.frexp(scale)[0] == 0.5).all()) for scale in scales)
 
 
 def _exponents(x: Operand) -> tuple[int, int]:

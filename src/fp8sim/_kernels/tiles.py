@@ -101,7 +101,7 @@ def _scale_tiles(
 
 @jit
 def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
-    """Encode finite quotients as `nearest.encode_nearest` does; return their largest and smallest magnitude, as bits."""
+    """Encode finite quotients as `encode_nearest` does numbers; return their extreme magnitudes, as bits."""
     magic = np.uint32(p.magic).view(np.float32)
     worst, least = np.uint32(0), MAGNITUDE
     for i in range(codes.size):

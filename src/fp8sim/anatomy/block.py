@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -167,7 +166,8 @@ def explain_block(
     TypeError
         If `x` is no array of real numbers.
     ValueError
-        As `quantize` does; if `x` is empty, or has several groups and `group` is none of them.
+        As `quantize` does; if `x` is empty, holds NaN or infinity, or has several groups and `group` is
+        none of them.
 
     Examples
     --------
@@ -180,6 +180,7 @@ def explain_block(
     [('0 0000 000', 0.0, 'flushed'), ('1 0100 001', -0.140625, 'rounded')]
     """
     array = _checks.as_float(x)
+    _checks.finite(array, "x", "a block that holds one has no amax")
     q = quantize(
         array,
         fmt,
@@ -241,7 +242,7 @@ def _elements(
         fate: ElementFate = "exact" if restored[index] == number else "rounded"
         if values[index] == 0 and number != 0:
             fate = "flushed"
-        elif beyond[index] and math.isfinite(number):
+        elif beyond[index]:
             fate = "saturated"
         elements.append(
             Element(

@@ -154,7 +154,7 @@ def _running(dot: DotAnatomy) -> Iterator[Line]:
     promoted = {promotion.last: promotion for promotion in dot.promotions}
     steps, places = dot.steps, max(4, *(len(_range(step.first, step.last)) for step in dot.steps))
     head = f"{'step':>6}  {'k':>{places}}  {'aligned to':>10}  {'cut off':>12}  {'sum':>12}"
-    yield [Span(head + "  in FP32" * bool(promoted), "dim")]
+    yield [Span(head + f"     {'FP32 sum':>12}" * bool(promoted), "dim")]
     for number, step in enumerate(steps):
         if len(steps) > 2 * _ENDS + 1 and _ENDS <= number < len(steps) - _ENDS:
             if number == _ENDS:
@@ -164,8 +164,7 @@ def _running(dot: DotAnatomy) -> Iterator[Line]:
         cut, total = signed_text(step.cut_off), number_text(step.output)
         line: Line = [Span(f"{number + 1:>6}  {k:>{places}}  {top:>10}  {cut:>12}  {total:>12}")]
         if promotion := promoted.get(step.last):
-            line.append(Span(f"  + {number_text(promotion.before, 6)} = "))
-            line.append(Span(number_text(promotion.after, 7), "chosen"))
+            line += [Span("  -> "), Span(f"{number_text(promotion.after):>12}", "chosen")]
         yield line
     if promoted:
         text = f"Every {dot.promote_every} products the sum is added in FP32, to nearest, and starts anew."

@@ -123,7 +123,7 @@ def claims(
     --------
     >>> import fp8sim
     >>> result = fp8sim.claims()
-    >>> [row.verdict for row in result.rows if row.part == "computational requirements"]
+    >>> [row.verdict for row in result.rows if row.what.startswith("multiply-adds")]
     ['does not hold']
     """
     target = get_device(device)

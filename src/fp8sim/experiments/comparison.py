@@ -14,6 +14,7 @@ from fp8sim._tables import Table, bytes_text, percent_text, time_text
 from fp8sim._typing import F64, ArrayLike, FloatArray
 from fp8sim.cost import GemmCost, gemm_cost
 from fp8sim.devices import Device, DeviceLike, get_device
+from fp8sim.error_bounds import sum_error_bound
 from fp8sim.gemm import quantize_operands
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
@@ -37,6 +38,7 @@ class ComparisonRow:
     relative_error: float  #: Frobenius, against the float64 product of the unquantised inputs
     quantization_error: float  #: of it, from the operands alone: exact sums of the quantised inputs
     accumulation_error: float  #: of it, from the sums alone: against those exact sums
+    accumulation_bound: float | None  #: what `accumulation_error` cannot exceed, None where no bound is known
     sqnr_db: float
     calc_diff: float  #: DeepGEMM's measure
     max_relative_error: float  #: largest error over largest value of the product
@@ -99,9 +101,21 @@ class Comparison:
         )
         lost = Table(
             "Error: relative Frobenius, against the float64 product of the unquantised inputs",
-            ["recipe", "sums in", "error>", "of operands>", "of sums>", "SQNR>", "saturated>", "flushed>"],
+            [
+                "recipe",
+                "sums in",
+                "error>",
+                "of operands>",
+                "of sums>",
+                "bound>",
+                "SQNR>",
+                "saturated>",
+                "flushed>",
+            ],  # fmt: skip
             [_error_cells(row) for row in self.rows],
-            ("of operands: the exact product of what was quantised; of sums: the result against that",),
+            (
+                "of operands: the exact product of what was quantised; of sums: the result against that; bound: of sums, from exponents alone",
+            ),
         )
         return [saved, lost]
 
@@ -148,7 +162,7 @@ def compare(
     >>> result = fp8sim.compare(rng.standard_normal((64, 512)), rng.standard_normal((512, 64)),
     ...                         recipes=["bf16", "deepseek-v3"])
     >>> [(row.recipe, round(row.relative_error, 4)) for row in result.rows]
-    [('bf16', 0.0023), ('deepseek-v3', 0.0374)]
+    [('bf16', 0.0023), ('deepseek-v3', 0.0357)]
     """
     left, right = _checks.as_matrix(a, "a"), _checks.as_matrix(b, "b")
     m, n, k = _checks.multiply_shapes(left, right)
@@ -178,6 +192,7 @@ def _measure(
     with np.errstate(over="ignore", invalid="ignore"):  # an operand that overflowed to infinity
         exact = left.dequantize(np.float64) @ right.dequantize(np.float64)
         elements = a.size + b.size
+        bound = sum_error_bound(left, right, recipe.accumulator)
         cost = gemm_cost(a.shape[0], b.shape[1], a.shape[1], recipe, device)
         return ComparisonRow(
             recipe=recipe.name,
@@ -191,12 +206,17 @@ def _measure(
             relative_error=metrics.relative_error(product, truth),
             quantization_error=metrics.relative_error(exact, truth),
             accumulation_error=metrics.relative_error(product, exact),
+            accumulation_bound=None if bound is None else _ratio(bound, exact),
             sqnr_db=metrics.sqnr_db(product, truth),
             calc_diff=metrics.calc_diff(product, truth),
             max_relative_error=metrics.max_relative_error(product, truth),
             saturated=(left.saturated + right.saturated) / elements,
             flushed=(left.flushed + right.flushed) / elements,
         )
+
+
+def _ratio(bound: F64, exact: FloatArray) -> float:
+    return float(np.linalg.norm(bound) / np.linalg.norm(exact))
 
 
 def _saving_cells(row: ComparisonRow) -> list[str]:
@@ -218,6 +238,7 @@ def _error_cells(row: ComparisonRow) -> list[str]:
         percent_text(row.relative_error),
         percent_text(row.quantization_error),
         percent_text(row.accumulation_error),
+        "-" if row.accumulation_bound is None else percent_text(row.accumulation_bound),
         f"{row.sqnr_db:.1f} dB",
         percent_text(row.saturated),
         percent_text(row.flushed),

@@ -71,6 +71,19 @@ class ModelCost:
     Made by `model_cost`. Prints as tables: by component; totals beside the baseline;
     speed-ups; and, under 8-bit recipes, published speed-ups. `gemm_table` lists every product.
 
+    Parameters
+    ----------
+    model : ModelDescription
+        The model.
+    recipe, baseline : Recipe
+        How its linear layers multiply, and what ratios are taken to.
+    device : Device
+        Whose rooflines times are modelled on.
+    work : Workload
+        Phase, sequences and their length.
+    absorbed : bool
+        Whether MLA's up-projection is folded into its neighbours, as at inference.
+
     Examples
     --------
     >>> from fp8sim.models import model_cost

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import ml_dtypes
@@ -15,6 +18,10 @@ from fp8sim.linear_gemms import LinearGemms
 
 __all__ = ["linear"]
 
+_CANNOT_TRACE = (
+    "fp8sim's products are numpy and numba code, which torch.compile cannot trace: "
+    "compile without fullgraph=True, or leave the converted model uncompiled"
+)
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
@@ -63,12 +70,12 @@ def linear(
     tensor([10., 10., 10.])
     """
     if torch.compiler.is_compiling():
-        raise RuntimeError(
-            "fp8sim's products are numpy and numba code, which torch.compile cannot trace: "
-            "compile without fullgraph=True, or leave the converted model uncompiled"
-        )
+        raise RuntimeError(_CANNOT_TRACE)
     out_dtype = _check(x, weight, bias)
-    return _Linear.apply(x, weight, bias, gemms, training and torch.is_grad_enabled(), out_dtype)
+    arguments = (x, weight, bias, gemms, training and torch.is_grad_enabled(), out_dtype)
+    if "torch._dynamo" in sys.modules:  # else nothing can be compiling, and importing it takes a second
+        return _uncompiled()(*arguments)
+    return _Linear.apply(*arguments)
 
 
 class _Linear(torch.autograd.Function):
@@ -109,6 +116,13 @@ class _Linear(torch.autograd.Function):
         )
 
 
+@functools.cache
+def _uncompiled() -> Callable[..., Tensor]:
+    """Return the function such that torch.compile, at work around it, does not reach into it."""
+    apply: Callable[..., Tensor] = torch.compiler.disable(_Linear.apply, reason=_CANNOT_TRACE)
+    return apply
+
+
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> torch.dtype:
     """Refuse what numpy cannot view, and return the dtype of the result."""
     tensors = [("x", x), ("weight", weight), *([] if bias is None else [("bias", bias)])]
@@ -139,9 +153,9 @@ def _array(x: Tensor) -> FloatArray:
     x = x.detach()
     if x.dtype == torch.bfloat16:
         bits: AnyArray = x.view(torch.int16).numpy()
-        return bits.view(ml_dtypes.bfloat16).astype(np.float32)
-    array: AnyArray = x.numpy()
-    return array.astype(np.float32, copy=False) if x.dtype == torch.float16 else array
+        return np.asarray(bits.view(ml_dtypes.bfloat16), dtype=np.float32)
+    array: FloatArray = x.numpy()
+    return array if x.dtype != torch.float16 else array.astype(np.float32)
 
 
 def _tensor(x: AnyArray, dtype: torch.dtype) -> Tensor:

@@ -147,7 +147,7 @@ function powerOfTwoScale(amax, fmt, rule) {
     exponent = exponentOf(rounded) - fmt.emax;
   }
   if (exponent > 127) throw new RangeError("the largest number needs a scale above 2^127, the largest of E8M0");
-  return powerOfTwo(Math.max(exponent, -127));
+  return powerOfTwo(exponent);
 }
 
 /** A scale in FP32: 1 for a group of zeros, and never zero or infinite. */

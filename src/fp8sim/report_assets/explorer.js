@@ -38,7 +38,8 @@ function short(x) {
 }
 
 function percent(share) {
-  return share === 0 ? "0" : `${Number((100 * share).toPrecision(3))} %`;
+  const rounded = Number((100 * share).toPrecision(3));
+  return share === 0 ? "0" : `${rounded < 1e-3 ? rounded.toExponential() : rounded} %`;
 }
 
 /** The bits of a code: its sign, exponent and mantissa fields. */

@@ -1,0 +1,9 @@
+"""Pictures of formats, arrays, sums, costs and training; each returns the matplotlib axes it drew in."""
+
+from __future__ import annotations
+
+from fp8sim.plotting.data import code_histogram, sqnr_against_scale
+from fp8sim.plotting.formats import number_lines, rounding_error
+from fp8sim.plotting.sums import error_against_k
+
+__all__ = ["code_histogram", "error_against_k", "number_lines", "rounding_error", "sqnr_against_scale"]

@@ -1,0 +1,211 @@
+"""Pictures of formats: their values on a line, and how well they round along their range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fp8sim import _checks
+from fp8sim._typing import F64, Rounding
+from fp8sim.casts import round_to
+from fp8sim.codec import decode_table
+from fp8sim.formats import FloatFormat, FormatLike, get_format
+from fp8sim.plotting._style import COLOURS, GREY, axes_for, legend_above, line_look, octaves, write
+from fp8sim.rounding import ROUNDINGS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["number_lines", "rounding_error"]
+
+_DRAWN_APART = 1200  # values on one line; more would run into a band, so a band is drawn
+_PER_OCTAVE = 32  # gaps between neighbours at which the rounding error is taken
+
+
+def number_lines(
+    formats: Sequence[FormatLike] = ("e4m3", "e5m2"),
+    *,
+    scale: Literal["linear", "log"] = "linear",
+    limit: float = 8.0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the values of formats on number lines, one below the other.
+
+    Parameters
+    ----------
+    formats : sequence of str, dtype or FloatFormat
+        From top to bottom.
+    scale : {"linear", "log"}
+        ``linear``: all values up to `limit`, of both signs. ``log``: all positive values.
+        Subnormals are drawn short.
+    limit : float
+        Largest magnitude of a linear line.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure without it.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn in.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+    ValueError
+        If a name is unknown, there is no format, or `limit` is not positive.
+
+    Examples
+    --------
+    >>> from fp8sim.plotting import number_lines
+    >>> ax = number_lines(["e2m1", "e4m3", "e5m2"], scale="log")
+    >>> [label.get_text() for label in ax.get_yticklabels()]
+    ['e2m1', 'e4m3', 'e5m2']
+    """
+    _checks.one_of(scale, ("linear", "log"), "scale of a number line")
+    chosen = _formats(formats)
+    if not limit > 0:
+        raise ValueError(f"limit must be positive, got {limit}; 8 shows E4M3 well")
+    ax = axes_for(ax, 8.0, 0.8 + 0.55 * len(chosen))
+    for row, fmt in enumerate(chosen):
+        _draw_values(ax, row, fmt, scale, limit)
+    ax.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen])
+    ax.set_ylim(len(chosen) - 0.4, -0.6)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "right", "top"]].set_visible(False)
+    if scale == "log":
+        octaves(ax)
+        ax.set_xlabel("positive values (short: subnormal)")
+    else:
+        ax.set_xlim(-1.02 * limit, 1.02 * limit)
+        ax.set_xlabel(f"values up to {limit:g} (short: subnormal)")
+    return ax
+
+
+def _draw_values(ax: Axes, row: int, fmt: FloatFormat, scale: str, limit: float) -> None:
+    """Draw one line: a stroke a value, or a band where there are too many."""
+    colour = COLOURS[row % len(COLOURS)]
+    top = fmt.max if scale == "log" else min(limit, fmt.max)
+    low = 0.0 if scale == "linear" else fmt.smallest_subnormal
+    both = fmt.signed and scale == "linear"
+    ax.plot([-top if both else low, top], [row, row], color=GREY, linewidth=0.6, zorder=1)
+    values = _positive_values(fmt, top)
+    if values is None:
+        start, first = (-top if both else low), fmt.smallest_normal
+        ax.fill_between([start, top], row - 0.15, row + 0.15, color=colour, alpha=0.35, linewidth=0)
+        if scale == "log":
+            ax.fill_between([first, top], row - 0.3, row + 0.3, color=colour, alpha=0.7, linewidth=0)
+        middle = 0.0 if both else float(np.sqrt(max(first, 1e-300) * top)) if scale == "log" else top / 2
+        note = f"{2**fmt.mantissa_bits:,} values an octave"
+        write(ax, middle, row, note, fontsize="x-small", zorder=3)
+        return
+    shown = np.concatenate([-values[::-1], values]) if both else values
+    if scale == "linear" and fmt.zero:
+        shown = np.append(shown, 0.0)
+    height = np.where(np.abs(shown) < fmt.smallest_normal, 0.15, 0.3)
+    ax.vlines(shown, row - height, row + height, color=colour, linewidth=0.9, zorder=2)
+
+
+def _positive_values(fmt: FloatFormat, top: float) -> F64 | None:
+    """Return the positive values up to `top`, or None where they are too many to be drawn apart."""
+    if fmt.bits > 16:
+        return None
+    values = np.unique(decode_table(fmt).astype(np.float64))
+    values = values[np.isfinite(values) & (values > 0) & (values <= top)]
+    return None if values.size > _DRAWN_APART else values
+
+
+def rounding_error(
+    formats: Sequence[FormatLike] = ("e4m3", "e5m2", "e3m4", "fp16"),
+    *,
+    rounding: Rounding = "nearest-even",
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the largest relative rounding error between neighbours along the range of formats.
+
+    In each octave it falls from one half of `eps` to a quarter; below the smallest normal number it
+    grows to 100 %, and beyond the largest, which values saturate to, it grows again.
+
+    Parameters
+    ----------
+    formats : sequence of str, dtype or FloatFormat
+        One line each.
+    rounding : str
+        Any but ``stochastic``.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure without it.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn in.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+    ValueError
+        If a name is unknown, there is no format, or the rounding is stochastic.
+
+    Examples
+    --------
+    >>> from fp8sim.plotting import rounding_error
+    >>> ax = rounding_error(["e4m3"])
+    >>> x, percent = ax.lines[0].get_data()
+    >>> print(f"{percent[(x >= 1) & (x < 256)].max():.2f} %")  # half of eps, of a number near 1.06
+    5.88 %
+    """
+    _checks.one_of(rounding, [name for name in ROUNDINGS if name != "stochastic"], "rounding to draw")
+    chosen = _formats(formats)
+    ax = axes_for(ax)
+    for index, fmt in enumerate(chosen):
+        x, error = _worst_errors(fmt, rounding)
+        look = {**line_look(index), "linestyle": "-", "linewidth": 1.0}  # dashes would hide the teeth
+        ax.plot(x, 100 * error, label=str(fmt), markevery=max(1, x.size // 9), **look)
+    octaves(ax)
+    ax.set_yscale("log")
+    ax.set_xlabel("magnitude of the number")
+    ax.set_ylabel(f"largest relative error, {rounding} (%)")
+    ax.grid(alpha=0.3)
+    legend_above(ax)
+    return ax
+
+
+def _worst_errors(fmt: FloatFormat, rounding: Rounding) -> tuple[F64, F64]:
+    """Return where, and how large, the relative error is at its worst between neighbours."""
+    lower, upper = _gaps(fmt)
+    inside = (np.nextafter(lower, np.inf), (lower + upper) / 2, np.nextafter(upper, 0))
+    x = np.stack([np.maximum(probe, 1e-300) for probe in inside])
+    error = np.abs(round_to(x, fmt, rounding=rounding, overflow="saturate") - x) / x
+    worst = error.argmax(axis=0)[None]
+    beyond = fmt.max * np.geomspace(1.0, 8.0, _PER_OCTAVE)[1:]
+    return (
+        np.concatenate([np.take_along_axis(x, worst, 0)[0], beyond]),
+        np.concatenate([np.take_along_axis(error, worst, 0)[0], 1 - fmt.max / beyond]),
+    )
+
+
+def _gaps(fmt: FloatFormat) -> tuple[F64, F64]:
+    """Return neighbours around which to look, some in each octave."""
+    smallest = fmt.smallest_subnormal  # below it, what is flushed to zero is lost in full
+    lower, upper = [np.array([smallest / 4])], [np.array([smallest])]
+    first = fmt.emin - (fmt.mantissa_bits if fmt.subnormals else 0)
+    for exponent in range(first, fmt.emax + 1):
+        step = 2.0 ** (max(exponent, fmt.emin) - fmt.mantissa_bits)
+        count = round(2.0**exponent / step)
+        start = 2.0**exponent + step * np.unique(np.linspace(0, count - 1, min(count, _PER_OCTAVE)).round())
+        start = start[start < fmt.max]
+        lower.append(start)
+        upper.append(start + step)
+    return np.concatenate(lower), np.concatenate(upper)
+
+
+def _formats(formats: Sequence[FormatLike]) -> list[FloatFormat]:
+    if isinstance(formats, (str, FloatFormat)):
+        formats = [formats]
+    chosen = [get_format(fmt) for fmt in formats]
+    if not chosen:
+        raise ValueError("no format to draw; pass at least one, such as ['e4m3']")
+    return chosen

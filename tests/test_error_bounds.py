@@ -1,0 +1,72 @@
+"""Measured errors of sums stay below their bound, and the bound is not idle."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fp8sim import RECIPES, get_recipe
+from fp8sim.accumulators import get_accumulator
+from fp8sim.error_bounds import sum_error_bound
+from fp8sim.gemm import quantize_operands
+
+
+def measure(a, b, recipe):
+    left, right = quantize_operands(a, b, recipe)
+    exact = left.dequantize(np.float64) @ right.dequantize(np.float64)
+    error = np.abs(recipe.accumulator.multiply(left, right) - exact)
+    return error, sum_error_bound(left, right, recipe.accumulator), exact
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=str)
+@given(seed=st.integers(0, 2**32), k=st.integers(1, 600), spread=st.sampled_from([0, 4]))
+def test_no_sum_is_further_off_than_its_bound(recipe, seed, k, spread):
+    rng = np.random.default_rng(seed)
+    a = rng.standard_normal((5, k)) * 2.0 ** rng.integers(-spread, spread + 1, (5, k))
+    b = rng.standard_normal((k, 6)) * 2.0 ** rng.integers(-spread, spread + 1, (k, 1))
+    error, bound, exact = measure(a, b, recipe)
+    # The exact product is itself computed in float64.
+    assert np.all(error <= bound + 1e-13 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=str)
+def test_the_bound_holds_where_all_cut_off_terms_have_one_sign(recipe):
+    rng = np.random.default_rng(0)
+    error, bound, _ = measure(rng.random((8, 4096)), rng.random((4096, 8)), recipe)
+    assert np.all(error <= bound)
+
+
+def test_truncation_of_one_sign_comes_within_a_small_factor_of_the_bound():
+    rng = np.random.default_rng(0)
+    error, bound, _ = measure(rng.random((8, 4096)), rng.random((4096, 8)), get_recipe("fp8-row"))
+    assert np.median(bound / error) < 4
+
+
+def test_a_bound_for_one_fraction_bit_more_is_broken():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((8, 4096)), rng.random((4096, 8))
+    recipe = get_recipe("fp8-row")
+    core = dataclasses.replace(recipe.accumulator.core, fraction_bits=16, output="fp32-rz")
+    left, right = quantize_operands(a, b, recipe)
+    finer = sum_error_bound(left, right, dataclasses.replace(recipe.accumulator, core=core))
+    error, _, _ = measure(a, b, recipe)
+    assert np.any(error > finer)
+
+
+def test_promotion_makes_the_bound_smaller():
+    rng = np.random.default_rng(0)
+    left, right = quantize_operands(
+        rng.standard_normal((4, 4096)), rng.standard_normal((4096, 4)), get_recipe("fp8-row")
+    )
+    one, promoted = (
+        sum_error_bound(left, right, get_accumulator(name)) for name in ("hopper-fp8", "hopper-fp8/128")
+    )
+    assert np.all(promoted < one / 4)
+
+
+@pytest.mark.parametrize("name", ["exact", "fp16-sequential", "hopper-fp16-fp16out"])
+def test_accumulators_without_a_bound_say_so(name):
+    left, right = quantize_operands(np.ones((2, 3)), np.ones((3, 2)), get_recipe("fp16"))
+    assert sum_error_bound(left, right, get_accumulator(name)) is None
