@@ -165,3 +165,64 @@ def test_a_closed_pipe_is_no_error():
         f'{sys.executable} -c "{code}" | head -n 1', shell=True, capture_output=True, text=True, check=True
     )
     assert "Traceback" not in done.stderr
+
+
+def test_claims_writes_a_page_and_prints_the_same_as_without(run, tmp_path):
+    status, out, err = run("claims", "--json", "--html", tmp_path / "report.html")
+    assert (status, err) == (0, f"wrote {tmp_path / 'report.html'}\n")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert text.startswith("<!DOCTYPE html>")
+    assert json.loads(out)["summary"] in text
+    assert 'id="picture-recipes"' in text
+
+
+def test_a_page_in_no_folder_is_refused_before_anything_is_measured(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("fp8sim.experiments.claims.claims", None)  # would raise if it were called
+    status, out, err = run("claims", "--html", tmp_path / "missing" / "report.html")
+    assert (status, out) == (2, "")
+    assert "to write report.html in; make it first" in err
+    assert err.count("\n") == 1
+
+
+def test_explain_tells_of_a_number_a_block_and_a_dot_product(run):
+    status, out, err = run("explain", 0.3, "--format", "e4m3")
+    assert (status, err) == (0, "")
+    assert "above  -> 0 0101 010  0.3125" in out
+    assert max(map(len, out.splitlines())) <= 80
+    _, out, _ = run("explain", -0.3, "2^-10", "--format", "e4m3", "--format", "fp16")
+    assert out.count("format  bits") == 2
+    _, out, _ = run("explain", 1.9, 1, "--block", "--scale-format", "e8m0", "--scale-rule", "floor")
+    assert "1 saturated, 0 flushed of 2" in out
+    _, out, _ = run("explain", "--dot")
+    assert "1-31  0.140625 x 0.140625  0.0197754  +0.0000000000000 │1010001" in out
+    _, out, _ = run("explain", "--dot", "-7x2", "1x0.5*40", "--promote-every", 32)
+    assert "  result    6" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_explain_prints_data(run):
+    _, out, _ = run("explain", 0.3, "--json")
+    assert json.loads(out)["code"] == 0x2A
+    _, out, _ = run("explain", 0.3, "nan", "--format", "e4m3", "--format", "e5m2", "--json")
+    assert [[row["value"] for row in one["formats"]] for one in json.loads(out)] == [[0.3125] * 2, [None] * 2]
+    _, out, _ = run("explain", "--dot", "1x1", "--core", "hopper-fp16", "--json")
+    assert json.loads(out)["core"] == "hopper-fp16"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "explain what? write numbers"),
+        (["x"], "'x' is no number; write one such as 0.3"),
+        (["2^9999"], "'2^9999' is no number"),
+        (["--dot", "3"], "'3' is no product; write AxB"),
+        (["--dot", "--block", "1x1"], "pass one of them"),
+        (["0.3", "--format", "e4m33"], "did you mean 'e4m3'"),
+        (["--dot", "0.3x1"], "a[0, 0] = 0.3"),
+    ],
+)
+def test_explain_says_what_to_type_instead(run, arguments, message):
+    status, out, err = run("explain", *arguments)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert message in err

@@ -26,7 +26,7 @@ def sum_error_bound(a: Quantized, b: Quantized, accumulator: Accumulator) -> F64
     """Bound the error of every sum against the exact product of the quantised operands.
 
     For a tensor core the bound follows each step, with the largest exponent that its products and its
-    accumulator can have; for FP32 sums it is the standard one, (k + 2) u |A| |B| with u = 2^-24, k of it
+    accumulator can have; for FP32 sums it is the standard one, ``(k + 2) u |A| |B|`` with u = 2^-24, k of it
     for the sums and two for rounding the operands (Blanchard, Higham, Lopez, Mary and Pranesh, "Mixed
     precision block fused multiply-add", MIMS 2019.18, table 3.2).
 

@@ -111,10 +111,11 @@ class Comparison:
                 "SQNR>",
                 "saturated>",
                 "flushed>",
-            ],  # fmt: skip
+            ],
             [_error_cells(row) for row in self.rows],
             (
-                "of operands: the exact product of what was quantised; of sums: the result against that; bound: of sums, from exponents alone",
+                "of operands: of the exact product of what was quantised; of sums: of the result against that",
+                "bound: what the error of the sums cannot exceed, from exponents alone",
             ),
         )
         return [saved, lost]

@@ -276,7 +276,9 @@ class _Run:
             return
         line = {"step": len(self.losses), "loss": self.losses[-1], "gradient_norm": norm, **step}
         with self.log.open("a") as file:
-            file.write(json.dumps({k: None if v != v or v == math.inf else v for k, v in line.items()}) + "\n")
+            file.write(
+                json.dumps({k: None if v != v or v == math.inf else v for k, v in line.items()}) + "\n"
+            )
 
 
 def _describe(statistics: Statistics) -> dict[str, dict[str, float]]:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from fp8sim.plotting.costs import cost_bars, roofline
 from fp8sim.plotting.data import code_histogram, sqnr_against_scale
 from fp8sim.plotting.formats import number_lines, rounding_error
 from fp8sim.plotting.sums import error_against_k
 
-__all__ = ["code_histogram", "error_against_k", "number_lines", "rounding_error", "sqnr_against_scale"]
+__all__ = [
+    "code_histogram",
+    "cost_bars",
+    "error_against_k",
+    "number_lines",
+    "roofline",
+    "rounding_error",
+    "sqnr_against_scale",
+]

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "GREY", "HATCHES", "axes_for", "bar_look", "legend_above", "line_look", "octaves", "signs", "write"]
+__all__ = [
+    "COLOURS",
+    "GREY",
+    "HATCHES",
+    "axes_for",
+    "bar_look",
+    "legend_above",
+    "line_look",
+    "octaves",
+    "signs",
+    "write",
+]
 
 #: Okabe and Ito's colours for the colour-blind (Color Universal Design, 2008), without the yellow
 #: that is too light on white.

@@ -1,0 +1,49 @@
+"""`fp8sim claims`: the article's sentence, taken apart."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fp8sim.cli.options import DeviceName, Json, Seed, app
+from fp8sim.cli.output import print_json, progress, show
+
+
+@app.command("claims")
+def claims_command(
+    device: DeviceName = "h800",
+    seed: Seed = 0,
+    page: Annotated[Path | None, typer.Option("--html", help="Write it as one HTML page too.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Take apart the sentence "FP8 halved computational requirements without sacrificing accuracy"."""
+    from fp8sim.experiments.claims import claims, count_parts
+
+    if page is not None:
+        from fp8sim.report import check_target
+
+        check_target(page)  # before anything is measured
+    with progress("measuring", count_parts()) as advance:
+        result = claims(device=device, seed=seed, on_part=advance)
+    if page is not None:
+        _write_page(result, page, device, seed)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        show(result)
+
+
+def _write_page(result: Any, page: Path, device: str, seed: int) -> None:
+    """Write the report, with all recipes on one generated product for a picture."""
+    from fp8sim.experiments.comparison import compare
+    from fp8sim.experiments.data import llm_like_operands
+    from fp8sim.report import write_report
+
+    operands = llm_like_operands(256, 512, 2048, seed=seed)
+    with progress("comparing recipes", None):
+        recipes = compare(operands.a, operands.b, device=device)
+    write_report(result, page, recipes, data=operands.source)
+    sys.stderr.write(f"wrote {page}\n")

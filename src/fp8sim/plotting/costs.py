@@ -1,0 +1,240 @@
+"""Pictures of costs: bytes and time of a model or of recipes, and GEMMs under a device's roofline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+
+from fp8sim import _checks
+from fp8sim.cost import GemmCost
+from fp8sim.experiments.comparison import Comparison
+from fp8sim.models.accounting import ModelCost
+from fp8sim.plotting._style import GREY, axes_for, bar_look, legend_above, line_look, octaves, write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["cost_bars", "roofline"]
+
+Quantity: TypeAlias = Literal["bytes", "seconds"]
+Stacks: TypeAlias = "dict[str, dict[str, float]]"  # bar -> part -> amount
+
+_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
+_SMALL = 0.015  # share of the longest bar below which a part is shown under "rest"
+
+
+def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax: Axes | None = None) -> Axes:
+    """Draw bytes or modelled time as bars, under a recipe and its baseline or under many recipes.
+
+    Parameters
+    ----------
+    cost : ModelCost or Comparison
+        A model's cost: weights or time by component, beside the baseline's. A comparison: operands
+        and output, or roofline time, one bar a recipe.
+    quantity : {"bytes", "seconds"}
+        What to draw.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure without it.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn in. Each bar ends with its sum and the ratio to the baseline's.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+    TypeError
+        If `cost` is neither.
+    ValueError
+        If the quantity is unknown, or the device has no rate to model a time with.
+
+    Examples
+    --------
+    >>> from fp8sim.models import model_cost
+    >>> from fp8sim.plotting import cost_bars
+    >>> ax = cost_bars(model_cost("deepseek-v3"))
+    >>> [text.get_text() for text in ax.texts]
+    ['1.34 TB', '0.673 TB, 0.502 of bf16']
+    """
+    _checks.one_of(quantity, ("bytes", "seconds"), "quantity")
+    if isinstance(cost, ModelCost):
+        stacks, what = _model_stacks(cost, quantity), f"{cost.model}, {_what(cost, quantity)}"
+        baseline = str(cost.baseline)
+    elif isinstance(cost, Comparison):
+        stacks, baseline = _comparison_stacks(cost, quantity), cost.baseline
+        kind = "operands and output" if quantity == "bytes" else f"roofline time on {cost.device}"
+        what = f"({cost.m}, {cost.k}) @ ({cost.k}, {cost.n}), {kind}"
+    else:
+        raise TypeError(f"cost_bars() draws a ModelCost or a Comparison, got {type(cost).__name__}")
+    sums = {bar: sum(parts.values()) for bar, parts in stacks.items()}
+    if any(map(math.isnan, sums.values())):
+        raise ValueError("a time is unknown, as the device has no rate for a recipe; pick another device")
+    factor, unit = next(
+        (f, u) for f, u in (_BYTES if quantity == "bytes" else _SECONDS) if max(sums.values()) >= f
+    )
+    ax = axes_for(ax, 7.5, 1.6 + 0.45 * len(stacks))
+    _draw_bars(ax, _merge_small(stacks), factor)
+    for row, (bar, total) in enumerate(sums.items()):
+        ratio = "" if bar == baseline else f", {total / sums[baseline]:.3f} of {baseline}"
+        ax.text(
+            1.01 * total / factor, row, f"{total / factor:.3g} {unit}{ratio}", va="center", fontsize="small"
+        )
+    ax.set_yticks(range(len(stacks)), list(stacks))
+    ax.set_ylim(len(stacks) - 0.4, -0.6)
+    ax.set_xlim(0, 1.4 * max(sums.values()) / factor)  # room for the sums
+    ax.set_xlabel(f"{what} ({unit})")
+    ax.spines[["right", "top"]].set_visible(False)
+    return ax
+
+
+def _what(cost: ModelCost, quantity: str) -> str:
+    if quantity == "bytes":
+        return "weights"
+    return f"roofline time of {cost.work.phase} on {cost.device}"
+
+
+def _model_stacks(cost: ModelCost, quantity: str) -> Stacks:
+    """Return the parts of the baseline's bar and of the recipe's."""
+    ours: dict[str, float] = {}
+    base: dict[str, float] = {}
+    for row in cost.components:
+        weigh = quantity == "bytes"
+        ours[row.component] = row.weights.total if weigh else row.seconds
+        base[row.component] = row.baseline_weights.total if weigh else row.baseline_seconds
+    if quantity == "seconds":
+        ours["quantising"] = cost.quantize_seconds
+    return {str(cost.baseline): base, str(cost.recipe): ours}
+
+
+def _comparison_stacks(cost: Comparison, quantity: str) -> Stacks:
+    return {row.recipe: {"": float(row.nbytes if quantity == "bytes" else row.seconds)} for row in cost.rows}
+
+
+def _merge_small(stacks: Stacks) -> Stacks:
+    """Put parts that are too thin to be seen in any bar under one name."""
+    longest = max(sum(parts.values()) for parts in stacks.values())
+    names = list(dict.fromkeys(name for parts in stacks.values() for name in parts))
+    seen = [
+        name for name in names if max(parts.get(name, 0) for parts in stacks.values()) >= _SMALL * longest
+    ]
+    merged = {}
+    for bar, parts in stacks.items():
+        merged[bar] = {name: parts.get(name, 0.0) for name in seen}
+        if len(seen) < len(names):
+            merged[bar]["rest"] = sum(amount for name, amount in parts.items() if name not in seen)
+    return merged
+
+
+def _draw_bars(ax: Axes, stacks: Stacks, factor: float) -> None:
+    left = np.zeros(len(stacks))
+    names = list(next(iter(stacks.values())))
+    for index, name in enumerate(names):
+        amounts = np.array([parts[name] for parts in stacks.values()]) / factor
+        ax.barh(range(len(stacks)), amounts, left=left, height=0.7, label=name, **bar_look(index))
+        left = left + amounts
+    if names != [""]:
+        legend_above(ax)
+
+
+def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) -> Axes:
+    """Draw GEMMs under the roofline of their device: what memory and multipliers let them reach.
+
+    Parameters
+    ----------
+    costs : GemmCost or sequence of GemmCost
+        What `gemm_cost` returned, all on one device.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure without it.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn in. One roof for each kind of operands; points under the slope wait for
+        memory, points under the flat for multiplies. No kernel is above its roof.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+    ValueError
+        If there is no cost, the devices differ, or a rate is unknown.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> from fp8sim.plotting import roofline
+    >>> recipes = ["bf16", "deepseek-v3"]
+    >>> costs = [fp8sim.gemm_cost(m, 7168, 2048, recipe) for m in (64, 4096) for recipe in recipes]
+    >>> ax = roofline(costs)
+    >>> [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
+    ['BF16 peak 990 TFLOP/s', 'FP8 peak 1979 TFLOP/s', 'bf16', 'deepseek-v3']
+    """
+    shown = [costs] if isinstance(costs, GemmCost) else list(costs)
+    devices = {cost.device.name: cost.device for cost in shown}
+    if len(devices) != 1:
+        names = ", ".join(devices) or "none"
+        raise ValueError(f"a roofline is of one device, these costs are of {names}; draw one picture each")
+    if any(math.isnan(cost.seconds) for cost in shown):
+        raise ValueError(f"{shown[0].device} has no rate for a recipe; pick another device")
+    ax = axes_for(ax, 7.5, 4.5)
+    _draw_roofs(ax, shown)
+    recipes = list(dict.fromkeys(str(cost.recipe) for cost in shown))
+    for index, recipe in enumerate(recipes):
+        own = [cost for cost in shown if str(cost.recipe) == recipe]
+        look = {**line_look(index), "linestyle": "", "markersize": 8, "zorder": 3}
+        reached = [cost.flops / cost.seconds / 1e12 for cost in own]
+        ax.plot([cost.intensity for cost in own], reached, label=recipe, **look)
+    octaves(ax)
+    ax.set_yscale("log")
+    _name_shapes(ax, shown)
+    ax.set_xlabel("arithmetic intensity (FLOP/B)")
+    ax.set_ylabel("reachable rate (TFLOP/s)")
+    ax.set_title(f"{shown[0].device}, {shown[0].device.bandwidth.value / 1e12:g} TB/s")
+    ax.grid(alpha=0.3)
+    ax.legend(loc="lower right", fontsize="small")
+    return ax
+
+
+def _draw_roofs(ax: Axes, costs: Sequence[GemmCost]) -> None:
+    """Draw the slope of the memory and one flat a kind of operands."""
+    bandwidth = costs[0].device.bandwidth.value
+    rates = {cost.rate.operand_class: cost.rate.flops for cost in costs}
+    intensities = [cost.intensity for cost in costs] + [flops / bandwidth for flops in rates.values()]
+    low, high = min(intensities) / 3, max(intensities) * 3
+    dashes = ("-", "--", ":", "-.")
+    for index, (kind, flops) in enumerate(sorted(rates.items(), key=lambda item: item[1])):
+        ridge = flops / bandwidth
+        label = f"{kind.upper()} peak {flops / 1e12:.0f} TFLOP/s"
+        ax.plot(
+            [low, ridge, high],
+            np.array([low * bandwidth, flops, flops]) / 1e12,
+            color=GREY,
+            linestyle=dashes[index % len(dashes)],
+            label=label,
+            zorder=1,
+        )
+
+
+def _name_shapes(ax: Axes, costs: Sequence[GemmCost]) -> None:
+    """Write m x n x k once below the lowest point of each shape; shapes that share a place in a list."""
+    lowest: dict[str, tuple[float, float]] = {}
+    for cost in costs:
+        point = (cost.intensity, cost.flops / cost.seconds / 1e12)
+        shape = f"{cost.m}x{cost.n}x{cost.k}"
+        lowest[shape] = min(lowest.get(shape, point), point, key=lambda xy: xy[1])
+    width = math.log(max(cost.intensity for cost in costs) / min(cost.intensity for cost in costs)) + 2
+    places: list[tuple[float, float, list[str]]] = []
+    for shape, (x, y) in sorted(lowest.items(), key=lambda item: item[1]):
+        if places and math.log(x / places[-1][0]) < 0.07 * width:
+            places[-1][2].append(shape)
+        else:
+            places.append((x, y, [shape]))
+    for x, y, shapes in places:
+        more = [f"and {len(shapes) - 3} more"] if len(shapes) > 4 else shapes[3:]
+        write(ax, x, y / 1.2, "\n".join([*shapes[:3], *more]), fontsize="x-small", va="top")
