@@ -377,5 +377,5 @@ def test_a_roofline_is_of_one_device() -> None:
         plotting.roofline([gemm_cost(1, 1, 1), gemm_cost(1, 1, 1, device="a100")])
     with pytest.raises(ValueError, match="of none"):
         plotting.roofline([])
-    with pytest.raises(ValueError, match="MI300X.* has no rate"):
+    with pytest.raises(ValueError, match=r"MI300X.* has no rate"):
         plotting.roofline(gemm_cost(1, 1, 1, "fp32", "mi300x"))
