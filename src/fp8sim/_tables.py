@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import html
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import rich.table
 
-__all__ = ["Table", "bytes_text", "count_text", "percent_text", "time_text"]
+__all__ = ["Table", "bytes_text", "count_text", "percent_text", "plain_data", "time_text"]
 
 _WRAPS_ABOVE = 24  # characters: columns of short cells are never broken, columns of prose are
 
@@ -139,3 +140,18 @@ def count_text(count: float) -> str:
         if count >= factor:
             return f"{count / factor:.2f} {unit}"
     return f"{count:.0f}"
+
+
+def plain_data(data: Any) -> Any:
+    """Replace what JSON cannot say: NaN and infinity become None, keys become text.
+
+    Examples
+    --------
+    >>> plain_data({"error": float("nan"), 4: (1.5, "x")})
+    {'error': None, '4': [1.5, 'x']}
+    """
+    if isinstance(data, dict):
+        return {str(key): plain_data(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [plain_data(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import html
 import json
-import math
 import os
 import secrets
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from string import Template
 from typing import Any
 
 from fp8sim import report_pictures as pictures
+from fp8sim._tables import plain_data
 from fp8sim.casts import overflow_policy
 from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.comparison import Comparison
@@ -180,17 +180,8 @@ def _policy(style: str, script: str) -> str:
 
 def _embedded_json(data: Any) -> str:
     """Write JSON that no value can end early: the characters that mean something to HTML are escaped."""
-    text = json.dumps(_plain(data), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(plain_data(data), ensure_ascii=True, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _plain(data: Any) -> Any:
-    """Replace what JSON cannot say: NaN and infinity become null."""
-    if isinstance(data, dict):
-        return {str(key): _plain(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_plain(value) for value in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _explorer_data() -> dict[str, Any]:

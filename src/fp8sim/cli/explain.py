@@ -49,9 +49,9 @@ def explain_command(
     if dot:
         factors = _parse_products(values or list(_LARGE_AMONG_32))
         a, b = ([pair[side] for pair in factors] for side in (0, 1))
-        pair: list[str | None] = [*formats, *formats][:2] if formats else [None, None]
+        a_format, b_format = (formats * 2)[:2] if formats else (None, None)
         told: list[Any] = [
-            explain_dot(a, b, core, promote_every=promote_every, a_format=pair[0], b_format=pair[1])
+            explain_dot(a, b, core, promote_every=promote_every, a_format=a_format, b_format=b_format)
         ]
     else:
         numbers = [_parse_number(text) for text in values or []]

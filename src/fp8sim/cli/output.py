@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 
 import typer
 
-from fp8sim._tables import Table
+from fp8sim._tables import Table, plain_data
 
 __all__ = ["print_json", "print_table", "progress", "show"]
 
@@ -43,18 +42,7 @@ def _escape(text: str) -> str:
 
 def print_json(data: Any) -> None:
     """Print data as JSON."""
-    typer.echo(json.dumps(_plain(data), indent=2))
-
-
-def _plain(data: Any) -> Any:
-    """Replace what JSON cannot say: NaN and infinity become null."""
-    if isinstance(data, dict):
-        return {str(key): _plain(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_plain(value) for value in data]
-    if isinstance(data, float) and not math.isfinite(data):
-        return None
-    return data
+    typer.echo(json.dumps(plain_data(data), indent=2))
 
 
 @contextmanager

@@ -114,7 +114,7 @@ class Comparison:
             ],
             [_error_cells(row) for row in self.rows],
             (
-                "of operands: of the exact product of what was quantised; of sums: of the result against that",
+                "of operands: the exact product of what was quantised; of sums: the result against that",
                 "bound: what the error of the sums cannot exceed, from exponents alone",
             ),
         )
