@@ -191,7 +191,7 @@ def test_the_plateaus_are_those_that_noune_et_al_print() -> None:
     assert curves["e5m2"][1][20:40].mean() == pytest.approx(25.5, abs=0.15)
     assert curves["e3m4"][1].max() == pytest.approx(37.5, abs=0.3)
     reach, decibels = curves["int8"]
-    assert decibels.max() == pytest.approx(40.5, abs=0.2)
+    assert decibels.max() == pytest.approx(40.5, abs=0.3)  # its few largest numbers decide
     assert reach[decibels.argmax()] / 127 == pytest.approx(0.031, abs=0.002)
 
 

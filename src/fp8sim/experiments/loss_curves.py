@@ -140,7 +140,7 @@ def loss_tables(
 def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
     if row.diverged:
         shares = [percent_text(row.saturated), percent_text(row.flushed)]
-        return [row.recipe, f"diverged {row.diverged}/{row.seeds}", *["-"] * 5, "no", *shares]
+        return [_label(row.recipe), f"diverged {row.diverged}/{row.seeds}", *["-"] * 5, "no", *shares]
     if is_baseline:
         error, verdict = ["-"] * 4, "-"
     else:
@@ -148,7 +148,7 @@ def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
         error = [*(f"{100 * value:+.2f} %" for value in figures), f"{100 * row.largest:.2f} %"]
         verdict = "yes" if row.largest <= limit else "on average" if abs(row.error) <= limit else "no"
     return [
-        row.recipe,
+        _label(row.recipe),
         f"{row.loss:.4f}",
         f"{row.loss_spread:.4f}",
         *error,
@@ -156,6 +156,12 @@ def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
         percent_text(row.saturated),
         percent_text(row.flushed),
     ]
+
+
+def _label(recipe: str) -> str:
+    """Shorten what is DeepSeek-V3's recipe but for one part."""
+    part = recipe.removeprefix("deepseek-v3-")
+    return recipe if part == recipe else f"  with {part}"
 
 
 def _by_layer(gemm: str, rows: Sequence[RecipeLoss], runs: Sequence[RunResult]) -> Table:
@@ -170,7 +176,7 @@ def _by_layer(gemm: str, rows: Sequence[RecipeLoss], runs: Sequence[RunResult]) 
         cells.append([layer, *(_decibels(of_layer[name]) for name in names)])
     return Table(
         f"SQNR of {gemm} by layer, dB",
-        ["layer", *(f"{name.removeprefix('deepseek-v3-')}>" for name in names)],
+        ["layer", *(f"{_label(name).strip()}>" for name in names)],
         cells,
         ("at the last step, against the FP32 product of that step's own operands; mean over seeds",),
     )

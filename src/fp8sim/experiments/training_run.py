@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
@@ -54,8 +53,8 @@ class Schedule:
 
         Examples
         --------
-        >>> schedule = Schedule(steps=100, peak_lr=1.0)
-        >>> [round(schedule.lr(step), 3) for step in (0, 9, 10, 55, 99)]
+        >>> schedule = Schedule(steps=101, peak_lr=1.0)
+        >>> [round(schedule.lr(step), 3) for step in (0, 9, 10, 55, 100)]
         [0.1, 1.0, 1.0, 0.55, 0.1]
         """
         warm = max(1, round(self.warmup * self.steps))

@@ -106,7 +106,7 @@ def _model_stacks(cost: ModelCost, quantity: str) -> Stacks:
     for row in cost.components:
         weigh = quantity == "bytes"
         ours[row.component] = row.weights.total if weigh else row.seconds
-        base[row.component] = row.baseline_weights.total if weigh else row.baseline_seconds
+        base[row.component] = row.baseline_weights.total if weigh else row.seconds
     if quantity == "seconds":
         ours["quantising"] = cost.quantize_seconds
     return {str(cost.baseline): base, str(cost.recipe): ours}

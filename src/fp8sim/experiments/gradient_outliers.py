@@ -1,0 +1,191 @@
+"""Token-correlated outliers in a gradient: why scales shared by 128 tokens fail where scales per token do not."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fp8sim import _checks
+from fp8sim._tables import Table, percent_text
+from fp8sim._typing import F32
+from fp8sim.linear_gemms import LinearGemms
+from fp8sim.metrics import cosine_similarity
+from fp8sim.quantization import quantize_with
+from fp8sim.training_recipes import get_training_recipe
+
+__all__ = ["GradientOutliers", "OutlierRow", "gradient_outliers", "token_gradients"]
+
+_REPORT = "DeepSeek-V3 report, B.2"
+DEFAULT_SPREADS = (0.0, 1.0, 2.0, 3.0, 4.0)
+DEFAULT_RECIPES = (
+    "bf16", "deepseek-v3", "deepseek-v3-block-gradients", "deepseek-v3-e5m2-gradients", "fp8-tensor",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OutlierRow:
+    """One recipe on one gradient."""
+
+    decades: float  #: standard deviation of log10 of the tokens' magnitudes
+    recipe: str
+    flushed: float  #: share of the elements of dy that became zero for Dgrad
+    lost_tokens: float  #: share of tokens whose dx is all zero
+    median_error: float  #: relative error of dx, token by token: the median token
+    worst_cosine: float  #: between dx and the exact one, of the token at the 5th percentile
+    whole_error: float  #: relative Frobenius error of dx, which the largest tokens decide
+
+
+@dataclass(frozen=True)
+class GradientOutliers:
+    """Rows of `gradient_outliers`; prints as a table and shows as one in a notebook."""
+
+    tokens: int
+    width: int
+    seed: int
+    rows: tuple[OutlierRow, ...]
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return "\n\n".join(table.text(120) for table in self.tables())
+
+    def _repr_html_(self) -> str:
+        return "".join(table.html() for table in self.tables())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def tables(self) -> list[Table]:
+        """Return the rows as a table."""
+        headers = [
+            "spread, decades>", "recipe", "dy flushed>", "tokens lost>", "error of median token>",
+            "5th percentile cosine>", "error of all>",
+        ]  # fmt: skip
+        notes = (
+            f"dx = dy W of {self.tokens} tokens, {self.width} by {self.width}, seed {self.seed}; "
+            "against the float64 product",
+            "spread: standard deviation of log10 of a token's magnitude; tokens lost: dx is all zero",
+            f"block gradients: 128 tokens share a scale. {_REPORT} lets them diverge, and suspects gradients "
+            "that are highly imbalanced among tokens.",
+        )
+        return [
+            Table("Token-correlated outliers in a gradient", headers, [_cells(r) for r in self.rows], notes)
+        ]
+
+
+def token_gradients(tokens: int, width: int, decades: float, rng: np.random.Generator) -> F32:
+    """Make a gradient whose tokens differ in magnitude: a normal matrix, each row times its own factor.
+
+    Parameters
+    ----------
+    tokens, width : int
+        Its shape.
+    decades : float
+        Standard deviation of log10 of a row's factor: 1 means that one token in six is ten times
+        larger than the median one, and one in six ten times smaller.
+    rng : numpy.random.Generator
+        Source of all random numbers.
+
+    Returns
+    -------
+    (tokens, width) array of float32
+        The gradient, about 1e-4 for the median token.
+
+    Examples
+    --------
+    >>> dy = token_gradients(512, 64, 2.0, np.random.default_rng(0))
+    >>> sizes = np.log10(np.abs(dy).mean(axis=1))
+    >>> bool(1.8 < sizes.std() < 2.2)
+    True
+    """
+    factors = 10.0 ** (decades * rng.standard_normal((tokens, 1)) - 4)
+    return (factors * rng.standard_normal((tokens, width))).astype(np.float32)
+
+
+def gradient_outliers(
+    recipes: Sequence[str] = DEFAULT_RECIPES,
+    *,
+    spreads: Sequence[float] = DEFAULT_SPREADS,
+    tokens: int = 512,
+    width: int = 512,
+    seed: int = 0,
+) -> GradientOutliers:
+    """Push gradients of growing imbalance among tokens through Dgrad under each recipe.
+
+    Parameters
+    ----------
+    recipes : sequence of str
+        Names in `fp8sim.training_recipes.TRAINING_RECIPES`, without delayed scaling.
+    spreads : sequence of float
+        Imbalances, as `token_gradients` takes them.
+    tokens, width : int
+        Tokens, and channels in and out.
+    seed : int
+        Of everything generated.
+
+    Returns
+    -------
+    GradientOutliers
+        One row per spread and recipe.
+
+    Raises
+    ------
+    ValueError
+        If a recipe is unknown or has delayed scaling, or a size is not positive.
+
+    Examples
+    --------
+    >>> result = gradient_outliers(spreads=[3.0], tokens=256, width=128)
+    >>> lost = {row.recipe: row.lost_tokens for row in result.rows}
+    >>> lost["deepseek-v3"], lost["deepseek-v3-block-gradients"] > 0.2
+    (0.0, True)
+    """
+    tokens, width = _checks.positive_int(tokens, "tokens"), _checks.positive_int(width, "width")
+    rng = np.random.default_rng(seed)
+    weights = np.float32(0.02) * rng.standard_normal((width, width), dtype=np.float32)
+    rows = []
+    for decades in spreads:
+        dy = token_gradients(tokens, width, decades, rng)
+        rows += [_measure(name, dy, weights, decades, rng) for name in recipes]
+    return GradientOutliers(tokens, width, seed, tuple(rows))
+
+
+def _measure(name: str, dy: F32, weights: F32, decades: float, rng: np.random.Generator) -> OutlierRow:
+    recipe = get_training_recipe(name)
+    if recipe.delayed is not None:
+        raise ValueError(f"{name} scales by the past, and this gradient has none; choose another recipe")
+    gemms = LinearGemms(recipe, rng)
+    _, saved = gemms.forward(np.zeros_like(weights[:1]), weights)
+    dx, _ = gemms.backward(dy, saved, wgrad=False)
+    assert dx is not None
+    exact = dy.astype(np.float64) @ weights
+    errors = np.linalg.norm(dx - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    cosines = [
+        cosine_similarity(mine, truth) if mine.any() else 0.0 for mine, truth in zip(dx, exact, strict=True)
+    ]
+    quantized = quantize_with(dy, recipe.dgrad.a.fmt, recipe.dgrad.a.scaling, axis=1)
+    return OutlierRow(
+        decades=float(decades),
+        recipe=name,
+        flushed=quantized.flushed / dy.size,
+        lost_tokens=float(np.mean(~dx.any(axis=1))),
+        median_error=float(np.median(errors)),
+        worst_cosine=float(np.quantile(cosines, 0.05)),
+        whole_error=float(np.linalg.norm(dx - exact) / np.linalg.norm(exact)),
+    )
+
+
+def _cells(row: OutlierRow) -> list[str]:
+    return [
+        f"{row.decades:g}",
+        row.recipe,
+        percent_text(row.flushed),
+        percent_text(row.lost_tokens),
+        percent_text(row.median_error),
+        f"{row.worst_cosine:.4f}",
+        percent_text(row.whole_error),
+    ]
