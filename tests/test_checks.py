@@ -282,11 +282,16 @@ def test_formats_with_neither_infinity_nor_nan_refuse_the_ieee_policy_on_overflo
             call([1.0, x], name, overflow="ieee")
 
 
-def test_unsigned_formats_without_nan_refuse_negative_numbers():
-    fmt = FloatFormat("ue4m3", 4, 3, specials="none", signed=False)
+@pytest.mark.parametrize("size", [1, 5000])
+@pytest.mark.parametrize(("mantissa_bits", "specials"), [(3, "none"), (0, "none"), (0, "ieee")])
+def test_unsigned_formats_without_nan_refuse_negative_numbers(mantissa_bits, specials, size):
+    fmt = FloatFormat("unsigned", 4, mantissa_bits, specials=specials, signed=False)
+    assert not fmt.has_nan
     for policy in ("saturate", "ieee"):
-        with pytest.raises(ValueError, match="x holds"):
-            fp8sim.encode([1.0, -1.0], fmt, overflow=policy)
+        for call in (fp8sim.round_to, fp8sim.encode):
+            with pytest.raises(ValueError, match="x holds"):
+                call(np.resize([-1.0, 1.0], size), fmt, overflow=policy)
+            call(np.resize([0.0, 1.0], size), fmt, overflow=policy)
 
 
 def test_a_scale_that_fp32_or_e8m0_cannot_hold_is_refused():

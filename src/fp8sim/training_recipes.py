@@ -195,6 +195,13 @@ TRAINING_RECIPES: dict[str, TrainingRecipe] = {
             x=get_recipe("bf16").a,
             sums=get_recipe("bf16").accumulator,
         ),
+        _make(
+            "fp16",
+            "FP16 on Hopper's FP16 tensor cores; gradients below 6e-8 need loss scaling",
+            x=get_recipe("fp16").a,
+            sums=get_recipe("fp16").accumulator,
+            output="fp16",
+        ),
         # Fast accumulation in Fprop alone: Float8CurrentScaling and _2X_ACC_FPROP of TransformerEngine,
         # use_fast_accum of torchao's Float8LinearConfig.
         _make(

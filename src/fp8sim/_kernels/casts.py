@@ -1,7 +1,7 @@
 """Casts, compiled: rounding, encoding and decoding, equal bit for bit to the numpy oracle.
 
 Float32 to the nearest goes to the kernels of `nearest`. Every other mode, dtype and format goes through
-`_cast`, which counts quanta in float64 and compares what is left over with a threshold: one half to the
+`cast_one`, which counts quanta in float64 and compares what is left over with a threshold: one half to the
 nearest, a random number for stochastic rounding, 0 or more than 1 for the directed ones.
 """
 
@@ -18,7 +18,7 @@ from fp8sim._typing import F32, F64, AnyArray, FloatArray
 from fp8sim.codec import decode_reference, decode_table, nan_code
 from fp8sim.formats import FloatFormat
 
-__all__ = ["Seen", "cast_flat", "decode", "encode", "round_to"]
+__all__ = ["Seen", "cast_one", "decode", "encode", "mode", "round_to"]
 
 CHUNK = 1 << 14  # elements of a task in float64: its scratch stays in the second-level cache
 LEAST = 1 << 16  # elements of a task in float32: worth handing to a thread
@@ -36,7 +36,7 @@ class Seen(NamedTuple):
 
 
 class Mode(NamedTuple):
-    """What `_cast` asks of a format, a rounding and an overflow policy."""
+    """What `cast_one` asks of a format, a rounding and an overflow policy."""
 
     mantissa: int  #: stored bits
     emin: int  #: exponent of the smallest normal number
@@ -48,6 +48,7 @@ class Mode(NamedTuple):
     sign: int  #: sign bit of a code, or 0
     negative_zero: bool  #: whether -0 has a code
     smallest: float  #: smallest value of a format without zero, else 0
+    least: float  #: numbers below it have no code, which are those below zero in an unsigned format
     max: float  #: largest value
     beyond: float  #: what is beyond it
     positive: float  #: added to the threshold of positive numbers
@@ -58,7 +59,8 @@ class Mode(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _mode(fmt: FloatFormat, rounding: str, policy: str) -> Mode:
+def mode(fmt: FloatFormat, rounding: str, policy: str) -> Mode:
+    """Return the numbers for `cast_one`."""
     ieee = policy == "ieee" and (fmt.has_inf or fmt.has_nan)
     beyond = fmt.max if policy == "saturate" else np.inf if fmt.has_inf else np.nan
     to_zero, up, down = (rounding == f"toward-{where}" for where in ("zero", "positive", "negative"))
@@ -74,6 +76,7 @@ def _mode(fmt: FloatFormat, rounding: str, policy: str) -> Mode:
         sign=1 << (fmt.bits - 1) if fmt.signed else 0,
         negative_zero=fmt.specials != "fnuz",
         smallest=0.0 if fmt.zero else fmt.smallest_normal,
+        least=-np.inf if fmt.signed else 0.0 if fmt.zero else 5e-324,
         max=fmt.max,
         beyond=float(beyond),
         positive=NEVER if to_zero or down else 0.0,
@@ -85,8 +88,8 @@ def _mode(fmt: FloatFormat, rounding: str, policy: str) -> Mode:
 
 
 @jit
-def _cast(x: float, threshold: float, p: Any) -> Any:
-    """Return the magnitude's code and value, and the value's sign bit (as int64)."""
+def cast_one(x: float, threshold: float, p: Any) -> Any:
+    """Return the code and the value of the magnitude, the bit of its sign, and whether it went beyond."""
     bits, a = np.float64(x).view(np.int64), abs(x)
     bounded = np.float64(min(max(a, SMALL), LARGE))
     field = max(bounded.view(np.int64) >> 52, p.emin + 1023)
@@ -109,11 +112,11 @@ def _cast(x: float, threshold: float, p: Any) -> Any:
     value = (p.max if inward else p.beyond) if over else value
     keep = (p.sign != 0) & (p.negative_zero | (code != 0))
     sign = bits & np.int64(-(2**63)) if keep else 0
-    if (p.sign == 0) & ((x < 0) | ((x == 0) & (p.smallest > 0))):  # what has no code is not a number
+    if x < p.least:  # what has no code is not a number
         code, value, sign = p.nan, np.nan, 0
     if x != x:
         code, value, sign = p.nan, a, bits & np.int64(-(2**63))
-    return code, value, sign
+    return code, value, sign, over
 
 
 @jit
@@ -121,7 +124,7 @@ def encode_any(x: Any, thresholds: Any, out: Any, p: Any) -> Any:
     """Encode float64 `x` into uint32 `out`; return whether x, and whether the result, holds NaN."""
     nan, lost = 0, 0
     for i in range(out.size):
-        code, value, sign = _cast(x[i], thresholds[i], p)
+        code, value, sign, _ = cast_one(x[i], thresholds[i], p)
         nan, lost = nan | (x[i] != x[i]), lost | (value != value)
         out[i] = code | (p.sign if sign else 0)
     return nan, lost
@@ -133,7 +136,7 @@ def round_any(x: Any, thresholds: Any, out: Any, p: Any) -> Any:
     nan, lost = 0, 0
     bits = out.view(np.int64)
     for i in range(out.size):
-        _, value, sign = _cast(x[i], thresholds[i], p)
+        _, value, sign, _ = cast_one(x[i], thresholds[i], p)
         nan, lost = nan | (x[i] != x[i]), lost | (value != value)
         bits[i] = np.float64(value).view(np.int64) | sign
     return nan, lost
@@ -174,7 +177,7 @@ def decode(codes: AnyArray, fmt: FloatFormat) -> F32:
     return out.reshape(codes.shape, order=order)
 
 
-def cast_flat(
+def _cast_flat(
     x: FloatArray, out: AnyArray, fmt: FloatFormat, rounding: str, policy: str, draws: F64 | None = None
 ) -> Seen:
     """Round flat `x` into `out` of its dtype, or encode it into an unsigned one, in this thread."""
@@ -185,7 +188,7 @@ def cast_flat(
         nan = bool(worst > INFINITY)
         return Seen(nan, nan or (policy == "ieee" and not fmt.has_inf and bool(worst >= p.over)))
 
-    mode, kernel = _mode(fmt, rounding, policy), encode_any if encoding else round_any
+    numbers, kernel = mode(fmt, rounding, policy), encode_any if encoding else round_any
     scratch = np.empty(min(CHUNK, x.size), np.uint32 if encoding else np.float64)
     threshold = np.full(scratch.size, 0.5 if rounding.startswith("nearest") else 0.0)
     nan = lost = False
@@ -193,7 +196,7 @@ def cast_flat(
         for start, stop in split(x.size, CHUNK):
             limits = threshold if draws is None else draws[start:stop]
             part = scratch[: stop - start]
-            seen = kernel(x[start:stop].astype(np.float64), limits, part, mode)
+            seen = kernel(x[start:stop].astype(np.float64), limits, part, numbers)
             out[start:stop] = part
             nan, lost = nan or bool(seen[0]), lost or bool(seen[1])
     return Seen(nan, lost)
@@ -218,7 +221,7 @@ def _cast_array(
 
         def work(i: int, j: int, values: Any = values, results: Any = results, draws: Any = draws) -> Seen:
             numbers = None if draws is None else draws[i:j]
-            return cast_flat(values[i:j], results[i:j], fmt, rounding, policy, numbers)
+            return _cast_flat(values[i:j], results[i:j], fmt, rounding, policy, numbers)
 
         found += run_in_threads(work, _tasks(last - first))
     seen = Seen(any(s.nan for s in found), any(s.lost for s in found))

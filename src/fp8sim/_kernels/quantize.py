@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fp8sim._kernels._jit import get_num_threads, read_only, run_in_threads, split
-from fp8sim._kernels.casts import cast_flat
-from fp8sim._kernels.nearest import encode_nearest, nearest, top_code
-from fp8sim._kernels.tiles import count_lost, dequantize_rows, largest, quantize_rows, rule
+from fp8sim._kernels.casts import mode
+from fp8sim._kernels.nearest import encode_nearest, nearest
+from fp8sim._kernels.tiles import count_lost, dequantize_rows, encode_rows, largest, quantize_rows, rule
 from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.codec import decode_table
 from fp8sim.formats import FloatFormat
@@ -22,7 +22,7 @@ from fp8sim.formats import FloatFormat
 __all__ = ["Lost", "Quantization", "dequantize", "encode_scaled", "encode_unscaled", "group_amax", "quantize"]
 
 LEAST = 1 << 16  # elements worth handing to a thread
-BLOCK = 1 << 14  # elements that numpy works on at a time: they stay in the second-level cache
+_EVEN = "nearest-even"
 TALLEST, WIDEST = 256, 1 << 14  # larger tiles do not stay in a cache between two readings
 
 
@@ -166,14 +166,13 @@ def encode_scaled(
     """Divide finite `x` by given scales, in its own dtype, and encode; `fmt` has a sign and a zero."""
     p, t = nearest(fmt, policy) if x.dtype == np.float32 else None, tiling(x, sizes)
     stack, grid = t.stack(x, t.shape), np.array(t.stack(scales, t.tiles))
-    codes, given = np.empty(t.shape, fmt.code_dtype), rule(fmt, None)
+    codes, given, numbers = np.empty(t.shape, fmt.code_dtype), rule(fmt, None), mode(fmt, _EVEN, policy)
 
     def work(piece: Piece) -> Lost:
         values, part, divisors = stack[piece.elements], codes[piece.elements], grid[piece.tiles]
         if p is None:
-            return _encode_blocks(values, divisors, part, t, fmt, policy)
-        _, saturated, flushed = quantize_rows(values, part, divisors, t.rows, t.columns, given, p)
-        return Lost(saturated, flushed)
+            return Lost(*encode_rows(values, part, divisors, t.rows, t.columns, numbers))
+        return Lost(*quantize_rows(values, part, divisors, t.rows, t.columns, given, p)[1:])
 
     found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
     return _in_order(t.unstack(codes, x.shape)), _total(found)
@@ -199,39 +198,6 @@ def encode_unscaled(x: FloatArray, fmt: FloatFormat, policy: str) -> tuple[AnyAr
 
 def _total(parts: list[Lost]) -> Lost:
     return Lost(sum(part.saturated for part in parts), sum(part.flushed for part in parts))
-
-
-def _encode_blocks(
-    x: FloatArray, scales: F32, codes: AnyArray, t: Tiling, fmt: FloatFormat, policy: str
-) -> Lost:
-    """Divide and encode a matrix block by block, for what the float32 kernel does not serve."""
-    smallest, over = _edges(fmt)
-    saturated = flushed = 0
-    for i, j in split(x.shape[0], max(BLOCK // x.shape[1], 1)):
-        lines = scales[np.arange(i, j) // t.rows]
-        for first, last in split(x.shape[1], BLOCK):
-            divisors = lines[:, np.arange(first, last) // t.columns].astype(x.dtype)
-            divisors[divisors == 0] = np.inf  # an E4M3 scale that underflowed gives zeros
-            values = x[i:j, first:last]
-            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                quotient = values / divisors
-            part = np.empty(quotient.size, fmt.code_dtype)
-            cast_flat(quotient.reshape(-1), part, fmt, "nearest-even", policy)
-            codes[i:j, first:last] = part.reshape(quotient.shape)
-            magnitude = np.abs(quotient, dtype=np.float64)  # as exact as the edges
-            saturated += int(np.count_nonzero((magnitude >= over) & (magnitude < np.inf)))
-            flushed += int(np.count_nonzero((magnitude < smallest) & (values != 0)))
-    return Lost(saturated, flushed)
-
-
-def _edges(fmt: FloatFormat) -> tuple[float, float]:
-    """Return the smallest magnitude that does not become zero, and the smallest beyond the largest value."""
-    quantum = 2.0 ** (fmt.emin - fmt.mantissa_bits)
-    half_up = fmt.smallest_normal - quantum / 2  # with a mantissa, the tie below it goes up
-    smallest = half_up if not fmt.subnormals and fmt.mantissa_bits else np.nextafter(quantum / 2, 1)
-    over = fmt.max + 2.0 ** (fmt.emax - fmt.mantissa_bits - 1)
-    ties_up = fmt.mantissa_bits == 0 or top_code(fmt) % 2 == 1
-    return float(smallest), float(over if ties_up else np.nextafter(over, np.inf))
 
 
 def dequantize(codes: AnyArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat) -> F32:

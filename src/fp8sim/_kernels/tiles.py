@@ -1,4 +1,4 @@
-"""Block quantisation of a matrix in tiles, one pass while it is in the cache: the fast kernels."""
+"""Block quantisation of a matrix in tiles, each read twice while it is in a cache: the kernels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fp8sim._kernels._jit import jit
+from fp8sim._kernels.casts import cast_one
 from fp8sim._kernels.nearest import INFINITY, MAGNITUDE, shift
 from fp8sim.formats import FloatFormat
 
-__all__ = ["Rule", "count_lost", "dequantize_rows", "largest", "quantize_rows", "rule"]
+__all__ = ["Rule", "count_lost", "dequantize_rows", "encode_rows", "largest", "quantize_rows", "rule"]
 
 WIDTH = 2048  # columns quantised at a time: they stay in the first-level cache
 
@@ -170,6 +171,29 @@ def quantize_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns:
                     beyond, zeros = _look_again(values, divisors, part, p)
                     saturated, flushed = saturated + beyond, flushed + zeros
     return top, saturated, flushed
+
+
+@jit
+def encode_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns: int, p: Any) -> Any:
+    """Divide by given scales in the dtype of `x` and encode, for what the float32 kernel does not serve.
+
+    Returns how many elements saturated and how many became zero.
+    """
+    divisor, quotient = np.empty(WIDTH, x.dtype), np.empty(WIDTH, x.dtype)
+    saturated, flushed = 0, 0
+    for row in range(x.shape[0]):
+        for start in range(0, x.shape[1], WIDTH):
+            values, part = x[row][start : start + WIDTH], codes[row][start : start + WIDTH]
+            _spread(scales[row // tile_rows], tile_columns, start, divisor[: part.size])
+            for i in range(part.size):
+                quotient[i] = values[i] / divisor[i]
+            for i in range(part.size):
+                number = np.float64(quotient[i])
+                code, value, sign, beyond = cast_one(number, 0.5, p)
+                part[i] = code | (p.sign if sign else 0)
+                saturated += beyond & (abs(number) < np.inf)
+                flushed += (value == 0) & (values[i] != 0)
+    return saturated, flushed
 
 
 @jit

@@ -1,4 +1,4 @@
-"""Token-correlated outliers in a gradient: why scales shared by 128 tokens fail where scales per token do not."""
+"""Token-correlated outliers in a gradient: what scales shared by 128 tokens lose, and scales per token keep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from fp8sim import _checks
 from fp8sim._tables import Table, percent_text
 from fp8sim._typing import F32
+from fp8sim.experiments.loss_curves import recipe_label
 from fp8sim.linear_gemms import LinearGemms
 from fp8sim.metrics import cosine_similarity
 from fp8sim.quantization import quantize_with
@@ -182,7 +183,7 @@ def _measure(name: str, dy: F32, weights: F32, decades: float, rng: np.random.Ge
 def _cells(row: OutlierRow) -> list[str]:
     return [
         f"{row.decades:g}",
-        row.recipe,
+        recipe_label(row.recipe),
         percent_text(row.flushed),
         percent_text(row.lost_tokens),
         percent_text(row.median_error),

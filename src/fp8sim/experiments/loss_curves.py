@@ -16,7 +16,15 @@ from fp8sim.experiments.published import DEEPSEEK_V3
 if TYPE_CHECKING:
     from fp8sim.experiments.training_run import RunResult
 
-__all__ = ["SMOOTHING", "RecipeLoss", "compare_losses", "loss_tables", "relative_errors", "smooth"]
+__all__ = [
+    "SMOOTHING",
+    "RecipeLoss",
+    "compare_losses",
+    "loss_tables",
+    "recipe_label",
+    "relative_errors",
+    "smooth",
+]
 
 #: Coefficient of the exponential moving average (DeepSeek-V3 report, figure 10).
 SMOOTHING = 0.9
@@ -108,6 +116,18 @@ def _compare(runs: list[RunResult], base: dict[int, RunResult]) -> RecipeLoss:
     )
 
 
+def recipe_label(recipe: str) -> str:
+    """Shorten the name of what is DeepSeek-V3's recipe but for one part, for a table.
+
+    Examples
+    --------
+    >>> recipe_label("deepseek-v3"), recipe_label("deepseek-v3-no-promotion")
+    ('deepseek-v3', '  with no-promotion')
+    """
+    part = recipe.removeprefix("deepseek-v3-")
+    return recipe if part == recipe else f"  with {part}"
+
+
 def loss_tables(
     rows: Sequence[RecipeLoss],
     runs: Sequence[RunResult],
@@ -140,7 +160,7 @@ def loss_tables(
 def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
     if row.diverged:
         shares = [percent_text(row.saturated), percent_text(row.flushed)]
-        return [_label(row.recipe), f"diverged {row.diverged}/{row.seeds}", *["-"] * 5, "no", *shares]
+        return [recipe_label(row.recipe), f"diverged {row.diverged}/{row.seeds}", *["-"] * 5, "no", *shares]
     if is_baseline:
         error, verdict = ["-"] * 4, "-"
     else:
@@ -148,7 +168,7 @@ def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
         error = [*(f"{100 * value:+.2f} %" for value in figures), f"{100 * row.largest:.2f} %"]
         verdict = "yes" if row.largest <= limit else "on average" if abs(row.error) <= limit else "no"
     return [
-        _label(row.recipe),
+        recipe_label(row.recipe),
         f"{row.loss:.4f}",
         f"{row.loss_spread:.4f}",
         *error,
@@ -156,12 +176,6 @@ def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
         percent_text(row.saturated),
         percent_text(row.flushed),
     ]
-
-
-def _label(recipe: str) -> str:
-    """Shorten what is DeepSeek-V3's recipe but for one part."""
-    part = recipe.removeprefix("deepseek-v3-")
-    return recipe if part == recipe else f"  with {part}"
 
 
 def _by_layer(gemm: str, rows: Sequence[RecipeLoss], runs: Sequence[RunResult]) -> Table:
@@ -176,7 +190,7 @@ def _by_layer(gemm: str, rows: Sequence[RecipeLoss], runs: Sequence[RunResult]) 
         cells.append([layer, *(_decibels(of_layer[name]) for name in names)])
     return Table(
         f"SQNR of {gemm} by layer, dB",
-        ["layer", *(f"{_label(name).strip()}>" for name in names)],
+        ["layer", *(f"{recipe_label(name).strip()}>" for name in names)],
         cells,
         ("at the last step, against the FP32 product of that step's own operands; mean over seeds",),
     )

