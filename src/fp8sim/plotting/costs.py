@@ -127,7 +127,7 @@ def _merge_small(stacks: Stacks) -> Stacks:
     for bar, parts in stacks.items():
         merged[bar] = {name: parts.get(name, 0.0) for name in seen}
         if len(seen) < len(names):
-            merged[bar]["rest"] = sum(amount for name, amount in parts.items() )
+            merged[bar]["rest"] = sum(amount for name, amount in parts.items() if name not in seen)
     return merged
 
 

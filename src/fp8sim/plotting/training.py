@@ -1,0 +1,104 @@
+"""A picture of training: loss curves, or relative loss errors with the published limit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fp8sim._typing import F64
+from fp8sim.experiments.loss_curves import SMOOTHING, recipe_label, relative_errors, smooth
+from fp8sim.experiments.published import DEEPSEEK_V3
+from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from fp8sim.experiments.train import Training
+
+__all__ = ["training_curves"]
+
+
+def training_curves(
+    result: Training,
+    *,
+    what: Literal["error", "loss"] = "error",
+    seed: int | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw relative loss errors with DeepSeek-V3's limit of 0.25 %, or the losses themselves.
+
+    Parameters
+    ----------
+    result : Training
+        From `fp8sim.experiments.train.train`.
+    what : {"error", "loss"}
+        Relative loss error against the baseline, in percent; or loss, in nats per byte. Both
+        smoothed as in the DeepSeek-V3 report's figure 10.
+    seed : int, optional
+        Draw this seed alone; by default the mean of all, in a band from the smallest to the largest.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; a new figure without it.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes drawn in. A run that diverged ends where it did.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If matplotlib is not installed.
+    ValueError
+        If `what` is unknown, or the seed was not trained.
+
+    Examples
+    --------
+    >>> from fp8sim.experiments.train import Training
+    >>> from fp8sim.experiments.loss_curves import Losses
+    >>> runs = (Losses("bf16", 0, (4.0, 3.0)), Losses("deepseek-v3", 0, (4.0, 3.003)))
+    >>> ax = training_curves(Training("bf16", "two steps", {}, {}, runs))
+    >>> print(f"{ax.lines[0].get_ydata()[-1]:.4f} %")
+    0.0077 %
+    """
+    if what not in ("error", "loss"):
+        raise ValueError(f"what={what!r} is not known; draw 'error' or 'loss'")
+    seeds = sorted({run.seed for run in result.runs})
+    if seed is not None and seed not in seeds:
+        raise ValueError(f"seed {seed} was not trained; draw one of {seeds}")
+    axes = axes_for(ax)
+    chosen = seeds if seed is None else [seed]
+    names = dict.fromkeys(run.recipe for run in result.runs)
+    for index, name in enumerate(name for name in names if what == "loss" or name != result.baseline):
+        curves = _curves(result, name, chosen, what)
+        steps, look = np.arange(1, curves.shape[1] + 1), line_look(index, marked=False)
+        axes.plot(steps, curves.mean(axis=0), label=recipe_label(name).strip(), **look)
+        if len(chosen) > 1:
+            low, high = curves.min(axis=0), curves.max(axis=0)
+            axes.fill_between(steps, low, high, color=look["color"], alpha=0.12, linewidth=0)
+    axes.set_xlabel("step")
+    if what == "loss":
+        axes.set_ylabel(f"loss, nats per byte (EMA {SMOOTHING})")
+    else:
+        _draw_limit(axes, result.baseline)
+    legend_above(axes)
+    return axes
+
+
+def _curves(result: Training, recipe: str, seeds: list[int], what: str) -> F64:
+    """Return one row per seed, cut to the shortest run."""
+    rows = []
+    for seed in seeds:
+        losses = result.run(recipe, seed).losses
+        base = result.run(result.baseline, seed).losses
+        rows.append(smooth(losses) if what == "loss" else 100 * relative_errors(losses, base))
+    steps = min(len(row) for row in rows)
+    return np.stack([row[:steps] for row in rows])
+
+
+def _draw_limit(axes: Axes, baseline: str) -> None:
+    limit = DEEPSEEK_V3["loss_error"].value
+    axes.axhline(0, color=GREY, linewidth=0.6)
+    for value, label in ((limit, f"±{limit} % (DeepSeek-V3 report)"), (-limit, None)):
+        axes.axhline(value, color=GREY, linewidth=1.0, linestyle=(0, (1, 2)), label=label)
+    axes.set_ylabel(f"relative loss error against {baseline}, % (EMA {SMOOTHING})")
