@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import ml_dtypes
@@ -15,6 +16,7 @@ import pytest
 import fp8sim
 from fp8sim import FORMATS, gemm_cost, plotting
 from fp8sim.devices import get_device
+from fp8sim.experiments.train import Training
 from fp8sim.models import model_cost
 from fp8sim.tensor_cores import tensor_core_matmul_reference
 from oracle import LAYOUTS, decode, round_one
@@ -56,6 +58,21 @@ def comparison() -> fp8sim.Comparison:
     return fp8sim.compare(a, b, ["bf16", "deepseek-v3"])
 
 
+LOSSES = {  # recipe -> losses of two seeds
+    "bf16": [(4.0, 3.0, 2.5), (4.0, 3.2, 2.6)],
+    "deepseek-v3": [(4.0, 3.01, 2.51), (4.0, 3.19, 2.7)],
+}
+
+
+def training() -> Training:
+    runs = [
+        SimpleNamespace(recipe=name, seed=seed, losses=losses)
+        for name, both in LOSSES.items()
+        for seed, losses in enumerate(both)
+    ]
+    return Training("bf16", "three steps", {}, {}, tuple(runs))
+
+
 # Every picture
 
 PICTURES: dict[str, Callable[..., Any]] = {
@@ -68,6 +85,8 @@ PICTURES: dict[str, Callable[..., Any]] = {
     "cost_bars": lambda ax=None: plotting.cost_bars(model_cost("deepseek-v3"), ax=ax),
     "cost_bars seconds": lambda ax=None: plotting.cost_bars(comparison(), "seconds", ax=ax),
     "roofline": lambda ax=None: plotting.roofline(gemm_cost(64, 64, 64), ax=ax),
+    "training_curves": lambda ax=None: plotting.training_curves(training(), ax=ax),
+    "training_curves loss": lambda ax=None: plotting.training_curves(training(), what="loss", ax=ax),
 }
 
 
@@ -379,3 +398,48 @@ def test_a_roofline_is_of_one_device() -> None:
         plotting.roofline([])
     with pytest.raises(ValueError, match=r"MI300X.* has no rate"):
         plotting.roofline(gemm_cost(1, 1, 1, "fp32", "mi300x"))
+
+
+# Training
+
+
+def smoothed(losses: tuple[float, ...]) -> list[float]:
+    """Return the moving average with the coefficient 0.9 of the DeepSeek-V3 report's figure 10."""
+    first, second, third = losses
+    return [first, 0.9 * first + 0.1 * second, 0.81 * first + 0.09 * second + 0.1 * third]
+
+
+def test_training_curves_are_smoothed_losses_and_their_errors_against_the_baseline() -> None:
+    curves = lines(plotting.training_curves(training(), what="loss"))
+    for name, both in LOSSES.items():
+        steps, drawn = curves[name]
+        assert steps.tolist() == [1, 2, 3]
+        np.testing.assert_allclose(drawn, np.mean([smoothed(losses) for losses in both], axis=0))
+    ax = plotting.training_curves(training())
+    assert "bf16" not in lines(ax)
+    errors = [
+        100 * (np.divide(smoothed(ours), smoothed(base)) - 1)
+        for ours, base in zip(LOSSES["deepseek-v3"], LOSSES["bf16"], strict=True)
+    ]
+    np.testing.assert_allclose(lines(ax)["deepseek-v3"][1], np.mean(errors, axis=0))
+    band = ax.collections[0].get_paths()[0].vertices
+    assert (band[:, 1].min(), band[:, 1].max()) == (
+        pytest.approx(np.min(errors)),
+        pytest.approx(np.max(errors)),
+    )
+    one = lines(plotting.training_curves(training(), seed=1))["deepseek-v3"][1]
+    np.testing.assert_allclose(one, errors[1])
+
+
+def test_the_published_limit_of_the_loss_error_is_drawn() -> None:
+    ax = plotting.training_curves(training())
+    heights = {float(line.get_ydata()[0]) for line in ax.lines if len(set(line.get_ydata())) == 1}
+    assert {-0.25, 0.0, 0.25} <= heights
+    assert any("0.25 % (DeepSeek-V3 report)" in text.get_text() for text in ax.get_legend().texts)
+
+
+def test_a_curve_that_there_is_none_of_is_refused() -> None:
+    with pytest.raises(ValueError, match="draw 'error' or 'loss'"):
+        plotting.training_curves(training(), what="time")
+    with pytest.raises(ValueError, match=r"seed 7 was not trained; draw one of \[0, 1\]"):
+        plotting.training_curves(training(), seed=7)

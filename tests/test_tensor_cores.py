@@ -522,6 +522,7 @@ def test_the_step_alone_fails_with_a_wrong_width() -> None:
 
 
 @pytest.mark.extra
+@pytest.mark.extra
 @pytest.mark.parametrize("dtypes", [("e4m3", "e4m3"), ("e5m2", "e5m2"), ("e4m3", "e5m2")], ids="-".join)
 @pytest.mark.parametrize("k", [128, 512, 1000, 8192, 4097])
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "slow"])

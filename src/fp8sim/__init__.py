@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fp8sim import metrics
+from fp8sim.anatomy import explain
 from fp8sim.casts import decode, encode, round_to
 from fp8sim.cost import gemm_cost
 from fp8sim.experiments.claims import claims
@@ -30,6 +31,7 @@ __all__ = [
     "compare",
     "decode",
     "encode",
+    "explain",
     "gemm_cost",
     "get_format",
     "get_recipe",

@@ -11,6 +11,7 @@ import numpy as np
 from fp8sim import _checks
 from fp8sim._typing import F32, F64, AnyArray
 from fp8sim.formats import FloatFormat, get_format
+from fp8sim.rounding import add_to_odd
 
 __all__ = ["OUTPUTS", "TensorCore", "fused_step", "promote", "split_number"]
 
@@ -207,7 +208,7 @@ def promote(total: F32, chain: F32, a_scale: F32 | None = None, b_scale: F32 | N
         scale = np.asarray(a_scale * b_scale, dtype=np.float32)
         product = chain.astype(np.float64) * scale.astype(np.float64)  # exact: 48 bits
         added = total.astype(np.float64)
-        return _add_to_odd(product, added).astype(np.float32)
+        return add_to_odd(product, added).astype(np.float32)
 
 
 #: An exponent below all others: with it, ldexp gives zero.
@@ -250,17 +251,3 @@ def _round_output(x: F64, output: str) -> F32:
 def canonical_nan(x: F32) -> F32:
     """Give every NaN the one pattern that tensor cores write, 0x7FFFFFFF."""
     return np.where(np.isnan(x), np.int32(0x7FFFFFFF).view(np.float32), x)
-
-
-def _add_to_odd(x: F64, y: F64) -> F64:
-    """Add in float64, an inexact sum going to its neighbour with an odd last bit.
-
-    One more rounding, to a format of 51 bits or fewer, then gives what one rounding would have given.
-    """
-    total = x + y
-    y_part = total - x
-    error = (x - (total - y_part)) + (y - y_part)  # two-sum: exact
-    bits = total.view(np.int64)
-    toward_zero = np.where((error != 0) & ((error > 0) != (total > 0)), bits - 1, bits)
-    odd = np.where(error != 0, toward_zero | 1, bits).view(np.float64)
-    return np.where(np.isfinite(total), odd, total)

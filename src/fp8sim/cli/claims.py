@@ -11,6 +11,8 @@ import typer
 from fp8sim.cli.options import DeviceName, Json, Seed, app
 from fp8sim.cli.output import print_json, progress, show
 
+__all__ = ["claims_command"]
+
 
 @app.command("claims")
 def claims_command(

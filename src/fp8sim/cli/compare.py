@@ -12,6 +12,8 @@ from fp8sim import _checks
 from fp8sim.cli.options import DeviceName, Json, Seed, app
 from fp8sim.cli.output import print_json, progress, show
 
+__all__ = ["compare_command"]
+
 
 @app.command("compare")
 def compare_command(

@@ -10,6 +10,8 @@ import typer
 from fp8sim.cli.options import Json, Seed, app
 from fp8sim.cli.output import print_json
 
+__all__ = ["explain_command"]
+
 
 @app.command("explain", context_settings={"ignore_unknown_options": True})  # so that -0.3 is a value
 def explain_command(

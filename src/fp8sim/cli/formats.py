@@ -8,6 +8,8 @@ from fp8sim._tables import Table
 from fp8sim.cli.options import Json, app
 from fp8sim.cli.output import print_json, print_table
 
+__all__ = ["formats_command"]
+
 
 @app.command("formats")
 def formats_command(as_json: Json = False) -> None:

@@ -11,6 +11,8 @@ import typer
 from fp8sim.cli.options import DeviceName, Json, app
 from fp8sim.cli.output import print_json, print_table, show
 
+__all__ = ["model_command"]
+
 
 @app.command("model")
 def model_command(

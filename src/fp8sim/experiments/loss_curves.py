@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fp8sim._tables import Table, percent_text
 from fp8sim._typing import F64, ArrayLike
 from fp8sim.experiments.published import DEEPSEEK_V3
-
-if TYPE_CHECKING:
-    from fp8sim.experiments.training_run import RunResult
 
 __all__ = [
     "SMOOTHING",
@@ -31,12 +27,20 @@ SMOOTHING = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class Losses:
-    """The losses of one run."""
+class RunResult:
+    """What came out of one run."""
 
     recipe: str
     seed: int
     losses: tuple[float, ...]  #: nats per byte, one a step
+    diverged: bool = False  #: a loss or gradient was not finite, and the run ended
+    saturated: float = 0.0  #: share of all elements that were quantised
+    flushed: float = 0.0  #: share of all elements that were quantised
+    #: layer -> product -> its SQNR in dB, and the shares that saturated and became zero, at the last step
+    layers: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    digest: str = ""  #: of the final parameters, bit for bit
+    seconds: float = 0.0  #: of this process; not of all the run, if it was resumed
+    tokens: int = 0  #: bytes trained on
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fp8sim import _checks
 from fp8sim.experiments.corpus import read_corpus
-from fp8sim.experiments.loss_curves import RecipeLoss, compare_losses, loss_tables
+from fp8sim.experiments.loss_curves import RecipeLoss, RunResult, compare_losses, loss_tables
 from fp8sim.training_recipes import GEMMS, TrainingRecipeLike, get_training_recipe
 
 if TYPE_CHECKING:
     from fp8sim._tables import Table
     from fp8sim.experiments.language_model import ModelSize
-    from fp8sim.experiments.training_run import Job, RunResult, Schedule
+    from fp8sim.experiments.training_run import Job, Schedule
 
 __all__ = ["DEFAULT_RECIPES", "Progress", "Training", "train"]
 

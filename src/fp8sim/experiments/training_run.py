@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,14 @@ import numpy as np
 from fp8sim import _checks
 from fp8sim.experiments.corpus import Corpus, read_corpus
 from fp8sim.experiments.language_model import LanguageModel, ModelSize
-from fp8sim.experiments.loss_curves import Losses
+from fp8sim.experiments.loss_curves import RunResult
 from fp8sim.linear_gemms import Counts, Statistics
 from fp8sim.pytorch import convert, emulated_layers
 from fp8sim.training_recipes import GEMMS, TrainingRecipe
 
 import torch  # isort: skip  (after the modules that say how to install it)
 
-__all__ = ["Job", "RunResult", "Schedule", "run_job"]
-
-Rows = dict[str, dict[str, dict[str, float]]]
+__all__ = ["Job", "Schedule", "run_job"]
 
 
 @dataclass(frozen=True)
@@ -88,19 +86,6 @@ class Job:
         """Return what must be equal for a run to be continued."""
         parts = (self.recipe, self.seed, self.size, self.schedule, self.threads, corpus.digest)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, eq=False)
-class RunResult(Losses):
-    """What came out of one run."""
-
-    diverged: bool  #: a loss or gradient was not finite, and the run ended
-    saturated: float  #: share of all elements that were quantised
-    flushed: float  #: share of all elements that were quantised
-    layers: Rows  #: layer -> product -> its SQNR in dB, saturated and flushed shares at the last step
-    digest: str  #: of the final parameters, bit for bit
-    seconds: float = field(repr=False)  #: of this process; not all of the run, if it was resumed
-    tokens: int  #: bytes trained on
 
 
 def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> RunResult:
@@ -169,7 +154,7 @@ class _Run:
         self.losses: list[float] = []
         self.diverged = False
         self.totals = {"elements": 0, "saturated": 0, "flushed": 0}
-        self.layers: Rows = {}
+        self.layers: dict[str, dict[str, dict[str, float]]] = {}
         folder = job.folder
         self.log = None if folder is None else folder / f"{job.name}.jsonl"
         self.checkpoint = None if folder is None else folder / f"{job.name}.pt"

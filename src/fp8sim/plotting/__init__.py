@@ -6,6 +6,7 @@ from fp8sim.plotting.costs import cost_bars, roofline
 from fp8sim.plotting.data import code_histogram, sqnr_against_scale
 from fp8sim.plotting.formats import number_lines, rounding_error
 from fp8sim.plotting.sums import error_against_k
+from fp8sim.plotting.training import training_curves
 
 __all__ = [
     "code_histogram",
@@ -15,4 +16,5 @@ __all__ = [
     "roofline",
     "rounding_error",
     "sqnr_against_scale",
+    "training_curves",
 ]

@@ -55,8 +55,8 @@ def training_curves(
     Examples
     --------
     >>> from fp8sim.experiments.train import Training
-    >>> from fp8sim.experiments.loss_curves import Losses
-    >>> runs = (Losses("bf16", 0, (4.0, 3.0)), Losses("deepseek-v3", 0, (4.0, 3.003)))
+    >>> from fp8sim.experiments.loss_curves import RunResult
+    >>> runs = (RunResult("bf16", 0, (4.0, 3.0)), RunResult("deepseek-v3", 0, (4.0, 3.003)))
     >>> ax = training_curves(Training("bf16", "two steps", {}, {}, runs))
     >>> print(f"{ax.lines[0].get_ydata()[-1]:.4f} %")
     0.0077 %
