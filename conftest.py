@@ -1,8 +1,9 @@
-"""What every test shares, examples in docstrings among them: those that draw need matplotlib."""
+"""What every test shares, examples in docstrings among them: some need matplotlib or PyTorch."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,14 @@ from pathlib import Path
 import pytest
 
 PICTURES = Path(__file__).parent / "src" / "fp8sim" / "plotting"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Pass over the examples of modules that are built on PyTorch where it is not installed."""
+    if collection_path.suffix != ".py" or "src" not in collection_path.parts or importlib.util.find_spec("torch"):
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return True if re.search(r"^(import|from) (torch|fp8sim\.pytorch)\b", text, flags=re.MULTILINE) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -62,10 +62,15 @@ class Table:
         from rich.console import Console
 
         out = io.StringIO()
-        console = Console(file=out, width=width, color_system=None, legacy_windows=False)
+        console = Console(
+            file=out, width=width, color_system=None, legacy_windows=False, force_jupyter=False
+        )
         console.print(self.rich())
         lines = [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
         return "\n".join([self.title, "", *lines, *([""] if self.notes else []), *self.notes])
+
+    def _repr_html_(self) -> str:
+        return self.html()
 
     def html(self) -> str:
         """Return the table as HTML, all text escaped."""
@@ -73,7 +78,7 @@ class Table:
 
         def cell(tag: str, text: str, header: str) -> str:
             side = "right" if header.endswith(">") else "left"
-            return f'<{tag} style="text-align:{side}">{escape(text)}</{tag}>'
+            return f'<{tag} style="text-align:{side};padding:0.15em 0.6em">{escape(text)}</{tag}>'
 
         head = "".join(cell("th", header.rstrip(">"), header) for header in self.headers)
         body = "".join(

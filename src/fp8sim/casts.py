@@ -196,7 +196,7 @@ def _refuse_lost(nan: bool, lost: bool, fmt: FloatFormat, policy: str) -> None:
         return
     if nan:
         raise ValueError(f"x holds NaN, and {fmt} has none; replace it first, as with np.nan_to_num")
-    if not fmt.signed and policy == "saturate":
+    if not fmt.signed and (policy == "saturate" or fmt.has_inf):
         raise ValueError(f"x holds numbers that the unsigned format {fmt} has not; clip them first")
     if not fmt.has_inf:
         unsigned = "" if fmt.signed else f"x holds numbers that the unsigned format {fmt} has not, or "

@@ -179,7 +179,7 @@ def fused_step(
     True
     """
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        significand, exponent = _products(a, b, core, a_fmt, b_fmt, scales)
+        significand, exponent = exact_products(a, b, core, a_fmt, b_fmt, scales)
         c_significand, c_exponent = split_number(c, -14 if core.output == "fp16-rne" else -126)
 
         top = np.maximum(exponent.max(axis=-1), c_exponent)
@@ -215,7 +215,7 @@ def promote(total: F32, chain: F32, a_scale: F32 | None = None, b_scale: F32 | N
 NOTHING = -10_000
 
 
-def _products(
+def exact_products(
     a: F32, b: F32, core: TensorCore, a_fmt: FloatFormat, b_fmt: FloatFormat, scales: tuple[F32, F32] | None
 ) -> tuple[F64, AnyArray]:
     """Exact products as significands and exponents; of groups of products where the core has them."""

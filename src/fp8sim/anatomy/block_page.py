@@ -102,8 +102,10 @@ def _table(block: BlockAnatomy) -> Iterator[Line]:
             yield [Span(f"{before}{'code':{bits}}{after}", "dim")]
             continue
         pad = " " * (bits - len(str(element.bits)))
-        mark = f" {element.fate}" if element.fate in ("saturated", "flushed") else ""
-        yield [Span(before), *bits_spans(element.bits), Span(pad + after), Span(mark, "lost")]
+        line = [Span(before), *bits_spans(element.bits), Span(pad + after)]
+        if element.fate in ("saturated", "flushed"):
+            line += [Span(" "), Span(element.fate, "lost")]
+        yield line
     left = len(block.elements) - len(shown)
     if left:
         yield [Span(f"{'':{label}}  and {left} more; saturated, flushed and large ones come first", "dim")]

@@ -11,7 +11,7 @@ import numpy as np
 
 from fp8sim import _checks
 from fp8sim._operands import Problem, check_problem
-from fp8sim._typing import F32, ArrayLike, FloatArray
+from fp8sim._typing import F32, AnyArray, ArrayLike
 from fp8sim.anatomy.dot_page import dot_page
 from fp8sim.anatomy.page import Page, Told
 from fp8sim.anatomy.step import StepAnatomy, take_step
@@ -165,34 +165,22 @@ def explain_dot(
     >>> term.kept, term.lost
     ('+0.0000000000000', '1010001')
     """
-    left, right = _vector(a, "a"), _vector(b, "b")
-    if left.size != right.size:
-        raise ValueError(f"a has {left.size} elements and b has {right.size}; they must be equal")
-    if not left.size:
-        raise ValueError("a and b are empty: there is no product to explain")
     chosen = get_tensor_core(core)
+    left, right = _row_and_column(a, b)
     pair = None if scales is None else (np.reshape(scales[0], (1, -1)), np.reshape(scales[1], (-1, 1)))
-    problem = check_problem(
-        np.asarray(a).reshape(1, -1),
-        np.asarray(b).reshape(-1, 1),
-        chosen,
-        None if c is None else [[c]],
-        promote_every,
-        pair,
-        a_format,
-        b_format,
-    )
+    start = None if c is None else [[c]]
+    problem = check_problem(left, right, chosen, start, promote_every, pair, a_format, b_format)
     steps, promotions, result = _walk(problem, left.size)
-    start = 0.0 if c is None else float(c)
+    first = 0.0 if c is None else float(c)
     exact = result
-    if math.isfinite(start) and all(step.finite for step in steps):
-        exact = float(sum((step.exact_products for step in steps), Fraction(start)))
+    if math.isfinite(first) and all(step.finite for step in steps):
+        exact = float(sum((step.exact_products for step in steps), Fraction(first)))
     return DotAnatomy(
         core=chosen,
         a_format=problem.a.fmt,
         b_format=problem.b.fmt,
         k=left.size,
-        c=start,
+        c=first,
         promote_every=problem.promote_every,
         steps=tuple(steps),
         promotions=tuple(promotions),
@@ -201,11 +189,18 @@ def explain_dot(
     )
 
 
-def _vector(x: ArrayLike, what: str) -> FloatArray:
-    array = _checks.as_float(x, what)
-    if array.ndim != 1:
-        raise ValueError(f"{what} must be a vector (1 dimension), got shape {array.shape}; pass one row")
-    return array
+def _row_and_column(a: ArrayLike, b: ArrayLike) -> tuple[AnyArray, AnyArray]:
+    """Take two vectors of one length, in their own types, as matrices that multiply."""
+    for x, what in ((a, "a"), (b, "b")):
+        shape = _checks.as_float(x, what).shape
+        if len(shape) != 1:
+            raise ValueError(f"{what} must be a vector (1 dimension), got shape {shape}; pass one row")
+    row, column = np.asarray(a).reshape(1, -1), np.asarray(b).reshape(-1, 1)
+    if row.size != column.size:
+        raise ValueError(f"a has {row.size} elements and b has {column.size}; they must be equal")
+    if not row.size:
+        raise ValueError("a and b are empty: there is no product to explain")
+    return row, column
 
 
 def _walk(problem: Problem, k: int) -> tuple[list[StepAnatomy], list[Promotion], float]:

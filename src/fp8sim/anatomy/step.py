@@ -13,7 +13,7 @@ from fp8sim._operands import Problem, Side
 from fp8sim._typing import F32, F64, AnyArray
 from fp8sim.anatomy.dot_page import step_page
 from fp8sim.anatomy.page import Page, Told
-from fp8sim.fused_sum import TensorCore, _products, fused_step, split_number
+from fp8sim.fused_sum import TensorCore, exact_products, fused_step, split_number
 
 __all__ = ["StepAnatomy", "Term", "take_step"]
 
@@ -128,7 +128,7 @@ def take_step(problem: Problem, first: int, stop: int, chain: F32) -> tuple[Step
     b, b_scales = _factors(problem.b, core, first)
     scales = None if a_scales is None or b_scales is None else (a_scales, b_scales)
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        significands, exponents = _products(a, b, core, problem.a.fmt, problem.b.fmt, scales)
+        significands, exponents = exact_products(a, b, core, problem.a.fmt, problem.b.fmt, scales)
         significand, exponent = split_number(chain, -14 if core.output == "fp16-rne" else -126)
     top = max(int(exponents.max()), int(exponent), core.exponent_floor)
     size = core.group or 1

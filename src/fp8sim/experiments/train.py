@@ -105,7 +105,7 @@ def train(
     files: Sequence[str | Path] = (),
     folder: str | Path | None = None,
     resume: bool = False,
-    threads: int = 2,
+    threads: int = 1,
     executor: Executor | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Training:
@@ -133,8 +133,8 @@ def train(
     resume : bool
         Take up the checkpoints in `folder`: the end is the same to the bit as without interruption.
     threads : int
-        Threads of PyTorch, whose sums depend on their number; fixed, so that results do not depend
-        on the machine's setting.
+        Threads of PyTorch, whose sums depend on their number: fixed, so that results do not depend on
+        the machine's setting, and one, since more would wait for the CPUs that the emulation uses.
     executor : concurrent.futures.Executor, optional
         Runs are independent and map over it.
     on_step : callable, optional

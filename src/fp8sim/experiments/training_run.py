@@ -32,7 +32,7 @@ __all__ = ["Job", "Schedule", "run_job"]
 class Schedule:
     """How a model is trained; betas and decay are DeepSeek-V3's (report, 4.2)."""
 
-    steps: int = 150
+    steps: int = 120
     sequences: int = 4  #: of the context's length, a step
     peak_lr: float = 2e-3
     warmup: float = 0.1  #: share of the steps; then a cosine down to a tenth of the peak
@@ -75,7 +75,7 @@ class Job:
     folder: Path | None = None  #: where the log and checkpoints go
     resume: bool = False
     save_every: int = 25  #: steps
-    threads: int = 2  #: of PyTorch, whose sums depend on it
+    threads: int = 1  #: of PyTorch, whose sums depend on it; more would fight with those of the kernels
 
     @property
     def name(self) -> str:

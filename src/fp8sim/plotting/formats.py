@@ -190,7 +190,7 @@ def _worst_errors(fmt: FloatFormat, rounding: Rounding) -> tuple[F64, F64]:
 def _gaps(fmt: FloatFormat) -> tuple[F64, F64]:
     """Return neighbours around which to look, some in each octave."""
     smallest = fmt.smallest_subnormal  # below it, what is flushed to zero is lost in full
-    lower, upper = [np.array([smallest / 4])], [np.array([smallest])]
+    lower, upper = [smallest / np.array([4, 2])], [smallest / np.array([2, 1])]
     first = fmt.emin - (fmt.mantissa_bits if fmt.subnormals else 0)
     for exponent in range(first, fmt.emax + 1):
         step = 2.0 ** (max(exponent, fmt.emin) - fmt.mantissa_bits)
