@@ -15,7 +15,8 @@ PICTURES = Path(__file__).parent / "src" / "fp8sim" / "plotting"
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Pass over the examples of modules that are built on PyTorch where it is not installed."""
-    if collection_path.suffix != ".py" or "src" not in collection_path.parts or importlib.util.find_spec("torch"):
+    example = collection_path.suffix == ".py" and "src" in collection_path.parts
+    if not example or importlib.util.find_spec("torch"):
         return None
     text = collection_path.read_text(encoding="utf-8")
     return True if re.search(r"^(import|from) (torch|fp8sim\.pytorch)\b", text, flags=re.MULTILINE) else None

@@ -1,0 +1,470 @@
+"""Training runs: the same bits again, after interruption too; losses compared as the report compares them."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fp8sim.experiments import training_claims
+from fp8sim.experiments.corpus import Corpus, read_corpus
+from fp8sim.experiments.gemm_claims import Setting
+from fp8sim.experiments.gradient_outliers import gradient_outliers, token_gradients
+from fp8sim.experiments.loss_curves import RunResult, compare_losses, relative_errors, smooth
+from fp8sim.experiments.train import Training, train
+from fp8sim.linear_gemms import LinearGemms
+from fp8sim.training_recipes import get_training_recipe
+
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the torch extra")
+
+TINY = {"width": 32, "layers": 1, "heads": 2, "context": 16}
+
+
+def tiny(recipes, *, steps=4, sequences=2, **options):
+    from fp8sim.experiments.language_model import ModelSize
+    from fp8sim.experiments.training_run import Schedule
+
+    schedule = Schedule(steps=steps, sequences=sequences)
+    return train(recipes, size=ModelSize(**TINY), schedule=schedule, **options)
+
+
+# Losses and their comparison
+
+
+def test_smoothing_is_the_moving_average_of_the_report():
+    losses = [4.0, 3.0, 2.5]
+    np.testing.assert_allclose(smooth(losses), [4.0, 0.9 * 4 + 0.1 * 3, 0.9 * 3.9 + 0.1 * 2.5])
+    assert losses == [4.0, 3.0, 2.5]
+
+
+def test_a_relative_error_compares_smoothed_losses():
+    found = relative_errors([4.0, 3.0], [4.0, 2.0])
+    np.testing.assert_allclose(found, [0, 3.9 / 3.8 - 1])
+
+
+def curves(recipe, seed, losses, **options):
+    return RunResult(recipe, seed, tuple(losses), **options)
+
+
+def test_rows_average_over_seeds_and_the_last_half_of_the_steps():
+    runs = [
+        curves("bf16", 0, [2.0] * 4),
+        curves("x", 0, [9.0, 2.0, 2.0, 2.0], saturated=0.1),
+        curves("bf16", 1, [1.0] * 4),
+        curves("x", 1, [1.0, 1.0, 1.01, 1.01], saturated=0.3),
+    ]
+    base, row = compare_losses(runs, "bf16")
+    first = np.array([9, 8.3, 7.67, 7.103])[2:] / 2 - 1
+    second = np.array([1.001, 1.0019]) - 1
+    assert row.error == pytest.approx((first.mean() + second.mean()) / 2)
+    assert (row.error_low, row.error_high) == pytest.approx((second.mean(), first.mean()))
+    assert row.largest == pytest.approx(first.max())
+    assert row.loss == pytest.approx((7.103 + 1.0019) / 2)
+    assert row.loss_spread == pytest.approx((7.103 - 1.0019) / 2)
+    assert row.saturated == pytest.approx(0.2)
+    assert (base.error, base.largest) == (0, 0)
+
+
+def training(runs):
+    return Training(
+        "bf16", "text", {"layers": 1, "width": 8, "context": 4}, {"steps": 4, "sequences": 1}, tuple(runs)
+    )
+
+
+def cells(result):
+    return {row[0].strip(): row for row in result.tables()[0].rows}
+
+
+@pytest.mark.parametrize(
+    ("losses", "verdict"),
+    [([2.001] * 4, "yes"), ([1.998, 1.998, 1.985, 2.06], "on average"), ([2.1] * 4, "no")],
+)
+def test_the_verdict_says_whether_all_of_the_last_half_is_within_the_published_limit(losses, verdict):
+    result = training([curves("bf16", 0, [2.0] * 4), curves("deepseek-v3", 0, losses)])
+    assert cells(result)["deepseek-v3"][7] == verdict
+
+
+def test_a_run_that_diverged_has_no_figures_and_is_counted():
+    result = training(
+        [curves("bf16", 0, [2.0] * 4), curves("deepseek-v3-no-promotion", 0, [2.0, math.inf], diverged=True)]
+    )
+    assert result.rows[1].diverged == 1
+    assert cells(result)["with no-promotion"][1] == "diverged 1/1"
+    assert cells(result)["with no-promotion"][7] == "no"
+    assert "<table>" in result._repr_html_()
+    assert json.dumps(result.to_dict()["rows"][0])
+
+
+# Text
+
+
+def test_a_batch_depends_on_seed_and_step_alone_and_targets_follow_inputs():
+    corpus = Corpus(np.arange(200, dtype=np.uint8), "numbers")
+    inputs, targets = corpus.batch(3, 8, seed=1, step=5)
+    again, _ = corpus.batch(3, 8, seed=1, step=5)
+    np.testing.assert_array_equal(inputs, again)
+    np.testing.assert_array_equal(targets, inputs + 1)
+    assert not np.array_equal(inputs, corpus.batch(3, 8, seed=1, step=6)[0])
+    assert not np.array_equal(inputs, corpus.batch(3, 8, seed=2, step=5)[0])
+
+
+def test_every_byte_of_a_text_can_be_a_target():
+    corpus = Corpus(np.arange(10, dtype=np.uint8), "ten")
+    seen = np.concatenate([corpus.batch(4, 8, seed=0, step=s)[1].ravel() for s in range(50)])
+    assert set(seen) == set(range(1, 10))
+
+
+def test_files_are_read_in_the_order_given(tmp_path):
+    for name, text in (("b", "first " * 1000), ("a", "second " * 1000)):
+        (tmp_path / name).write_text(text)
+    corpus = read_corpus([tmp_path / "b", tmp_path / "a"])
+    assert corpus.text.tobytes().startswith(b"first ")
+    assert corpus.source == "b, a, 2 files, 0.01 MB"
+
+
+def test_too_little_text_is_refused(tmp_path):
+    (tmp_path / "short").write_text("short")
+    with pytest.raises(ValueError, match="short has 5 bytes, too few"):
+        read_corpus([tmp_path / "short"])
+    with pytest.raises(FileNotFoundError):
+        read_corpus([tmp_path / "missing"])
+
+
+# Training
+
+
+@needs_torch
+@pytest.mark.extra
+def test_runs_start_from_the_same_bits_and_repeat_to_the_bit():
+    first = tiny(["fp32", "deepseek-v3"], seeds=2)
+    again = tiny(["fp32", "deepseek-v3"], seeds=2)
+    assert [run.digest for run in first.runs] == [run.digest for run in again.runs]
+    assert len({run.digest for run in first.runs}) == 6
+    by_seed = {
+        seed: {first.run(r, seed).losses[0] for r in ("bf16", "fp32", "deepseek-v3")} for seed in (0, 1)
+    }
+    for losses in by_seed.values():  # the same parameters and batch, rounded differently
+        assert max(losses) - min(losses) < 0.01
+    assert abs(min(by_seed[0]) - min(by_seed[1])) > 0.001
+
+
+@needs_torch
+@pytest.mark.extra
+def test_the_fp32_recipe_trains_as_plain_pytorch_does():
+    import torch
+
+    from fp8sim.experiments.language_model import LanguageModel, ModelSize
+    from fp8sim.experiments.training_run import Schedule
+
+    result = tiny(["fp32"], seeds=1, steps=6)
+    schedule, corpus = Schedule(steps=6, sequences=2), read_corpus()
+    torch.manual_seed(0)
+    model = LanguageModel(ModelSize(**TINY))
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
+    losses = []
+    for step in range(6):
+        optimizer.param_groups[0]["lr"] = schedule.lr(step)
+        tokens, targets = (torch.from_numpy(t) for t in corpus.batch(2, 16, seed=0, step=step))
+        loss = torch.nn.functional.cross_entropy(model(tokens).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    np.testing.assert_allclose(result.run("fp32", 0).losses, losses, rtol=1e-5)
+
+
+@needs_torch
+@pytest.mark.extra
+def test_a_model_learns():
+    losses = tiny(["deepseek-v3"], seeds=1, steps=40, sequences=8).run("deepseek-v3", 0).losses
+    assert losses[0] == pytest.approx(math.log(256), abs=0.1)
+    assert np.mean(losses[-5:]) < 4.5
+
+
+@needs_torch
+@pytest.mark.extra
+def test_counters_tell_layers_and_products_apart():
+    result = tiny(["fp8-tensor", "deepseek-v3-e5m2-gradients"], seeds=1)
+    layers = result.run("deepseek-v3-e5m2-gradients", 0).layers
+    assert list(layers) == ["blocks.0.qkv", "blocks.0.out", "blocks.0.up", "blocks.0.down"]
+    assert list(layers["blocks.0.up"]) == ["fprop", "dgrad", "wgrad"]
+    assert 25 < layers["blocks.0.up"]["fprop"]["sqnr_db"] < 40
+    assert layers["blocks.0.up"]["dgrad"]["sqnr_db"] < layers["blocks.0.up"]["fprop"]["sqnr_db"]
+    assert result.run("fp8-tensor", 0).flushed > 0
+    titles = [table.title for table in result.tables()]
+    assert titles[1:] == [f"SQNR of {gemm} by layer, dB" for gemm in ("fprop", "dgrad", "wgrad")]
+
+
+@needs_torch
+@pytest.mark.extra
+def test_progress_counts_all_steps_and_ends_with_nothing_left():
+    seen = []
+    tiny(["deepseek-v3"], seeds=2, on_step=seen.append)
+    assert [at.done for at in seen] == list(range(1, 17))
+    assert {at.total for at in seen} == {16}
+    assert seen[-1].seconds_left == 0
+    assert seen[0].seconds_left > 0
+    assert all(at.tokens_per_second > 0 for at in seen)
+
+
+@needs_torch
+@pytest.mark.extra
+def test_an_executor_of_the_caller_gives_the_same_bits():
+    seen = []
+    with ThreadPoolExecutor(1) as pool:
+        mapped = tiny(["deepseek-v3"], seeds=2, executor=pool, on_step=seen.append)
+    assert [run.digest for run in mapped.runs] == [run.digest for run in tiny(["deepseek-v3"], seeds=2).runs]
+    assert [at.done for at in seen] == [4, 8, 12, 16]
+
+
+@needs_torch
+@pytest.mark.extra
+def test_settings_of_pytorch_are_left_as_they_were():
+    import torch
+
+    torch.manual_seed(5)
+    before = torch.get_rng_state(), torch.get_num_threads()
+    tiny(["fp32"], seeds=1)
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert torch.get_num_threads() == before[1]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@needs_torch
+@pytest.mark.extra
+def test_a_loss_that_is_not_finite_ends_a_run_as_diverged(monkeypatch, tmp_path):
+    from fp8sim.experiments import language_model
+
+    loss, calls = language_model.LanguageModel.loss, []
+
+    def breaks(self, *batch):
+        calls.append(1)
+        return loss(self, *batch) * (math.inf if len(calls) == 3 else 1)
+
+    monkeypatch.setattr(language_model.LanguageModel, "loss", breaks)
+    result = tiny([], baseline="deepseek-v3", seeds=1, folder=tmp_path)
+    assert result.runs[0].diverged
+    assert len(result.runs[0].losses) == 3
+    last = json.loads((tmp_path / "deepseek-v3-seed0.jsonl").read_text().splitlines()[-1])
+    assert (last["step"], last["loss"], last["gradient_norm"]) == (3, None, None)
+
+
+# Logs, checkpoints and interruption
+
+
+@needs_torch
+@pytest.mark.extra
+def test_a_folder_gets_one_line_a_step_and_no_partial_files(tmp_path):
+    result = tiny(["fp8-delayed"], seeds=1, folder=tmp_path / "new")
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == [f"{r}-seed0.{kind}" for r in ("bf16", "fp8-delayed") for kind in ("jsonl", "pt")]
+    lines = [json.loads(line) for line in (tmp_path / "new" / "bf16-seed0.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert tuple(line["loss"] for line in lines) == result.run("bf16", 0).losses
+    assert all(line["elements"] > 0 and line["gradient_norm"] > 0 for line in lines)
+
+
+CHILD = """
+import sys
+from fp8sim.experiments.language_model import ModelSize
+from fp8sim.experiments.training_run import Job, Schedule, run_job
+from fp8sim.training_recipes import get_training_recipe
+recipe, folder, resume = sys.argv[1:]
+job = Job(get_training_recipe(recipe), 3, ModelSize(width=32, layers=1, heads=2, context=16),
+          Schedule(steps=40, sequences=2), folder=__import__("pathlib").Path(folder), resume=resume == "resume",
+          save_every=3)
+print(run_job(job).digest)
+"""
+
+
+def child(recipe, folder, mode="anew", **options):
+    command = [sys.executable, "-c", CHILD, recipe, str(folder), mode]
+    source = str(Path(training_claims.__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **options)
+
+
+@needs_torch
+@pytest.mark.extra
+@pytest.mark.parametrize("recipe", ["deepseek-v3-stochastic-gradients", "fp8-delayed"])
+def test_a_run_that_was_killed_resumes_to_the_same_bits(recipe, tmp_path):
+    whole = child(recipe, tmp_path / "whole")
+    killed = child(recipe, tmp_path / "killed")
+    log = tmp_path / "killed" / f"{recipe}-seed3.jsonl"
+    deadline = time.monotonic() + 120
+    while not (log.exists() and len(log.read_text().splitlines()) >= 8):  # between two checkpoints, or near
+        assert killed.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
+    killed.stdout.close()
+    assert 8 <= len(log.read_text().splitlines()) < 40
+    resumed = child(recipe, tmp_path / "killed", "resume")
+    expected, found = whole.communicate()[0], resumed.communicate()[0]
+    assert len(found.strip()) == 64
+    assert found == expected
+    assert log.read_bytes() == (tmp_path / "whole" / log.name).read_bytes()
+
+
+@needs_torch
+@pytest.mark.extra
+def test_resuming_what_is_finished_gives_the_same_result_at_once(tmp_path):
+    first = tiny(["deepseek-v3"], seeds=1, folder=tmp_path)
+    seen = []
+    again = tiny(["deepseek-v3"], seeds=1, folder=tmp_path, resume=True, on_step=seen.append)
+    assert seen == []
+    for mine, theirs in zip(again.runs, first.runs, strict=True):
+        assert (mine.losses, mine.layers, mine.digest) == (theirs.losses, theirs.layers, theirs.digest)
+        assert (mine.saturated, mine.flushed) == (theirs.saturated, theirs.flushed)
+
+
+@needs_torch
+@pytest.mark.extra
+def test_without_resume_a_folder_is_started_anew(tmp_path):
+    tiny([], seeds=1, folder=tmp_path)
+    tiny([], seeds=1, folder=tmp_path)
+    assert len((tmp_path / "bf16-seed0.jsonl").read_text().splitlines()) == 4
+
+
+@needs_torch
+@pytest.mark.extra
+def test_a_checkpoint_of_other_options_is_refused(tmp_path):
+    tiny([], seeds=1, folder=tmp_path)
+    with pytest.raises(ValueError, match=r"bf16-seed0.pt was started with other options or text"):
+        tiny([], seeds=1, folder=tmp_path, resume=True, steps=5)
+
+
+@needs_torch
+@pytest.mark.extra
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"resume": True}, ValueError, "pass folder="),
+        ({"seeds": 0}, ValueError, "seeds must be at least 1"),
+        ({"recipes": "bf16"}, TypeError, r"write \['bf16'\]"),
+        ({"recipes": ["bf17"]}, ValueError, "did you mean 'bf16'"),
+        ({"baseline": "none"}, ValueError, "unknown training recipe"),
+    ],
+)
+def test_bad_options_of_train_are_refused(options, error, match):
+    with pytest.raises(error, match=match):
+        tiny(options.pop("recipes", []), **options)
+
+
+@needs_torch
+@pytest.mark.extra
+def test_sizes_and_schedules_check_their_numbers():
+    from fp8sim.experiments.language_model import ModelSize
+    from fp8sim.experiments.training_run import Schedule
+
+    with pytest.raises(ValueError, match="width 100 must be a multiple of twice the heads, 8; try 104"):
+        ModelSize(width=100)
+    with pytest.raises(ValueError, match="layers must be at least 1"):
+        ModelSize(layers=0)
+    with pytest.raises(ValueError, match="learning rate must be positive"):
+        Schedule(peak_lr=0)
+
+
+@needs_torch
+@pytest.mark.extra
+def test_the_model_sees_no_byte_that_is_to_come_and_counts_its_parameters():
+    import torch
+
+    from fp8sim.experiments.language_model import LanguageModel, ModelSize
+
+    size = ModelSize(**TINY)
+    model = LanguageModel(size)
+    assert sum(p.numel() for p in model.parameters()) == size.parameters
+    linear = [m for m in model.blocks.modules() if isinstance(m, torch.nn.Linear)]
+    assert sum(m.weight.numel() for m in linear) == size.emulated
+    tokens = torch.randint(0, 256, (1, 16))
+    changed = tokens.clone()
+    changed[0, 9] ^= 1
+    differ = (model(tokens) != model(changed)).any(dim=-1)[0]
+    assert differ.tolist() == [False] * 9 + [True] * 7
+
+
+# Outliers among tokens
+
+
+def test_generated_gradients_have_the_asked_spread():
+    dy = token_gradients(4000, 16, 1.5, np.random.default_rng(0))
+    sizes = np.log10(np.sqrt((dy.astype(np.float64) ** 2).mean(axis=1)))
+    assert sizes.std() == pytest.approx(1.5, rel=0.05)
+    assert np.median(sizes) == pytest.approx(-4, abs=0.1)
+    assert dy.dtype == np.float32
+
+
+def test_block_scales_lose_small_tokens_and_token_scales_none():
+    result = gradient_outliers(spreads=[0, 2], tokens=256, width=256)
+    rows = {(row.decades, row.recipe): row for row in result.rows}
+    blocks, fine = "deepseek-v3-block-gradients", "deepseek-v3"
+    assert rows[0, blocks].lost_tokens == rows[0, fine].lost_tokens == rows[2, fine].lost_tokens == 0
+    assert rows[2, blocks].lost_tokens > 0.2
+    assert rows[2, blocks].flushed > 100 * rows[2, fine].flushed
+    assert rows[2, blocks].worst_cosine < 0.5 < 0.99 < rows[2, fine].worst_cosine
+    # The Frobenius error of all tokens does not show it.
+    assert rows[2, blocks].whole_error == pytest.approx(rows[2, fine].whole_error, rel=0.1)
+    assert "lost" in str(result)
+
+
+def test_lost_tokens_are_those_far_below_the_largest_of_their_block():
+    rng = np.random.default_rng(0)
+    dy = token_gradients(128, 128, 2.0, rng)
+    gemms = LinearGemms(get_training_recipe("deepseek-v3-block-gradients"))
+    _, saved = gemms.forward(np.zeros((1, 128), np.float32), np.eye(128, dtype=np.float32))
+    dx, _ = gemms.backward(dy, saved, wgrad=False)
+    smallest = np.abs(dy).max() / 448 * 2.0**-10  # half of E4M3's smallest subnormal, 2^-9
+    np.testing.assert_array_equal(~dx.any(axis=1), np.abs(dy).max(axis=1) <= smallest)
+
+
+def test_delayed_scaling_has_no_past_to_scale_by():
+    with pytest.raises(ValueError, match="scales by the past"):
+        gradient_outliers(["fp8-delayed"], spreads=[1.0], tokens=8, width=8)
+
+
+# Claims
+
+
+def test_without_pytorch_the_claim_is_not_measured_and_says_what_to_type(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    (row,) = training_claims.training_loss(Setting(None, 0, ()))
+    assert (row.verdict, row.measured, row.published) == ("not measured", None, 0.0025)
+    assert "pip install 'fp8sim[torch]'" in row.why
+
+
+def test_a_claim_that_was_followed_for_a_while_holds_at_most_partly():
+    ends = {0.001: "partly", 0.004: "does not hold"}
+    for largest, verdict in ends.items():
+        runs = [curves("bf16", 0, [1.0] * 4), curves("deepseek-v3", 0, [1 + largest] * 4)]
+        assert training_claims._verdict(compare_losses(runs, "bf16")[1], 0.0025) == verdict
+    runs = [curves("bf16", 0, [1.0] * 4), curves("deepseek-v3", 0, [1.0, math.nan], diverged=True)]
+    assert training_claims._verdict(compare_losses(runs, "bf16")[1], 0.0025) == "does not hold"
+
+
+def test_the_claim_about_tokens_measures_both_scalings():
+    (row,) = training_claims.gradients_of_tokens(Setting(None, 0, ()))
+    assert row.verdict == "holds"
+    assert row.measured > 0.2
+
+
+@needs_torch
+@pytest.mark.extra
+def test_the_claim_about_loss_is_measured_where_pytorch_is(monkeypatch):
+    monkeypatch.setattr(training_claims, "train", lambda recipes, **_: tiny(recipes, seeds=1))
+    (row,) = training_claims.training_loss(Setting(None, 0, ()))
+    assert row.verdict in ("partly", "does not hold")
+    assert 0 < row.measured < 0.05
+    assert "671 B" in row.why
