@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PICTURES = Path(__file__).parent / "src" / "fp8sim" / "plotting"
+PACKAGE = Path(__file__).parent / "src" / "fp8sim"
+PICTURES = PACKAGE / "plotting"
+ON_PYTORCH = (PACKAGE / "pytorch", PACKAGE / "experiments" / "language_model.py")
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """Pass over the examples of modules that are built on PyTorch where it is not installed."""
-    example = collection_path.suffix == ".py" and "src" in collection_path.parts
-    if not example or importlib.util.find_spec("torch"):
+    if importlib.util.find_spec("torch"):
         return None
-    text = collection_path.read_text(encoding="utf-8")
-    return True if re.search(r"^(import|from) (torch|fp8sim\.pytorch)\b", text, flags=re.MULTILINE) else None
+    found = any(part in (collection_path, *collection_path.parents) for part in ON_PYTORCH)
+    return True if found else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

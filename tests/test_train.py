@@ -87,7 +87,7 @@ def cells(result):
 
 @pytest.mark.parametrize(
     ("losses", "verdict"),
-    [([2.001] * 4, "yes"), ([1.998, 1.998, 1.985, 2.06], "on average"), ([2.1] * 4, "no")],
+    [([2.001] * 4, "yes"), ([2.0, 2.0, 2.06, 1.9], "on average"), ([2.1] * 4, "no")],
 )
 def test_the_verdict_says_whether_all_of_the_last_half_is_within_the_published_limit(losses, verdict):
     result = training([curves("bf16", 0, [2.0] * 4), curves("deepseek-v3", 0, losses)])
@@ -195,12 +195,15 @@ def test_a_model_learns():
 @needs_torch
 @pytest.mark.extra
 def test_counters_tell_layers_and_products_apart():
-    result = tiny(["fp8-tensor", "deepseek-v3-e5m2-gradients"], seeds=1)
+    result = tiny(["fp8-tensor", "deepseek-v3", "deepseek-v3-e5m2-gradients"], seeds=1)
     layers = result.run("deepseek-v3-e5m2-gradients", 0).layers
     assert list(layers) == ["blocks.0.qkv", "blocks.0.out", "blocks.0.up", "blocks.0.down"]
     assert list(layers["blocks.0.up"]) == ["fprop", "dgrad", "wgrad"]
     assert 25 < layers["blocks.0.up"]["fprop"]["sqnr_db"] < 40
-    assert layers["blocks.0.up"]["dgrad"]["sqnr_db"] < layers["blocks.0.up"]["fprop"]["sqnr_db"]
+    with_e4m3 = result.run("deepseek-v3", 0).layers["blocks.0.up"]
+    for gemm in ("dgrad", "wgrad"):  # a mantissa bit of one operand of two
+        assert 2 < with_e4m3[gemm]["sqnr_db"] - layers["blocks.0.up"][gemm]["sqnr_db"] < 6
+    assert abs(with_e4m3["fprop"]["sqnr_db"] - layers["blocks.0.up"]["fprop"]["sqnr_db"]) < 2
     assert result.run("fp8-tensor", 0).flushed > 0
     titles = [table.title for table in result.tables()]
     assert titles[1:] == [f"SQNR of {gemm} by layer, dB" for gemm in ("fprop", "dgrad", "wgrad")]

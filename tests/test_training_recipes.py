@@ -284,6 +284,16 @@ def test_one_chain_with_power_of_two_scales_is_a_chain_of_the_scaled_values(rng,
     np.testing.assert_array_equal(found, expected)
 
 
+def test_one_chain_cuts_its_register_off_where_scales_change():
+    a, b = np.zeros((1, 256), np.float32), np.zeros((256, 1), np.float32)
+    a[0, 0], b[0, 0] = 448, 448  # the scales of this block are 1
+    a[0, 128], b[129, 0] = 3 * 448, 448  # of this one 3 and 1, and its product is 0
+    found, qa, _ = multiply(a, b, OneChain("hopper-fp8"), Scaling("1x128"), Scaling("128x128"))
+    assert qa.scales.tolist() == [[1, 3]]
+    # 448^2 / 3 = 66901.3 lies between 66896 and 66904, two neighbours of 13 fraction bits.
+    assert found.tolist() == [[3 * 66896]]
+
+
 def test_one_chain_loses_more_than_promotion(rng):
     a, b = rng.uniform(0, 1, (16, 4096)), rng.uniform(0, 1, (4096, 16))
     fine, block = Scaling("1x128"), Scaling("128x128")

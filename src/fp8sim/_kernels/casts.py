@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from fp8sim._kernels._jit import get_num_threads, jit, read_only, run_in_threads, split
+from fp8sim._kernels.memory import empty
 from fp8sim._kernels.nearest import INFINITY, encode_nearest, nearest, round_nearest, top_code
 from fp8sim._typing import F32, F64, AnyArray, FloatArray
 from fp8sim.codec import decode_reference, decode_table, nan_code
@@ -153,21 +154,21 @@ def round_to(
     x: FloatArray, fmt: FloatFormat, rounding: str, policy: str, rng: np.random.Generator | None = None
 ) -> tuple[FloatArray, Seen]:
     """Return what `rounding.round_reference` does, and what it met; `rng` draws for "stochastic"."""
-    return _cast_array(x, np.empty(x.size, x.dtype), fmt, rounding, policy, rng)
+    return _cast_array(x, empty(x.size, x.dtype), fmt, rounding, policy, rng)
 
 
 def encode(
     x: FloatArray, fmt: FloatFormat, rounding: str, policy: str, rng: np.random.Generator | None = None
 ) -> tuple[AnyArray, Seen]:
     """Return the codes of what `round_to` returns, as unsigned integers, and what it met."""
-    return _cast_array(x, np.empty(x.size, fmt.code_dtype), fmt, rounding, policy, rng)
+    return _cast_array(x, empty(x.size, fmt.code_dtype), fmt, rounding, policy, rng)
 
 
 def decode(codes: AnyArray, fmt: FloatFormat) -> F32:
     """Return the values of codes given as unsigned integers."""
     order = _order(codes)
     source = read_only(codes.reshape(-1, order=order))
-    out = np.empty(codes.size, np.float32)
+    out = empty(codes.size, np.float32)
     tasks = [(source[i:j], out[i:j]) for i, j in _tasks(codes.size)]
     if fmt.bits <= 16:
         table = decode_table(fmt)

@@ -13,6 +13,7 @@ import numpy as np
 
 from fp8sim._kernels._jit import get_num_threads, read_only, run_in_threads, split
 from fp8sim._kernels.casts import mode
+from fp8sim._kernels.memory import empty
 from fp8sim._kernels.nearest import encode_nearest, nearest
 from fp8sim._kernels.tiles import count_lost, dequantize_rows, encode_rows, largest, quantize_rows, rule
 from fp8sim._typing import F32, AnyArray, FloatArray
@@ -146,7 +147,7 @@ def quantize(
     if x.dtype != np.float32 or p is None or fmt.emax < 1 or t.rows > TALLEST or t.columns > WIDEST:
         return None
     stack, r = t.stack(x, t.shape), rule(fmt, scale_rule, amax_floor)
-    codes, scales = np.empty(t.shape, fmt.code_dtype), np.empty(t.tiles, np.float32)
+    codes, scales = empty(t.shape, fmt.code_dtype), np.empty(t.tiles, np.float32)
 
     def work(piece: Piece) -> Any:
         element, tile = piece
@@ -166,7 +167,7 @@ def encode_scaled(
     """Divide finite `x` by given scales, in its own dtype, and encode; `fmt` has a sign and a zero."""
     p, t = nearest(fmt, policy) if x.dtype == np.float32 else None, tiling(x, sizes)
     stack, grid = t.stack(x, t.shape), np.array(t.stack(scales, t.tiles))
-    codes, given, numbers = np.empty(t.shape, fmt.code_dtype), rule(fmt, None), mode(fmt, _EVEN, policy)
+    codes, given, numbers = empty(t.shape, fmt.code_dtype), rule(fmt, None), mode(fmt, _EVEN, policy)
 
     def work(piece: Piece) -> Lost:
         values, part, divisors = stack[piece.elements], codes[piece.elements], grid[piece.tiles]
@@ -184,7 +185,7 @@ def encode_unscaled(x: FloatArray, fmt: FloatFormat, policy: str) -> tuple[AnyAr
     if x.dtype != np.float32 or p is None:
         return encode_scaled(x, np.ones([1] * x.ndim, np.float32), x.shape, fmt, policy)
     t = tiling(x, x.shape)
-    stack, codes = t.stack(x, t.shape)[0, 0], np.empty(t.shape, fmt.code_dtype)
+    stack, codes = t.stack(x, t.shape)[0, 0], empty(t.shape, fmt.code_dtype)
 
     def work(piece: Piece) -> Lost:
         values, part = stack[piece.elements[2]], codes[piece.elements][0]
@@ -203,7 +204,7 @@ def _total(parts: list[Lost]) -> Lost:
 def dequantize(codes: AnyArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat) -> F32:
     """Return codes (unsigned integers, at most 16 bits) times scales in float32."""
     t, table = tiling(codes, sizes), decode_table(fmt)
-    stack, grid, out = t.stack(codes, t.shape), t.stack(scales, t.tiles), np.empty(t.shape, np.float32)
+    stack, grid, out = t.stack(codes, t.shape), t.stack(scales, t.tiles), empty(t.shape, np.float32)
 
     def work(piece: Piece) -> None:
         element, tile = piece
