@@ -11,7 +11,11 @@ import pytest
 
 PACKAGE = Path(__file__).parent / "src" / "fp8sim"
 PICTURES = PACKAGE / "plotting"
-ON_PYTORCH = (PACKAGE / "pytorch", PACKAGE / "experiments" / "language_model.py")
+ON_PYTORCH = (
+    PACKAGE / "pytorch",
+    PACKAGE / "experiments" / "language_model.py",
+    PACKAGE / "experiments" / "training_run.py",
+)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
