@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 import fp8sim
 from fp8sim import FORMATS, FloatFormat
 from fp8sim._kernels import _jit, casts, nearest, quantize, tiles
+from fp8sim._kernels.threads import run_in_threads
 from fp8sim.casts import COMPILED_FROM
 from fp8sim.codec import decode_reference, encode_reference
 from fp8sim.quantization import Quantized, quantize_reference, quantize_with
@@ -93,6 +96,61 @@ def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     _jit.set_num_threads(request.param)
     yield request.param
     _jit.set_num_threads(None)
+
+
+# --- threads --------------------------------------------------------------------------------------
+
+
+def test_results_come_in_the_order_of_the_tasks(threads):
+    assert run_in_threads(lambda i: i * i, [(i,) for i in range(100)]) == [i * i for i in range(100)]
+    assert run_in_threads(abs, []) == []
+
+
+def test_an_error_in_a_task_reaches_the_caller_after_all_tasks_ended(threads):
+    running = set()
+
+    def task(i: int) -> None:
+        running.add(i)
+        try:
+            if i == 3:
+                raise ZeroDivisionError(f"task {i}")
+            time.sleep(0.001)
+        finally:
+            running.discard(i)
+
+    with pytest.raises(ZeroDivisionError, match="task 3"):
+        run_in_threads(task, [(i,) for i in range(20)])
+    assert not running
+
+
+def test_tasks_may_run_tasks_of_their_own(threads):
+    def task(i: int) -> int:
+        return sum(run_in_threads(lambda j: i * j, [(j,) for j in range(5)]))
+
+    assert run_in_threads(task, [(i,) for i in range(8)]) == [10 * i for i in range(8)]
+
+
+def test_several_callers_and_a_forked_child_get_their_results():
+    code = (
+        "import os, sys; from concurrent.futures import ThreadPoolExecutor as Pool\n"
+        "from fp8sim._kernels._jit import set_num_threads\n"
+        "from fp8sim._kernels.threads import run_in_threads\n"
+        "set_num_threads(3)\n"
+        "work = lambda i: sum(run_in_threads(pow, [(i, j) for j in range(9)]))\n"
+        "right = [sum(i**j for j in range(9)) for i in range(20)]\n"
+        "with Pool(4) as pool: assert list(pool.map(work, range(20))) == right\n"
+        "child = os.fork() if hasattr(os, 'fork') else 0\n"
+        "assert [work(i) for i in range(20)] == right\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) if child else 0)"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no CPU affinity")
+def test_threads_may_run_on_any_cpu_afterwards(threads):
+    before = os.sched_getaffinity(0)
+    seen = run_in_threads(lambda _: (time.sleep(0.001), os.sched_getaffinity(0))[1], [(i,) for i in range(9)])
+    assert all(cpus == before for cpus in [*seen, os.sched_getaffinity(0)])
 
 
 # --- casts ----------------------------------------------------------------------------------------

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fp8sim._kernels._jit import get_num_threads, read_only, run_in_threads, split
+from fp8sim._kernels._jit import get_num_threads, read_only, split
 from fp8sim._kernels.casts import mode
 from fp8sim._kernels.memory import empty
 from fp8sim._kernels.nearest import encode_nearest, nearest
+from fp8sim._kernels.threads import run_in_threads
 from fp8sim._kernels.tiles import count_lost, dequantize_rows, encode_rows, largest, quantize_rows, rule
 from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.codec import decode_table

@@ -6,7 +6,14 @@ import sys
 
 import typer
 
-from fp8sim.cli import claims, compare, explain, formats, model  # noqa: F401  (each adds its command)
+from fp8sim.cli import (  # noqa: F401  (each adds its command)
+    claims,
+    compare,
+    explain,
+    formats,
+    model,
+    train,
+)
 from fp8sim.cli.options import app
 
 __all__ = ["app", "main"]

@@ -1,0 +1,129 @@
+"""`fp8sim train`: a small language model under each recipe, from the same seeds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fp8sim.cli.options import Json, app
+from fp8sim.cli.output import print_json, show
+
+__all__ = ["train_command"]
+
+
+@app.command("train")
+def train_command(
+    recipe: Annotated[list[str] | None, typer.Option("--recipe", help="Repeat for several.")] = None,
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="Recipe that losses are compared with.")
+    ] = "bf16",
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from 0 on.")] = 2,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each run.")] = 120,
+    sequences: Annotated[int, typer.Option("--sequences", min=1, help="Sequences a step.")] = 4,
+    context: Annotated[int, typer.Option("--context", min=1, help="Bytes of a sequence.")] = 128,
+    width: Annotated[int, typer.Option("--width", min=1, help="Width of the model.")] = 256,
+    layers: Annotated[int, typer.Option("--layers", min=1, help="Layers of the model.")] = 2,
+    heads: Annotated[int, typer.Option("--heads", min=1, help="Attention heads.")] = 4,
+    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 2e-3,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option("--text", help="File to train on; repeat. Default: Python's own source."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for logs in JSON lines, and checkpoints.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue what is in --out.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Write the curves as a picture (extra 'plot').")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a small language model on real text under each recipe, and compare the losses."""
+    from fp8sim.experiments.train import DEFAULT_RECIPES, train
+
+    if resume and out is None:
+        raise ValueError("--resume continues what is in a folder: pass --out DIR too")
+    draw = None if plot is None else _picture(plot)  # refused before anything is trained
+    from fp8sim.experiments.language_model import ModelSize
+    from fp8sim.experiments.training_run import Schedule
+
+    with _bar() as on_step:
+        result = train(
+            recipe or DEFAULT_RECIPES,
+            baseline=baseline,
+            seeds=seeds,
+            size=ModelSize(width=width, layers=layers, heads=heads, context=context),
+            schedule=Schedule(steps=steps, sequences=sequences, peak_lr=lr),
+            files=text or (),
+            folder=out,
+            resume=resume,
+            on_step=on_step,
+        )
+    if draw is not None:
+        draw(result)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        show(result)
+
+
+def _picture(path: Path) -> Callable[[Any], None]:
+    """Return what draws losses and relative errors into a file."""
+    try:
+        from matplotlib import pyplot
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
+    if path.suffix.lstrip(".") not in pyplot.figure().canvas.get_supported_filetypes():
+        raise ValueError(
+            f"--plot {path}: matplotlib cannot write {path.suffix or 'this'}; use .png, .svg or .pdf"
+        )
+    pyplot.close("all")
+
+    def draw(result: Any) -> None:
+        from fp8sim.plotting.training import training_curves
+
+        figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+        training_curves(result, what="loss", ax=left)
+        training_curves(result, what="error", ax=right)
+        figure.savefig(path, dpi=150)
+        sys.stderr.write(f"wrote {path}\n")
+
+    return draw
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Any], None] | None]:
+    """Show loss, bytes a second and the time left on a terminal, and nothing in a pipe."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("step {task.completed}/{task.total}  loss {task.fields[loss]}"),
+        TextColumn("{task.fields[speed]} bytes/s  {task.fields[left]} left"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=None, loss="-", speed="-", left="-")
+
+        def on_step(at: Any) -> None:
+            minutes, seconds = divmod(round(at.seconds_left), 60)
+            bar.update(
+                task,
+                total=at.total,
+                completed=at.done,
+                description=f"{at.recipe}, seed {at.seed}",
+                loss=f"{at.loss:.3f}",
+                speed=f"{at.tokens_per_second:.0f}",
+                left=f"{minutes}:{seconds:02d}",
+            )
+
+        yield on_step
