@@ -20,6 +20,7 @@ from fp8sim.scaling import expand_groups
 __all__ = ["sum_error_bound"]
 
 _U32 = 2.0**-24  # unit roundoff of FP32
+SEGMENT = 8  # steps over which the accumulator is taken to be as large as at their end
 
 
 def sum_error_bound(a: Quantized, b: Quantized, accumulator: Accumulator) -> F64 | None:
@@ -83,7 +84,7 @@ def _chained(a: Quantized, b: Quantized, sums: TensorCoreSum) -> F64:
 
 
 class _Side:
-    """Magnitudes, alignment exponents and scales of one operand, rows first."""
+    """Magnitudes, alignment exponents (as powers of two) and scales of one operand, rows first."""
 
     def __init__(self, x: Quantized, k_axis: int, core: TensorCore) -> None:
         def rows(array: AnyArray) -> AnyArray:
@@ -99,24 +100,32 @@ class _Side:
             binades = split_number(stored, get_format(core.scale_format).emin)[1]
             exponents = np.where(core.group, 0.0, exponents) + binades
             magnitudes = magnitudes * stored
-        self.magnitudes, self.exponents, self.scales = rows(magnitudes), rows(exponents), rows(scales)
+        self.magnitudes, self.scales = rows(magnitudes), rows(scales)
+        self.binades = np.exp2(np.maximum(rows(exponents), -1000.0))
+
+    def largest(self, part: slice, step: int) -> F64:
+        """Return 2 to the largest exponent of every step in a part of k."""
+        binades = self.binades[:, part]
+        starts = np.arange(0, binades.shape[1], step)
+        return np.asarray(np.maximum.reduceat(binades, starts, axis=1))
 
 
 def _chain(left: _Side, right: _Side, core: TensorCore, start: int, stop: int) -> tuple[F64, F64]:
-    """Return the bound of one chain and the sum of its products' magnitudes."""
+    """Return the bound of one chain and the sum of its products' magnitudes.
+
+    Cutting off toward zero makes nothing larger, so no accumulator exceeds that sum. A step's largest
+    exponent is that of a product or of the accumulator; both together bound it, and the products of a
+    segment's steps are one matrix product of powers of two.
+    """
     size = np.zeros((len(left.magnitudes), len(right.magnitudes)))
     bound = np.zeros_like(size)
-    terms = (core.step // core.group if core.group else core.step) + 1
-    for at in range(start, stop, core.step):
-        part = slice(at, min(at + core.step, stop))
-        products = left.exponents[:, part].max(axis=1)[:, None] + right.exponents[:, part].max(axis=1)
-        before = _exponent(size + bound)
-        largest = np.maximum(np.maximum(products, before), core.exponent_floor)
+    terms = ((core.step // core.group if core.group else core.step) + 1) * 2.0**-core.fraction_bits
+    for at in range(start, stop, SEGMENT * core.step):
+        part = slice(at, min(at + SEGMENT * core.step, stop))
         size += left.magnitudes[:, part] @ right.magnitudes[:, part].T
-        bound += terms * np.exp2(largest - core.fraction_bits)
-        bound += np.exp2(np.maximum(_exponent(size + bound), -126) - OUTPUTS[core.output])
+        rows, columns = left.largest(part, core.step), right.largest(part, core.step)
+        steps = rows.shape[1]
+        binade = np.where(size > 0, np.exp2(np.frexp(size)[1] - 1.0), 0.0)
+        bound += terms * (rows @ columns.T + steps * np.maximum(binade, 2.0**core.exponent_floor))
+        bound += steps * np.maximum(binade, 2.0**-126) * 2.0 ** -OUTPUTS[core.output]
     return bound, size
-
-
-def _exponent(x: F64) -> F64:
-    return np.where(x > 0, np.frexp(np.where(x > 0, x, 1.0))[1] - 1.0, -1000.0)

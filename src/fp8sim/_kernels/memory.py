@@ -31,4 +31,4 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> AnyArray:
         return np.empty(shape, kind)
     raw = np.empty(size * kind.itemsize + HUGE, np.uint8)
     start = -raw.__array_interface__["data"][0] % HUGE
-    return raw[start : start + size * kind.itemsize].view(kind).reshape(shape)
+    return np.asarray(raw[start : start + size * kind.itemsize].view(kind).reshape(shape))
