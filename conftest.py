@@ -14,6 +14,7 @@ PICTURES = PACKAGE / "plotting"
 ON_PYTORCH = (
     PACKAGE / "pytorch",
     PACKAGE / "experiments" / "language_model.py",
+    PACKAGE / "experiments" / "train.py",
     PACKAGE / "experiments" / "training_run.py",
 )
 
