@@ -62,9 +62,7 @@ class Table:
         from rich.console import Console
 
         out = io.StringIO()
-        console = Console(
-            file=out, width=width, color_system=None, legacy_windows=False, force_jupyter=False
-        )
+        console = Console(file=out, width=width, color_system=None, legacy_windows=False, force_jupyter=False)
         console.print(self.rich())
         lines = [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
         return "\n".join([self.title, "", *lines, *([""] if self.notes else []), *self.notes])
