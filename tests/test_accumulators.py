@@ -154,3 +154,14 @@ def test_every_recipe_takes_another_accumulator(recipe):
 def test_an_unknown_accumulator_is_refused_with_the_nearest_name():
     with pytest.raises(ValueError, match="unknown accumulator 'fp32-kahn'; did you mean 'fp32-kahan'"):
         get_accumulator("fp32-kahn")
+
+
+@pytest.mark.parametrize("name", ["Hopper-FP8", "HOPPER-FP8/128", "Exact"])
+def test_names_in_capitals_find_the_same_accumulator(name):
+    assert get_accumulator(name) == get_accumulator(name.lower())
+    assert get_accumulator(name) != get_accumulator("fp32")
+
+
+def test_an_unknown_core_with_an_interval_is_refused():
+    with pytest.raises(ValueError, match=r"unknown accumulator 'hoper-fp8/128'; did you mean 'hopper-fp8'"):
+        get_accumulator("hoper-fp8/128")

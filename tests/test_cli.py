@@ -226,3 +226,11 @@ def test_explain_says_what_to_type_instead(run, arguments, message):
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_a_picture_without_matplotlib_says_what_to_install(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    status, _, err = run("model", "llama-3.1-8b", "--plot", tmp_path / "cost.png")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "pip install 'fp8sim[plot]'" in err
+    assert not (tmp_path / "cost.png").exists()

@@ -179,7 +179,7 @@ class Sequential(Accumulator):
 
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the sums of the dequantised operands."""
-        left, right = _float32_values(a, b)
+        left, right = (x.dequantize().astype(np.float64) for x in (a, b))
         total: F64 = np.zeros((left.shape[0], right.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
             for q in range(left.shape[1]):
@@ -267,10 +267,6 @@ def _exact_values(x: Quantized) -> F64:
     return np.asarray(x.dequantize(np.float64), dtype=np.float64)
 
 
-def _float32_values(a: Quantized, b: Quantized) -> tuple[F64, F64]:
-    return a.dequantize().astype(np.float64), b.dequantize().astype(np.float64)
-
-
 #: Name -> accumulator.
 ACCUMULATORS: dict[str, Accumulator] = {
     "fp32": Fp32(),
@@ -311,9 +307,11 @@ def get_accumulator(accumulator: str | Accumulator) -> Accumulator:
     """
     if isinstance(accumulator, Accumulator):
         return accumulator
-    name, slash, interval = str(accumulator).partition("/")
+    name, slash, interval = str(accumulator).lower().partition("/")
     if name in TENSOR_CORES:
         if slash and not interval.isdecimal():
             raise ValueError(f"accumulator {accumulator!r}: write the interval as in 'hopper-fp8/128'")
         return TensorCoreSum(TENSOR_CORES[name], int(interval) if slash else None)
-    return _checks.lookup(accumulator, {**ACCUMULATORS, **dict.fromkeys(TENSOR_CORES, Fp32())}, "accumulator")
+    if name in ACCUMULATORS and not slash:
+        return ACCUMULATORS[name]
+    raise ValueError(_checks.unknown("accumulator", accumulator, [*ACCUMULATORS, *TENSOR_CORES]))

@@ -54,11 +54,7 @@ def model_command(
 
 
 def _save_picture(cost: Any, path: Path) -> None:
-    try:
-        from fp8sim.models.picture import plot_model
+    from fp8sim.models.picture import plot_model
 
-        figure = plot_model(cost)
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
-    figure.savefig(path, bbox_inches="tight")
+    plot_model(cost).savefig(path, bbox_inches="tight")
     sys.stderr.write(f"wrote {path}\n")

@@ -102,7 +102,7 @@ def plot_model(cost: ModelCost) -> Figure:
 
     Raises
     ------
-    ImportError
+    ModuleNotFoundError
         If matplotlib is not installed; the message says what to install.
 
     Examples
@@ -112,8 +112,8 @@ def plot_model(cost: ModelCost) -> Figure:
     """
     try:
         from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError('the picture needs matplotlib: pip install "fp8sim[plot]"') from None
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
     shares = bar_shares(cost)
     figure = Figure(figsize=(8, 0.5 * len(shares) + 1.5), layout="constrained")
     axes: Any = figure.add_subplot()
