@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import abc
 import html
 import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import rich.table
 
-__all__ = ["Table", "bytes_text", "count_text", "percent_text", "plain_data", "time_text"]
+__all__ = ["Table", "Tabled", "bytes_text", "count_text", "percent_text", "plain_data", "time_text"]
 
 _WRAPS_ABOVE = 24  # characters: columns of short cells are never broken, columns of prose are
 
@@ -90,6 +91,23 @@ class Table:
             f"<table><caption>{escape(self.title)}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
         )
+
+
+class Tabled(abc.ABC):
+    """A result made of tables: prints as text, and shows as HTML in a notebook."""
+
+    WIDTH: ClassVar[int] = 110  #: most columns of the text
+
+    @abc.abstractmethod
+    def tables(self) -> list[Table]:
+        """Return the tables."""
+
+    def __str__(self) -> str:
+        """Return the tables as text."""
+        return "\n\n".join(table.text(self.WIDTH) for table in self.tables())
+
+    def _repr_html_(self) -> str:
+        return "".join(table.html() for table in self.tables())
 
 
 def bytes_text(count: float) -> str:

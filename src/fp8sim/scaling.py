@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,9 +26,6 @@ __all__ = [
     "pick_scales",
     "scales_shape",
 ]
-
-ScaleFormat: TypeAlias = Literal["fp32", "e8m0", "e4m3"]
-ScaleRule: TypeAlias = Literal["amax", "ceil", "floor", "even"]
 
 #: scale format -> the rules it can follow, the default first.
 SCALE_FORMATS: dict[str, tuple[str, ...]] = {

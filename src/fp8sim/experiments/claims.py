@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import platform
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from fp8sim._tables import Table
+from fp8sim._tables import Table, Tabled
 from fp8sim.devices import DeviceLike, get_device
 from fp8sim.experiments import data
 from fp8sim.experiments.gemm_claims import (
@@ -40,7 +41,7 @@ _PARTS: dict[str, Callable[[Setting], list[Claim]]] = {
 
 
 @dataclass(frozen=True)
-class Claims:
+class Claims(Tabled):
     """All parts of the sentence, judged; prints as tables and shows as them in a notebook."""
 
     sentence: str
@@ -49,13 +50,6 @@ class Claims:
     data: tuple[str, ...]  #: the matrices that were multiplied
     environment: dict[str, str]
     rows: tuple[Claim, ...]
-
-    def __str__(self) -> str:
-        """Return the tables as text."""
-        return "\n\n".join(table.text() for table in self.tables())
-
-    def _repr_html_(self) -> str:
-        return "".join(table.html() for table in self.tables())
 
     @property
     def summary(self) -> str:
@@ -171,7 +165,8 @@ def _cells(number: int, row: Claim) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    packages = ("fp8sim", "numpy", "ml_dtypes", "numba")
-    installed = {dist.name.replace("-", "_").lower() for dist in metadata.distributions()}
-    versions = {name: metadata.version(name) for name in packages if name in installed}
+    versions = {}
+    for name in ("fp8sim", "numpy", "ml_dtypes", "numba"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # run from a checkout
+            versions[name] = metadata.version(name)
     return {"python": platform.python_version(), **versions, "machine": platform.machine()}

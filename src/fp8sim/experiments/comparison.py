@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim import _checks, metrics
-from fp8sim._tables import Table, bytes_text, percent_text, time_text
+from fp8sim._tables import Table, Tabled, bytes_text, percent_text, time_text
 from fp8sim._typing import F64, ArrayLike, FloatArray
 from fp8sim.cost import GemmCost, gemm_cost
 from fp8sim.devices import Device, DeviceLike, get_device
@@ -47,7 +47,7 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Tabled):
     """Recipes side by side on one product; prints as aligned tables and shows as them in a notebook.
 
     Parameters
@@ -75,13 +75,6 @@ class Comparison:
     device: str
     baseline: str
     rows: tuple[ComparisonRow, ...]
-
-    def __str__(self) -> str:
-        """Return the tables as text."""
-        return "\n\n".join(table.text() for table in self.tables())
-
-    def _repr_html_(self) -> str:
-        return "".join(table.html() for table in self.tables())
 
     def __getitem__(self, recipe: str) -> ComparisonRow:
         """Return the row of a recipe."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._tables import Table, percent_text
+from fp8sim._tables import Table, Tabled, percent_text
 from fp8sim._typing import F32
 from fp8sim.experiments.corpus import standard_library
 from fp8sim.experiments.data import sample_model_path
@@ -37,7 +37,7 @@ class EmbeddingRow:
 
 
 @dataclass(frozen=True)
-class Embeddings:
+class Embeddings(Tabled):
     """Rows of `embed_sentences`; prints as a table and shows as one in a notebook."""
 
     model: str
@@ -45,12 +45,7 @@ class Embeddings:
     layers: int  #: linear layers that were emulated
     rows: tuple[EmbeddingRow, ...]
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return "\n\n".join(table.text(120) for table in self.tables())
-
-    def _repr_html_(self) -> str:
-        return "".join(table.html() for table in self.tables())
+    WIDTH = 120
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data, ready for JSON."""

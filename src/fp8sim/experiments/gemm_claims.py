@@ -20,6 +20,7 @@ from fp8sim.quantization import quantize_with
 from fp8sim.recipes import get_recipe
 
 __all__ = [
+    "REPORT",
     "Setting",
     "deepgemm_test",
     "gemm_bytes_and_time",
@@ -28,7 +29,7 @@ __all__ = [
     "stored_bytes",
 ]
 
-_REPORT = "DeepSeek-V3 report (arXiv 2412.19437)"
+REPORT = "DeepSeek-V3 report (arXiv 2412.19437)"
 _DEEPGEMM = "DeepGEMM README a6d97a1 (H800)"
 
 
@@ -56,7 +57,7 @@ def product_error(setting: Setting) -> list[Claim]:
             error["bf16"] / error["fp16"],
             None,
             "ratio",
-            f"{_REPORT}, 3.3 and 3.3.1",
+            f"{REPORT}, 3.3 and 3.3.1",
             "does not hold",
             "DeepSeek's baseline is BF16, not FP16: as many bytes and the same peak rate, so the saving "
             "is the same, but three fewer mantissa bits, so FP8 has less accuracy to lose.",
@@ -67,7 +68,7 @@ def product_error(setting: Setting) -> list[Claim]:
             error["deepseek-v3"],
             None,
             "share",
-            f"{_REPORT}, 3.3: training loss, not a product, is within {limit} %",
+            f"{REPORT}, 3.3: training loss, not a product, is within {limit} %",
             "does not hold" if loss > 2 else "holds",
             f"Three mantissa bits cost {loss:.0f} times the error of BF16 ({percent_text(error['bf16'])}) "
             f"in every product; block scales make it {gain:.2f} times smaller than one scale per tensor.",
@@ -118,7 +119,7 @@ def stored_bytes(setting: Setting) -> list[Claim]:
                 measured,
                 (1 + 4 / group) / 2,
                 "ratio",
-                f"{_REPORT}, 3.3.2: one FP32 scale per {group} elements",
+                f"{REPORT}, 3.3.2: one FP32 scale per {group} elements",
                 halving(measured),
                 f"One byte instead of two; the scales add {percent_text(scales)} to the {kind}.",
             )
@@ -139,7 +140,7 @@ def multiply_adds(setting: Setting) -> list[Claim]:
             fp8 / bf16,
             None,
             "ratio",
-            f"{_REPORT}, 3.3.1 claims speed, not fewer operations",
+            f"{REPORT}, 3.3.1 claims speed, not fewer operations",
             halving(fp8 / bf16),
             "Every multiplication and addition is still done; what can halve is the time and the bytes "
             "of each.",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim import _checks
-from fp8sim._tables import Table, percent_text
+from fp8sim._tables import Table, Tabled, percent_text
 from fp8sim._typing import F32
 from fp8sim.experiments.loss_curves import recipe_label
 from fp8sim.linear_gemms import LinearGemms
@@ -41,7 +41,7 @@ class OutlierRow:
 
 
 @dataclass(frozen=True)
-class GradientOutliers:
+class GradientOutliers(Tabled):
     """Rows of `gradient_outliers`; prints as a table and shows as one in a notebook."""
 
     tokens: int
@@ -49,12 +49,7 @@ class GradientOutliers:
     seed: int
     rows: tuple[OutlierRow, ...]
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return "\n\n".join(table.text(120) for table in self.tables())
-
-    def _repr_html_(self) -> str:
-        return "".join(table.html() for table in self.tables())
+    WIDTH = 120
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data, ready for JSON."""

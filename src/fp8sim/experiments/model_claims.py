@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fp8sim._tables import percent_text
-from fp8sim.experiments.gemm_claims import Setting
+from fp8sim.experiments.gemm_claims import REPORT, Setting
 from fp8sim.experiments.published import DEEPSEEK_V3, SPEEDUPS
 from fp8sim.experiments.verdicts import Claim, halving
 from fp8sim.models import ModelCost, check_model, model_cost
@@ -11,7 +11,6 @@ from fp8sim.models import ModelCost, check_model, model_cost
 __all__ = ["model_memory", "model_time"]
 
 _MODEL = "deepseek-v3"
-_REPORT = "DeepSeek-V3 report (arXiv 2412.19437)"
 
 
 def model_memory(setting: Setting) -> list[Claim]:
@@ -26,7 +25,7 @@ def model_memory(setting: Setting) -> list[Claim]:
             cost.weight_bytes / cost.baseline_weight_bytes,
             None,
             "ratio",
-            f"{_REPORT}, 3.3.1: what stays BF16; DeepSeek-V3 README_WEIGHTS.md: the scales",
+            f"{REPORT}, 3.3.1: what stays BF16; DeepSeek-V3 README_WEIGHTS.md: the scales",
             halving(cost.weight_bytes / cost.baseline_weight_bytes),
             f"{percent_text(cost.found.quantized_parameters / cost.found.parameters)} of the parameters are "
             "in FP8, and their scales add next to nothing.",
@@ -37,7 +36,7 @@ def model_memory(setting: Setting) -> list[Claim]:
             after / before,
             None,
             "ratio",
-            f"{_REPORT}, 3.3.3, gives no figure",
+            f"{REPORT}, 3.3.3, gives no figure",
             halving(after / before),
             "Master weights and gradients stay FP32. Of what is saved "
             f"{percent_text((before - fp8_only) / (before - after))} is due to FP8; the rest is AdamW's "

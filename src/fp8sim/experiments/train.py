@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fp8sim import _checks
+from fp8sim._tables import Tabled
 from fp8sim.experiments.corpus import read_corpus
 from fp8sim.experiments.loss_curves import RecipeLoss, RunResult, compare_losses, loss_tables
 from fp8sim.training_recipes import GEMMS, TrainingRecipeLike, get_training_recipe
@@ -48,7 +49,7 @@ class Progress(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Training:
+class Training(Tabled):
     """Runs of `train` and what they show; prints as tables and shows as them in a notebook."""
 
     baseline: str
@@ -57,12 +58,7 @@ class Training:
     schedule: dict[str, Any]
     runs: tuple[RunResult, ...]
 
-    def __str__(self) -> str:
-        """Return the tables as text."""
-        return "\n\n".join(table.text(120) for table in self.tables())
-
-    def _repr_html_(self) -> str:
-        return "".join(table.html() for table in self.tables())
+    WIDTH = 120
 
     @property
     def rows(self) -> tuple[RecipeLoss, ...]:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from fp8sim import _checks
+from fp8sim._tables import Table, Tabled
 from fp8sim.cost import Traffic, operand_class
 from fp8sim.devices import Device, DeviceLike, get_device
 from fp8sim.models.builtin import ModelLike, get_model
@@ -24,7 +25,7 @@ from fp8sim.models.memory import (
     training_states,
     weight_bytes,
 )
-from fp8sim.models.report import Table, model_tables, product_table
+from fp8sim.models.report import model_tables, product_table
 from fp8sim.models.timing import (
     PHASES,
     Phase,
@@ -65,7 +66,7 @@ class Ceiling(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class ModelCost:
+class ModelCost(Tabled):
     """Bytes, flops and roofline time of a model under a recipe and under a baseline.
 
     Made by `model_cost`. Prints as tables: by component; totals beside the baseline;
@@ -294,11 +295,7 @@ class ModelCost:
 
     def __repr__(self) -> str:
         """Return the tables as text."""
-        return "\n\n".join(table.text() for table in self.tables())
-
-    def _repr_html_(self) -> str:
-        """Return the tables for a notebook."""
-        return "".join(table.html() for table in self.tables())
+        return str(self)
 
 
 def _amdahl(share: float, ratio: float) -> float:
