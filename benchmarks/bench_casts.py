@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import ml_dtypes
 import numpy as np
@@ -16,13 +15,26 @@ from harness import Case, Options, Peer
 
 def cases(options: Options) -> Iterator[Case]:
     """Yield the casts; the values need no saturation, on which the peers differ."""
-    size = 1 << (12 if options.smoke else 24)
-    x = options.rng().standard_normal(size, dtype=np.float32)
-    many = f"{size / 2**20:g} Mi elements"
+    x = options.rng().standard_normal(1 << (12 if options.smoke else 24), dtype=np.float32)
+    yield from to_e4m3(x)
+    yield from to_16_bits(x)
+    yield from_e4m3(fp8sim.encode(x, "e4m3"))
+    x64 = x.astype(np.float64) * (1 + 2.0**-40)  # ml_dtypes would round twice
+    yield case(
+        "float64 to E4M3 codes",
+        lambda: fp8sim.encode(x64, "e4m3"),
+        {"gfloat": Peer(lambda: gfloat_encode(x64, "format_info_ocp_e4m3"))},
+        x64.size,
+    )
 
-    def case(name: str, ours: Callable[[], Any], peers: dict[str, Peer]) -> Case:
-        return Case(f"{name}, {many}", ours, peers, size, "elements")
 
+def case(name: str, ours: harness.Call, peers: dict[str, Peer], size: int) -> Case:
+    """Name a case after what it does and to how many elements."""
+    return Case(f"{name}, {size / 2**20:g} Mi elements", ours, peers, size, "elements")
+
+
+def to_e4m3(x: np.ndarray) -> Iterator[Case]:
+    """Yield encoding and rounding to E4M3."""
     yield case(
         "float32 to E4M3 codes",
         lambda: fp8sim.encode(x, "e4m3"),
@@ -32,6 +44,7 @@ def cases(options: Options) -> Iterator[Case]:
             "ml_dtypes": Peer(lambda: lambda: x.astype(ml_dtypes.float8_e4m3fn), goal=25),
             "gfloat": Peer(lambda: gfloat_encode(x, "format_info_ocp_e4m3")),
         },
+        x.size,
     )
     yield case(
         "round to E4M3, float32 to float32",
@@ -43,12 +56,18 @@ def cases(options: Options) -> Iterator[Case]:
             "ml_dtypes": Peer(lambda: lambda: x.astype(ml_dtypes.float8_e4m3fn).astype(np.float32)),
             "gfloat": Peer(lambda: gfloat_round(x, "format_info_ocp_e4m3", "TiesToEven")),
         },
+        x.size,
     )
     yield case(
         "round to E4M3 toward zero",
         lambda: fp8sim.round_to(x, "e4m3", rounding="toward-zero"),
         {"gfloat": Peer(lambda: gfloat_round(x, "format_info_ocp_e4m3", "TowardZero"))},
+        x.size,
     )
+
+
+def to_16_bits(x: np.ndarray) -> Iterator[Case]:
+    """Yield the formats that FP8 is compared with."""
     yield case(
         "float32 to BF16",
         lambda: fp8sim.encode(x, "bf16"),
@@ -57,6 +76,7 @@ def cases(options: Options) -> Iterator[Case]:
             "jax jit": Peer(lambda: jax_cast(x, "bfloat16")),
             "ml_dtypes": Peer(lambda: lambda: x.astype(ml_dtypes.bfloat16)),
         },
+        x.size,
     )
     yield case(
         "float32 to FP16",
@@ -65,21 +85,20 @@ def cases(options: Options) -> Iterator[Case]:
             "torch": Peer(lambda: torch_cast(x, "float16")),
             "numpy": Peer(lambda: lambda: x.astype(np.float16)),
         },
+        x.size,
     )
-    codes = fp8sim.encode(x, "e4m3")
-    yield case(
+
+
+def from_e4m3(codes: np.ndarray) -> Case:
+    """Return the way back."""
+    return case(
         "E4M3 codes to float32",
         lambda: fp8sim.decode(codes, "e4m3"),
         {
             "torch": Peer(lambda: torch_decode(codes)),
             "ml_dtypes": Peer(lambda: lambda: codes.astype(np.float32)),
         },
-    )
-    x64 = x.astype(np.float64) * (1 + 2.0**-40)
-    yield case(
-        "float64 to E4M3 codes",
-        lambda: fp8sim.encode(x64, "e4m3"),
-        {"gfloat": Peer(lambda: gfloat_encode(x64, "format_info_ocp_e4m3"))},  # ml_dtypes rounds twice
+        codes.size,
     )
 
 

@@ -62,6 +62,7 @@ nothing else. Every peer ran in the same process on the same arrays, in turn wit
 been compared with ours. Times are medians, warm-up left out; a ratio is the peer's time over ours, so above
 1 fp8sim is faster; extra memory is the peak of one call above its inputs and its result.
 """
+PAUSE = 0.03  # seconds; OpenBLAS threads spin for 2^26 cycles
 PACKAGES = ("numpy", "ml_dtypes", "numba", "torch", "jax", "gfloat", "mmaemu")
 
 Call = Callable[[], Any]
@@ -230,14 +231,21 @@ def judge(name: str, seconds: list[float], ours: float, goal: float | None) -> d
 
 
 def _time_in_turn(calls: Mapping[str, Call], options: Options) -> dict[str, list[float]]:
-    """Time one run of each call after the other, round by round, each until its seconds are spent."""
+    """Time one run of each call after the other, round by round, each until its seconds are spent.
+
+    Every round has an order of its own, so that none always finds the caches as the same other left them,
+    and before each run the threads of the last one get the time to fall asleep: they spin for a while.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     least, most = (1, 1) if options.smoke else (3, 31)
+    order, rng = list(calls), options.rng()
     for done in range(most):
-        for name, call in calls.items():
+        rng.shuffle(order)
+        for name in order:
             if done < least or sum(times[name]) < options.seconds:
+                time.sleep(0 if options.smoke else PAUSE)
                 start = time.perf_counter()
-                result = call()
+                result = calls[name]()
                 times[name].append(time.perf_counter() - start)
                 del result  # freed off the clock
     return times

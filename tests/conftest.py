@@ -6,10 +6,11 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("dev", deadline=None, max_examples=60)
-settings.register_profile("ci", deadline=None, max_examples=60, derandomize=True, database=None)
+TOO_SLOW = [HealthCheck.too_slow]  # says that the machine is busy, of one test or another
+settings.register_profile("dev", deadline=None, max_examples=60, suppress_health_check=TOO_SLOW)
+settings.register_profile("ci", settings.get_profile("dev"), derandomize=True, database=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # repeatable unless asked otherwise
 
 

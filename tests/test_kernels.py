@@ -23,7 +23,7 @@ from fp8sim._kernels import _jit, casts, nearest, quantize, tiles
 from fp8sim._kernels.threads import run_in_threads
 from fp8sim.casts import COMPILED_FROM
 from fp8sim.codec import decode_reference, encode_reference
-from fp8sim.quantization import Quantized, quantize_reference, quantize_with
+from fp8sim.quantization import Quantized, quantize_reference, quantize_with, round_trip
 from fp8sim.rounding import ROUNDINGS, round_reference
 from fp8sim.scaling import Scaling
 
@@ -322,6 +322,7 @@ def test_compiled_quantisation_equals_the_readable_one(fmt, granularity, threads
                 factors = fp8sim.scaling.expand_groups(expected.scales, expected.sizes, shape)
                 products = decode_reference(expected.codes.view(target.code_dtype), target) * factors
             assert_same_bits(quantized.dequantize(), products)
+            assert_same_bits(round_trip(x, target, scaling, axis=axis), products)
 
 
 @pytest.mark.parametrize(("scale_format", "rule"), SCALES)
@@ -344,6 +345,8 @@ def test_quantising_refuses_in_large_arrays_what_it_refuses_in_small_ones(always
         for scale_format in ("fp32", "e4m3"):
             with pytest.raises(ValueError, match=r"x holds 1 NaN or infinite values, the first at \[63, 5\]"):
                 fp8sim.quantize(x, "e4m3", granularity, scale_format=scale_format)
+    with pytest.raises(ValueError, match=r"a holds 1 NaN or infinite values"):
+        round_trip(x, "e4m3", Scaling("1x128"), what="a")
     tiny = FloatFormat("tiny-e4m3", 4, 3, bias=140)
     with pytest.raises(ValueError, match="needs a scale above 2"):
         fp8sim.quantize(np.full((64, 128), 2.0**100, np.float32), tiny, "1x32", scale_format="e8m0")

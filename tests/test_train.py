@@ -225,7 +225,7 @@ def test_progress_counts_all_steps_and_ends_with_nothing_left():
 @pytest.mark.extra
 def test_an_executor_of_the_caller_gives_the_same_bits():
     seen = []
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(3) as pool:
         mapped = tiny(["deepseek-v3"], seeds=2, executor=pool, on_step=seen.append)
     assert [run.digest for run in mapped.runs] == [run.digest for run in tiny(["deepseek-v3"], seeds=2).runs]
     assert [at.done for at in seen] == [4, 8, 12, 16]
@@ -442,10 +442,17 @@ def test_delayed_scaling_has_no_past_to_scale_by():
 
 
 def test_without_pytorch_the_claim_is_not_measured_and_says_what_to_type(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(training_claims, "torch_is_installed", lambda: False)
     (row,) = training_claims.training_loss(Setting(None, 0, ()))
     assert (row.verdict, row.measured, row.published) == ("not measured", None, 0.0025)
     assert "pip install 'fp8sim[torch]'" in row.why
+
+
+def test_a_claim_that_was_left_out_says_what_to_type(monkeypatch):
+    monkeypatch.setattr(training_claims, "torch_is_installed", lambda: True)
+    (row,) = training_claims.training_loss(Setting(None, 0, ()), measure=False)
+    assert (row.verdict, row.measured) == ("not measured", None)
+    assert "fp8sim claims, or fp8sim train" in row.why
 
 
 def test_a_claim_that_was_followed_for_a_while_holds_at_most_partly():

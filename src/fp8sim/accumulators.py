@@ -31,6 +31,7 @@ __all__ = [
     "Pairwise",
     "Sequential",
     "TensorCoreSum",
+    "ValueSum",
     "exact_dot",
     "get_accumulator",
 ]
@@ -49,9 +50,22 @@ class Accumulator(abc.ABC):
         """Return the product of `a` (m, k) and `b` (k, n) as (m, n) float32."""
 
 
+class ValueSum(Accumulator):
+    """An accumulator that knows nothing of codes and scales: it sums products of their float32 values."""
+
+    @abc.abstractmethod
+    def sum_products(self, a: F32, b: F32) -> F32:
+        """Return the product of values `a` (m, k) and `b` (k, n) as (m, n) float32."""
+
+    @final
+    def multiply(self, a: Quantized, b: Quantized) -> F32:
+        """Return the sums of the dequantised operands' products."""
+        return self.sum_products(a.dequantize(), b.dequantize())
+
+
 @final
 @dataclass(frozen=True)
-class Fp32(Accumulator):
+class Fp32(ValueSum):
     """FP32 sums of FP32 products of the dequantised operands, in the order of numpy's BLAS."""
 
     @property
@@ -59,10 +73,10 @@ class Fp32(Accumulator):
         """What tables call it."""
         return "fp32"
 
-    def multiply(self, a: Quantized, b: Quantized) -> F32:
-        """Return ``(a.codes * a.scales) @ (b.codes * b.scales)`` in float32."""
+    def sum_products(self, a: F32, b: F32) -> F32:
+        """Return ``a @ b`` in float32."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(a.dequantize() @ b.dequantize(), dtype=np.float32)
+            return np.asarray(a @ b, dtype=np.float32)
 
 
 @final
@@ -167,7 +181,7 @@ class Exact(Accumulator):
 
 @final
 @dataclass(frozen=True)
-class Sequential(Accumulator):
+class Sequential(ValueSum):
     """One fused multiply-add after another along k, each rounded to a format, to nearest even."""
 
     fmt: FloatFormat
@@ -177,9 +191,9 @@ class Sequential(Accumulator):
         """What tables call it."""
         return f"{self.fmt} sequential"
 
-    def multiply(self, a: Quantized, b: Quantized) -> F32:
-        """Return the sums of the dequantised operands."""
-        left, right = (x.dequantize().astype(np.float64) for x in (a, b))
+    def sum_products(self, a: F32, b: F32) -> F32:
+        """Return the sums, one product after another."""
+        left, right = (x.astype(np.float64) for x in (a, b))
         total: F64 = np.zeros((left.shape[0], right.shape[1]))
         with np.errstate(over="ignore", invalid="ignore"):
             for q in range(left.shape[1]):
@@ -190,7 +204,7 @@ class Sequential(Accumulator):
 
 @final
 @dataclass(frozen=True)
-class Pairwise(Accumulator):
+class Pairwise(ValueSum):
     """FP32 products summed in FP32 as a balanced binary tree over k."""
 
     @property
@@ -198,23 +212,22 @@ class Pairwise(Accumulator):
         """What tables call it."""
         return "fp32 pairwise"
 
-    def multiply(self, a: Quantized, b: Quantized) -> F32:
-        """Return the sums of the dequantised operands."""
-        left, right = a.dequantize(), b.dequantize()
+    def sum_products(self, a: F32, b: F32) -> F32:
+        """Return the sums of neighbours, of neighbouring sums, and so on."""
         rows = []
         with np.errstate(over="ignore", invalid="ignore"):
-            for row in left:
-                terms = row[:, None] * right
+            for row in a:
+                terms = row[:, None] * b
                 while len(terms) > 1:
                     even = len(terms) // 2 * 2
                     terms = np.concatenate([terms[0:even:2] + terms[1:even:2], terms[even:]])
                 rows.append(terms.sum(axis=0))  # the one term that is left, or 0 where k is 0
-        return np.array(rows, np.float32).reshape(left.shape[0], right.shape[1])
+        return np.array(rows, np.float32).reshape(a.shape[0], b.shape[1])
 
 
 @final
 @dataclass(frozen=True)
-class Kahan(Accumulator):
+class Kahan(ValueSum):
     """FP32 products summed in FP32 with Kahan's running correction."""
 
     @property
@@ -222,14 +235,13 @@ class Kahan(Accumulator):
         """What tables call it."""
         return "fp32 kahan"
 
-    def multiply(self, a: Quantized, b: Quantized) -> F32:
-        """Return the sums of the dequantised operands."""
-        left, right = a.dequantize(), b.dequantize()
-        total: FloatArray = np.zeros((left.shape[0], right.shape[1]), np.float32)
+    def sum_products(self, a: F32, b: F32) -> F32:
+        """Return the sums, what each addition lost carried to the next."""
+        total: FloatArray = np.zeros((a.shape[0], b.shape[1]), np.float32)
         correction = np.zeros_like(total)
         with np.errstate(over="ignore", invalid="ignore"):
-            for q in range(left.shape[1]):
-                term = left[:, q, None] * right[None, q] - correction
+            for q in range(a.shape[1]):
+                term = a[:, q, None] * b[None, q] - correction
                 new = total + term
                 correction = (new - total) - term
                 total = new

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from fp8sim import _checks
-from fp8sim._typing import F32, ArrayLike
-from fp8sim.quantization import Quantized, quantize_with
+from fp8sim._typing import F32, ArrayLike, FloatArray
+from fp8sim.accumulators import ValueSum
+from fp8sim.quantization import Quantized, quantize_with, round_trip
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = ["matmul", "quantize_operands"]
@@ -47,6 +48,12 @@ def matmul(a: ArrayLike, b: ArrayLike, recipe: RecipeLike = "deepseek-v3") -> F3
     0.037
     """
     chosen = get_recipe(recipe)
+    if isinstance(chosen.accumulator, ValueSum):
+        left, right = _as_matrices(a, b)
+        return chosen.accumulator.sum_products(
+            round_trip(left, chosen.a.fmt, chosen.a.scaling, axis=1, what="a"),
+            round_trip(right, chosen.b.fmt, chosen.b.scaling, axis=0, what="b"),
+        )
     return chosen.accumulator.multiply(*quantize_operands(a, b, chosen))
 
 
@@ -60,9 +67,14 @@ def quantize_operands(a: ArrayLike, b: ArrayLike, recipe: Recipe) -> tuple[Quant
     >>> a.scales.shape, b.scales.shape
     ((2, 2), (2, 1))
     """
-    left, right = _checks.as_matrix(a, "a"), _checks.as_matrix(b, "b")
-    _checks.multiply_shapes(left, right)
+    left, right = _as_matrices(a, b)
     return (
         quantize_with(left, recipe.a.fmt, recipe.a.scaling, axis=1, what="a"),
         quantize_with(right, recipe.b.fmt, recipe.b.scaling, axis=0, what="b"),
     )
+
+
+def _as_matrices(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    left, right = _checks.as_matrix(a, "a"), _checks.as_matrix(b, "b")
+    _checks.multiply_shapes(left, right)
+    return left, right

@@ -21,7 +21,16 @@ from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.codec import decode_table
 from fp8sim.formats import FloatFormat
 
-__all__ = ["Lost", "Quantization", "dequantize", "encode_scaled", "encode_unscaled", "group_amax", "quantize"]
+__all__ = [
+    "Lost",
+    "Quantization",
+    "dequantize",
+    "encode_scaled",
+    "encode_unscaled",
+    "group_amax",
+    "quantize",
+    "round_trip",
+]
 
 LEAST = 1 << 16  # elements worth handing to a thread
 _EVEN = "nearest-even"
@@ -145,7 +154,7 @@ def quantize(
     `x` is not finite or a scale does not fit: the caller's way in two passes says so.
     """
     p, t = nearest(fmt, policy), tiling(x, sizes)
-    if x.dtype != np.float32 or p is None or fmt.emax < 1 or t.rows > TALLEST or t.columns > WIDEST:
+    if p is None or not _in_one_pass(x, t, fmt):
         return None
     stack, r = t.stack(x, t.shape), rule(fmt, scale_rule, amax_floor)
     codes, scales = empty(t.shape, fmt.code_dtype), np.empty(t.tiles, np.float32)
@@ -160,6 +169,33 @@ def quantize(
     lost = _total([Lost(saturated, flushed) for _, saturated, flushed in found])
     grid = np.ascontiguousarray(t.unstack(scales, _grid(x, sizes)))
     return Quantization(_in_order(t.unstack(codes, x.shape)), grid, lost)
+
+
+def round_trip(
+    x: FloatArray, sizes: tuple[int, ...], fmt: FloatFormat, policy: str, scale_rule: str, amax_floor: float
+) -> F32 | None:
+    """Return what `quantize` and `dequantize` do together, part by part: no codes are kept."""
+    p, t = nearest(fmt, policy), tiling(x, sizes)
+    if p is None or fmt.bits > 16 or not _in_one_pass(x, t, fmt):
+        return None
+    stack, r, table = t.stack(x, t.shape), rule(fmt, scale_rule, amax_floor), decode_table(fmt)
+    out = empty(t.shape, np.float32)
+
+    def work(piece: Piece) -> Any:
+        values, products = stack[piece.elements], out[piece.elements]
+        codes = np.empty(values.shape, fmt.code_dtype)
+        scales = np.empty((-(-values.shape[0] // t.rows), -(-values.shape[1] // t.columns)), np.float32)
+        top = quantize_rows(values, codes, scales, t.rows, t.columns, r, p)[0]
+        dequantize_rows(read_only(codes), read_only(scales), table, t.rows, t.columns, products)
+        return top
+
+    if max(run_in_threads(work, [(piece,) for piece in _pieces(t, whole=True)])) == np.inf:
+        return None
+    return _in_order(t.unstack(out, x.shape))
+
+
+def _in_one_pass(x: FloatArray, t: Tiling, fmt: FloatFormat) -> bool:
+    return x.dtype == np.float32 and fmt.emax >= 1 and t.rows <= TALLEST and t.columns <= WIDEST
 
 
 def encode_scaled(

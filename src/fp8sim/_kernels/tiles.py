@@ -13,6 +13,7 @@ from fp8sim.formats import FloatFormat
 
 __all__ = ["Rule", "count_lost", "dequantize_rows", "encode_rows", "largest", "quantize_rows", "rule"]
 
+SMALLEST = np.float32(2.0**-149)  # no FP32 scale is below it
 WIDTH = 2048  # columns quantised at a time: they stay in the first-level cache
 
 
@@ -58,20 +59,28 @@ def largest(bits: Any, magnitude: Any, tile_rows: int, tile_columns: int, out: A
 
 
 @jit
-def _pick(amax: Any, r: Any) -> Any:
-    """Return the scale of a tile as `scaling.pick_scales` does; infinity where none fits."""
-    if r.kind == 0:
-        scale = np.float32(amax / r.max)
-        return max(scale, np.float32(2.0**-149)) if amax > 0 else np.float32(1)
-    bits = np.float64(amax).view(np.int64)
-    fraction = bits & ((1 << 52) - 1)
-    if r.kind == 3:
-        bits += (1 << (51 - r.mantissa)) - 1 + ((bits >> (52 - r.mantissa)) & 1 if r.mantissa else 1)
-    exponent = (bits >> 52) - 1023 - r.emax + (1 if r.kind == 1 and fraction > r.fraction else 0)
-    if exponent > 127:
-        return np.float32(np.inf)
-    exponent = max(exponent, -127) if amax > 0 else -127
-    return np.float32(np.int64((exponent + 1023) << 52).view(np.float64))
+def _pick_quotients(tiles: Any, r: Any, scales: Any) -> None:
+    """Pick amax / max as `scaling.pick_scales` does; infinity where none fits."""
+    for tile in range(tiles.size):
+        amax = max(np.uint32(tiles[tile]).view(np.float32), r.floor)
+        scale = max(np.float32(amax / r.max), SMALLEST)
+        scale = scale if amax > 0 else np.float32(1)
+        scales[tile] = scale if tiles[tile] < INFINITY else np.float32(np.inf)
+
+
+@jit
+def _pick_powers(tiles: Any, r: Any, scales: Any) -> None:
+    """Pick powers of two as `scaling.pick_scales` does; infinity where none fits."""
+    for tile in range(tiles.size):
+        amax = max(np.uint32(tiles[tile]).view(np.float32), r.floor)
+        bits = np.float64(amax).view(np.int64)
+        fraction = bits & ((1 << 52) - 1)
+        if r.kind == 3:
+            bits += (1 << (51 - r.mantissa)) - 1 + ((bits >> (52 - r.mantissa)) & 1 if r.mantissa else 1)
+        exponent = (bits >> 52) - 1023 - r.emax + (1 if r.kind == 1 and fraction > r.fraction else 0)
+        held = max(exponent, -127) if amax > 0 else -127
+        scale = np.float32(np.int64((held + 1023) << 52).view(np.float64))
+        scales[tile] = scale if tiles[tile] < INFINITY and exponent <= 127 else np.float32(np.inf)
 
 
 @jit
@@ -92,17 +101,19 @@ def _scale_tiles(
     tiles[:] = 0
     for row in range(lines.shape[0]):
         _largest(lines[row][start:stop], MAGNITUDE, tile_columns, tiles)
+    if r.kind == 0:
+        _pick_quotients(tiles, r, scales)
+    else:
+        _pick_powers(tiles, r, scales)
     top = np.float32(0)
     for tile in range(tiles.size):
-        amax = max(np.uint32(tiles[tile]).view(np.float32), r.floor)
-        scales[tile] = _pick(amax, r) if tiles[tile] < INFINITY else np.float32(np.inf)
         top = max(top, scales[tile])
     return top
 
 
 @jit
 def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
-    """Encode finite quotients as `encode_nearest` does numbers; return their extreme magnitudes, as bits."""
+    """Encode quotients of up to the largest value; return their extreme magnitudes, as bits."""
     magic = np.uint32(p.magic).view(np.float32)
     worst, least = np.uint32(0), MAGNITUDE
     for i in range(codes.size):
@@ -112,7 +123,7 @@ def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
         up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
         normal = np.uint32(shift(np.uint32(a + up), p.drop) - p.base)
         steps = np.uint32(np.float32(np.float32(abs(quotient)) + magic).view(np.uint32) - p.magic)
-        code = min(normal if a >= p.first else steps, p.limit)
+        code = normal if a >= p.first else steps
         worst, least = max(worst, a), min(least, a)
         codes[i] = code | np.uint32(shift(bits, p.sign_drop) & p.sign)
     return worst, least
@@ -120,13 +131,14 @@ def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
 
 @jit
 def _look_again(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
-    """Mend the odd zeros (no subnormals, no -0); count what saturated, and what became zero."""
+    """Mend what is beyond, and odd zeros (no subnormals, no -0); count what saturated or became zero."""
     saturated, flushed = np.uint32(0), np.uint32(0)
     for i in range(x.size):
         bits = np.float32(x[i] / divisor[i]).view(np.uint32)
         a = np.uint32(bits & MAGNITUDE)
-        zero = shift(bits, p.sign_drop) & np.uint32(p.sign & p.keep)
-        codes[i] = zero if a < p.cutoff else np.uint32(codes[i])
+        sign = np.uint32(shift(bits, p.sign_drop) & p.sign)
+        code = np.uint32(sign & p.keep) if a < p.cutoff else np.uint32(codes[i])
+        codes[i] = np.uint32(sign | p.limit) if a >= p.over else code
         saturated = np.uint32(saturated + np.uint32((a >= p.over) & (a < INFINITY)))
         flushed = np.uint32(flushed + np.uint32((a <= p.flush) & (x[i] != 0)))
     return saturated, flushed

@@ -13,19 +13,24 @@ from fp8sim.experiments.published import DEEPSEEK_V3
 from fp8sim.experiments.train import train
 from fp8sim.experiments.verdicts import Claim, Verdict
 
-__all__ = ["gradients_of_tokens", "training_loss"]
+__all__ = ["gradients_of_tokens", "torch_is_installed", "training_loss"]
 
 _PART = "without sacrificing accuracy"
 _WHAT = "relative loss error of training under deepseek-v3, against bf16"
 _BLOCKS = "deepseek-v3-block-gradients"
 
 
-def training_loss(setting: Setting) -> list[Claim]:
-    """Relative loss error of a short training, or what to type where it cannot be measured."""
+def training_loss(setting: Setting, *, measure: bool = True) -> list[Claim]:
+    """Relative loss error of a short training, or what to type where it was not measured.
+
+    With `measure` a model is trained for about 20 seconds, if PyTorch is installed.
+    """
     limit = DEEPSEEK_V3["loss_error"]
     source = f"{limit.source}: below {limit.value} %, of 16B and 230B models over about 1 T tokens"
-    if importlib.util.find_spec("torch") is None:
+    why = "Training was left out: type fp8sim claims, or fp8sim train." if not measure else ""
+    if not torch_is_installed():
         why = "Training needs PyTorch: pip install 'fp8sim[torch]', then fp8sim claims, or fp8sim train."
+    if why:
         return [Claim(_PART, _WHAT, None, limit.value / 100, "share", source, "not measured", why)]
     from fp8sim.experiments.language_model import ModelSize
     from fp8sim.experiments.training_run import Schedule
@@ -49,6 +54,17 @@ def training_loss(setting: Setting) -> list[Claim]:
             _reason(rows, result.size["parameters"], len(result.runs[0].losses)),
         )
     ]
+
+
+def torch_is_installed() -> bool:
+    """Whether a model can be trained here.
+
+    Examples
+    --------
+    >>> torch_is_installed() in (True, False)
+    True
+    """
+    return importlib.util.find_spec("torch") is not None
 
 
 def gradients_of_tokens(setting: Setting) -> list[Claim]:

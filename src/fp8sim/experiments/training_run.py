@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from fp8sim.training_recipes import GEMMS, TrainingRecipe
 import torch  # isort: skip  (after the modules that say how to install it)
 
 __all__ = ["Job", "Schedule", "run_job"]
+
+_settings = threading.Lock()  # PyTorch's are of the process, and runs may be in several threads
+_before: list[Any] = []  # threads, determinism, and how many runs are on
 
 
 @dataclass(frozen=True)
@@ -146,8 +150,10 @@ class _Run:
     def __init__(self, job: Job, corpus: Corpus) -> None:
         self.job, self.corpus = job, corpus
         self.rng = np.random.default_rng([job.seed, 1])  # of stochastic rounding
-        torch.manual_seed(job.seed)
-        self.model = convert(LanguageModel(job.size), job.recipe, rng=self.rng)
+        with _settings, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(job.seed)
+            model = LanguageModel(job.size)
+        self.model = convert(model, job.recipe, rng=self.rng)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=1.0, betas=job.schedule.betas, weight_decay=job.schedule.weight_decay
         )
@@ -285,13 +291,19 @@ def _digest(model: Any) -> str:
 
 @contextmanager
 def _deterministic(threads: int) -> Iterator[None]:
-    """Let PyTorch repeat itself to the bit, and leave its settings as they were."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_rng_state()
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    """Let PyTorch repeat itself to the bit; the last run to end leaves its settings as they were."""
+    with _settings:
+        if not _before:
+            _before[:] = [torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), 0]
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(True)
+        _before[2] += 1
     try:
         yield
     finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
-        torch.set_rng_state(before[2])
+        with _settings:
+            _before[2] -= 1
+            if _before[2] == 0:
+                torch.set_num_threads(_before[0])
+                torch.use_deterministic_algorithms(_before[1])
+                _before.clear()
