@@ -12,7 +12,7 @@ from fp8sim.experiments.verdicts import Claim, halving
 
 @pytest.fixture(scope="module")
 def result():
-    return claims()
+    return claims(training=False)
 
 
 def row(result, what):
@@ -86,7 +86,7 @@ def test_published_bytes_are_reproduced_but_for_the_scales(result):
 
 
 def test_on_a_device_without_fp8_training_time_is_not_halved():
-    result = claims(device="a100")
+    result = claims(device="a100", training=False)
     found = row(result, "time of DeepSeek's GEMMs at 4096")
     assert found.published is None
     assert found.verdict == "does not hold"
@@ -94,7 +94,7 @@ def test_on_a_device_without_fp8_training_time_is_not_halved():
 
 
 def test_a_seed_repeats_the_run_to_the_last_bit_and_another_one_does_not():
-    first, second, third = claims(seed=1), claims(seed=1), claims(seed=2)
+    first, second, third = (claims(seed=seed, training=False) for seed in (1, 1, 2))
     assert first.rows == second.rows
     assert first.rows != third.rows
 
@@ -117,13 +117,13 @@ def test_it_is_data_too(result):
 
 def test_progress_is_told_once_a_part():
     told = []
-    claims(on_part=told.append)
+    claims(training=False, on_part=told.append)
     assert len(told) == count_parts() == len(set(told))
 
 
 def test_generated_data_is_used_where_the_sample_model_is_missing(monkeypatch):
     monkeypatch.setattr(data, "sample_model_path", lambda: None)
-    result = claims()
+    result = claims(training=False)
     assert result.data == ("generated, LLM-like (128x2112x7168, seed 0)",)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from fp8sim import _checks
 from fp8sim._typing import F32, AnyArray, ArrayLike, FloatArray, Overflow
-from fp8sim.casts import COMPILED_FROM, decode, encode, overflow_policy
-from fp8sim.formats import FloatFormat, FormatLike, get_format
+from fp8sim.casts import COMPILED_FROM, decode, encode, overflow_policy, round_to
+from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
 from fp8sim.rounding import round_exact
 from fp8sim.scaling import (
     Scales,
@@ -215,15 +215,34 @@ def round_trip(x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int = -
     """
     array, target = _checks.as_float(x, what), get_format(fmt)
     values: F32 | None = None
-    one_pass = scaling.granularity != "none" and scaling.scale_format != "e4m3"
-    if array.size >= COMPILED_FROM and target.signed and target.zero and one_pass:
-        from fp8sim._kernels import quantize as compiled
+    if target.signed and target.zero:
+        if scaling.granularity != "none":
+            values = _round_trip_compiled(array, target, scaling, axis, what)
+        elif target == FORMATS["fp32"] and array.dtype == np.float32:
+            values = array  # as it is
+        elif target.has_nan:
+            values = round_to(array, target).astype(np.float32, copy=False)
+    return (
+        quantize_with(array, target, scaling, axis=axis, what=what).dequantize() if values is None else values
+    )
 
+
+def _round_trip_compiled(
+    x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str
+) -> F32 | None:
+    """Do what `_quantize_compiled` does, and decode as it goes; None where codes are needed."""
+    if x.size < COMPILED_FROM or x.dtype != np.float32:
+        return None
+    from fp8sim._kernels import quantize as compiled
+
+    sizes, policy = group_sizes(scaling.granularity, x.shape, axis), _policy(fmt, scaling)
+    values: F32 | None = None
+    if scaling.scale_format != "e4m3":
         assert scaling.scale_rule is not None
-        sizes, policy = group_sizes(scaling.granularity, array.shape, axis), _policy(target, scaling)
-        values = compiled.round_trip(array, sizes, target, policy, scaling.scale_rule, scaling.amax_floor)
+        values = compiled.round_trip(x, sizes, fmt, policy, scaling.scale_rule, scaling.amax_floor)
     if values is None:
-        return quantize_with(array, target, scaling, axis=axis, what=what).dequantize()
+        scales = _pick_scales(x, sizes, fmt, scaling, what)
+        values = compiled.round_trip_scaled(x, scales.values, sizes, fmt, policy)
     return values
 
 
@@ -277,10 +296,7 @@ def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: 
         scales = _no_scales(x.shape, axis)
         codes, lost = compiled.encode_unscaled(x, fmt, policy)
     else:
-        amax = compiled.group_amax(x, sizes)
-        if not np.isfinite(amax).all():
-            _checks.finite(x, what, _NO_SCALE)
-        scales = pick_scales(amax, fmt, scaling)
+        scales = _pick_scales(x, sizes, fmt, scaling, what)
         codes, lost = compiled.encode_scaled(x, scales.values, sizes, fmt, policy)
     return Quantized(
         codes=codes.view(fmt.dtype),
@@ -293,6 +309,18 @@ def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: 
         saturated=lost.saturated,
         flushed=lost.flushed,
     )
+
+
+def _pick_scales(
+    x: FloatArray, sizes: tuple[int, ...], fmt: FloatFormat, scaling: Scaling, what: str
+) -> Scales:
+    """Pick the scales in a pass of their own."""
+    from fp8sim._kernels.quantize import group_amax as compiled_amax
+
+    amax = compiled_amax(x, sizes)
+    if not np.isfinite(amax).all():
+        _checks.finite(x, what, _NO_SCALE)
+    return pick_scales(amax, fmt, scaling)
 
 
 def _policy(fmt: FloatFormat, scaling: Scaling) -> Overflow:

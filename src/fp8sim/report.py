@@ -58,7 +58,7 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     Examples
     --------
     >>> import fp8sim
-    >>> page = html_report(fp8sim.claims())
+    >>> page = html_report(fp8sim.claims(training=False))
     >>> page[:15], "https://" in page
     ('<!DOCTYPE html>', False)
     """

@@ -19,6 +19,7 @@ from fp8sim.formats import FloatFormat
 __all__ = [
     "INFINITY",
     "MAGNITUDE",
+    "SIGN",
     "Nearest",
     "encode_nearest",
     "nearest",

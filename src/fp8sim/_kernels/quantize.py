@@ -16,7 +16,16 @@ from fp8sim._kernels.casts import mode
 from fp8sim._kernels.memory import empty
 from fp8sim._kernels.nearest import encode_nearest, nearest
 from fp8sim._kernels.threads import run_in_threads
-from fp8sim._kernels.tiles import count_lost, dequantize_rows, encode_rows, largest, quantize_rows, rule
+from fp8sim._kernels.tiles import (
+    Rule,
+    count_lost,
+    dequantize_rows,
+    encode_rows,
+    largest,
+    quantize_rows,
+    round_trip_rows,
+    rule,
+)
 from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.codec import decode_table
 from fp8sim.formats import FloatFormat
@@ -30,6 +39,7 @@ __all__ = [
     "group_amax",
     "quantize",
     "round_trip",
+    "round_trip_scaled",
 ]
 
 LEAST = 1 << 16  # elements worth handing to a thread
@@ -174,24 +184,41 @@ def quantize(
 def round_trip(
     x: FloatArray, sizes: tuple[int, ...], fmt: FloatFormat, policy: str, scale_rule: str, amax_floor: float
 ) -> F32 | None:
-    """Return what `quantize` and `dequantize` do together, part by part: no codes are kept."""
-    p, t = nearest(fmt, policy), tiling(x, sizes)
-    if p is None or fmt.bits > 16 or not _in_one_pass(x, t, fmt):
+    """Return what `quantize` and `dequantize` do together, without the codes; None where `quantize` does."""
+    t = tiling(x, sizes)
+    if not _in_one_pass(x, t, fmt):
         return None
-    stack, r, table = t.stack(x, t.shape), rule(fmt, scale_rule, amax_floor), decode_table(fmt)
-    out = empty(t.shape, np.float32)
+    values, top = _round_trip(
+        x, t, np.empty(t.tiles, np.float32), fmt, policy, rule(fmt, scale_rule, amax_floor)
+    )
+    return None if top == np.inf else values
+
+
+def round_trip_scaled(
+    x: FloatArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat, policy: str
+) -> F32 | None:
+    """Return what `encode_scaled` and `dequantize` do together; None where `x` needs float64."""
+    t = tiling(x, sizes)
+    if x.dtype != np.float32:
+        return None
+    return _round_trip(x, t, np.array(t.stack(scales, t.tiles)), fmt, policy, rule(fmt, None))[0]
+
+
+def _round_trip(
+    x: FloatArray, t: Tiling, scales: F32, fmt: FloatFormat, policy: str, r: Rule
+) -> tuple[F32 | None, float]:
+    """Return the values, None where `fmt` needs float64, and the largest scale picked."""
+    p = nearest(fmt, policy)
+    if p is None:
+        return None, 0
+    stack, out = t.stack(x, t.shape), empty(t.shape, np.float32)
 
     def work(piece: Piece) -> Any:
         values, products = stack[piece.elements], out[piece.elements]
-        codes = np.empty(values.shape, fmt.code_dtype)
-        scales = np.empty((-(-values.shape[0] // t.rows), -(-values.shape[1] // t.columns)), np.float32)
-        top = quantize_rows(values, codes, scales, t.rows, t.columns, r, p)[0]
-        dequantize_rows(read_only(codes), read_only(scales), table, t.rows, t.columns, products)
-        return top
+        return round_trip_rows(values, products, scales[piece.tiles], t.rows, t.columns, r, p)
 
-    if max(run_in_threads(work, [(piece,) for piece in _pieces(t, whole=True)])) == np.inf:
-        return None
-    return _in_order(t.unstack(out, x.shape))
+    top = max(run_in_threads(work, [(piece,) for piece in _pieces(t, whole=r.kind != -1)]))
+    return _in_order(t.unstack(out, x.shape)), top
 
 
 def _in_one_pass(x: FloatArray, t: Tiling, fmt: FloatFormat) -> bool:

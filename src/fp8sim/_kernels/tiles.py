@@ -8,10 +8,19 @@ import numpy as np
 
 from fp8sim._kernels._jit import jit
 from fp8sim._kernels.casts import cast_one
-from fp8sim._kernels.nearest import INFINITY, MAGNITUDE, shift
+from fp8sim._kernels.nearest import INFINITY, MAGNITUDE, SIGN, shift
 from fp8sim.formats import FloatFormat
 
-__all__ = ["Rule", "count_lost", "dequantize_rows", "encode_rows", "largest", "quantize_rows", "rule"]
+__all__ = [
+    "Rule",
+    "count_lost",
+    "dequantize_rows",
+    "encode_rows",
+    "largest",
+    "quantize_rows",
+    "round_trip_rows",
+    "rule",
+]
 
 SMALLEST = np.float32(2.0**-149)  # no FP32 scale is below it
 WIDTH = 2048  # columns quantised at a time: they stay in the first-level cache
@@ -145,6 +154,36 @@ def _look_again(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
 
 
 @jit
+def _divide_round(x: Any, divisor: Any, out: Any, p: Any) -> Any:
+    """Round quotients of up to the largest value and multiply back; return their extreme magnitudes."""
+    magic = np.uint32(p.magic).view(np.float32)
+    worst, least = np.uint32(0), MAGNITUDE
+    for i in range(out.size):
+        quotient = np.float32(x[i] / divisor[i])
+        bits = np.float32(quotient).view(np.uint32)
+        a = np.uint32(bits & MAGNITUDE)
+        up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
+        normal = np.uint32(np.uint32(a + up) & p.mask)
+        small = np.float32(np.float32(np.float32(abs(quotient)) + magic) - magic).view(np.uint32)
+        value = np.uint32((normal if a >= p.first else small) | np.uint32(bits & SIGN))
+        worst, least = max(worst, a), min(least, a)
+        out[i] = np.float32(np.uint32(value).view(np.float32) * divisor[i])
+    return worst, least
+
+
+@jit
+def _round_again(x: Any, divisor: Any, out: Any, p: Any) -> None:
+    """Mend what `_divide_round` got wrong: what is beyond, odd zeros, and scales of zero."""
+    for i in range(x.size):
+        bits = np.float32(x[i] / divisor[i]).view(np.uint32)
+        a, sign = np.uint32(bits & MAGNITUDE), np.uint32(bits & SIGN)
+        if a >= p.over:
+            out[i] = np.float32(np.uint32(sign | p.becomes).view(np.float32) * divisor[i])
+        elif a < max(p.cutoff, np.uint32(1)):
+            out[i] = np.uint32(sign & p.keep).view(np.float32)
+
+
+@jit
 def count_lost(x: Any, p: Any) -> Any:
     """Count the finite numbers beyond the largest value, and those other than zero that become zero."""
     saturated, flushed = 0, 0
@@ -156,26 +195,34 @@ def count_lost(x: Any, p: Any) -> Any:
 
 
 @jit
+def _prepare(
+    lines: Any, scales: Any, start: int, stop: int, tile_columns: int, r: Any, tiles: Any, divisors: Any
+) -> Any:
+    """Pick the scales of some lines of bits unless given, and spread them; return the largest picked."""
+    top = np.float32(0)
+    if r.kind != -1:
+        begin, end = start // tile_columns, (stop - 1) // tile_columns + 1
+        top = _scale_tiles(lines, start, stop, tile_columns, tiles[: end - begin], r, scales[begin:end])
+    _spread(scales, tile_columns, start, divisors)
+    return top
+
+
+@jit
 def quantize_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns: int, r: Any, p: Any) -> Any:
     """Quantise (rows, columns) float32 `x` in tiles into `codes`, picking `scales` if `r.kind` is not -1.
 
     Returns the largest scale picked, and how many elements saturated and how many became zero.
     """
-    given, columns, bits = r.kind == -1, x.shape[1], x.view(np.uint32)
-    width = WIDTH if given else max(WIDTH // tile_columns, 1) * tile_columns
+    columns, bits = x.shape[1], x.view(np.uint32)
+    width = _width(tile_columns, r)
     tiles, divisor = np.empty(width, np.uint32), np.empty(width, np.float32)
     top, saturated, flushed = np.float32(0), 0, 0
     for strip in range(scales.shape[0]):
         first, last = strip * tile_rows, min((strip + 1) * tile_rows, x.shape[0])
         for start in range(0, columns, width):
             stop = min(start + width, columns)
-            if not given:
-                begin, end = start // tile_columns, (stop - 1) // tile_columns + 1
-                lines, picked = bits[first:last], scales[strip][begin:end]
-                high = _scale_tiles(lines, start, stop, tile_columns, tiles[: end - begin], r, picked)
-                top = max(top, high)
-            divisors = divisor[: stop - start]
-            _spread(scales[strip], tile_columns, start, divisors)
+            lines, divisors = bits[first:last], divisor[: stop - start]
+            top = max(top, _prepare(lines, scales[strip], start, stop, tile_columns, r, tiles, divisors))
             for row in range(first, last):
                 values, part = x[row][start:stop], codes[row][start:stop]
                 worst, least = _divide_encode(values, divisors, part, p)
@@ -183,6 +230,33 @@ def quantize_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns:
                     beyond, zeros = _look_again(values, divisors, part, p)
                     saturated, flushed = saturated + beyond, flushed + zeros
     return top, saturated, flushed
+
+
+@jit
+def round_trip_rows(x: Any, out: Any, scales: Any, tile_rows: int, tile_columns: int, r: Any, p: Any) -> Any:
+    """Write the values that the codes of `quantize_rows` stand for; return the largest scale picked."""
+    columns, bits = x.shape[1], x.view(np.uint32)
+    width = _width(tile_columns, r)
+    tiles, divisor = np.empty(width, np.uint32), np.empty(width, np.float32)
+    top = np.float32(0)
+    for strip in range(scales.shape[0]):
+        first, last = strip * tile_rows, min((strip + 1) * tile_rows, x.shape[0])
+        for start in range(0, columns, width):
+            stop = min(start + width, columns)
+            lines, divisors = bits[first:last], divisor[: stop - start]
+            top = max(top, _prepare(lines, scales[strip], start, stop, tile_columns, r, tiles, divisors))
+            for row in range(first, last):
+                values, part = x[row][start:stop], out[row][start:stop]
+                worst, least = _divide_round(values, divisors, part, p)
+                if worst >= p.over or least < max(p.cutoff, np.uint32(1)):
+                    _round_again(values, divisors, part, p)
+    return top
+
+
+@jit
+def _width(tile_columns: int, r: Any) -> int:
+    """Return how many columns are done at a time: whole tiles where scales are picked."""
+    return WIDTH if r.kind == -1 else max(WIDTH // tile_columns, 1) * tile_columns
 
 
 @jit

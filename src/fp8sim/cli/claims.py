@@ -18,6 +18,9 @@ __all__ = ["claims_command"]
 def claims_command(
     device: DeviceName = "h800",
     seed: Seed = 0,
+    training: Annotated[
+        bool, typer.Option("--training/--no-training", help="Train a small model, if PyTorch is installed.")
+    ] = True,
     page: Annotated[Path | None, typer.Option("--html", help="Write it as one HTML page too.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -29,7 +32,7 @@ def claims_command(
 
         check_target(page)  # before anything is measured
     with progress("measuring", count_parts()) as advance:
-        result = claims(device=device, seed=seed, on_part=advance)
+        result = claims(device=device, seed=seed, training=training, on_part=advance)
     if page is not None:
         _write_page(result, page, device, seed)
     if as_json:

@@ -24,14 +24,18 @@ from fp8sim.experiments.gemm_claims import (
 from fp8sim.experiments.model_claims import model_memory, model_time
 from fp8sim.experiments.published import CLAIM
 from fp8sim.experiments.sum_claims import sum_errors
+from fp8sim.experiments.training_claims import gradients_of_tokens, training_loss
 from fp8sim.experiments.verdicts import VERDICTS, Claim
 
 __all__ = ["Claims", "claims", "count_parts"]
 
+_TRAINING = "loss of a short training"
 _PARTS: dict[str, Callable[[Setting], list[Claim]]] = {
     "error of a product": product_error,
     "DeepGEMM's own test": deepgemm_test,
     "sums of 14 bits": sum_errors,
+    "gradients of tokens": gradients_of_tokens,
+    _TRAINING: training_loss,
     "bytes of weights and activations": stored_bytes,
     "multiply-adds": multiply_adds,
     "DeepSeek's GEMM shapes": gemm_bytes_and_time,
@@ -87,12 +91,17 @@ class Claims(Tabled):
 
 
 def claims(
-    *, device: DeviceLike = "h800", seed: int = 0, on_part: Callable[[str], None] | None = None
+    *,
+    device: DeviceLike = "h800",
+    seed: int = 0,
+    training: bool = True,
+    on_part: Callable[[str], None] | None = None,
 ) -> Claims:
     """Measure each part of the sentence and judge it.
 
     Real weights are used where the extra ``sample`` is installed, and LLM-like matrices from the
-    seed where not; activations are generated in both cases.
+    seed where not; activations are generated in both cases. Where PyTorch is installed, a small
+    language model is trained for about half a minute.
 
     Parameters
     ----------
@@ -100,6 +109,8 @@ def claims(
         Whose roofline times are modelled on. Published times are of the H800.
     seed : int
         Of everything generated.
+    training : bool
+        Whether to train a model, if PyTorch is installed; its row is "not measured" otherwise.
     on_part : callable, optional
         Called with the name of each part before it is measured; for progress bars.
 
@@ -116,7 +127,7 @@ def claims(
     Examples
     --------
     >>> import fp8sim
-    >>> result = fp8sim.claims()
+    >>> result = fp8sim.claims(training=False)
     >>> [row.verdict for row in result.rows if row.what.startswith("multiply-adds")]
     ['does not hold']
     """
@@ -128,7 +139,7 @@ def claims(
     for name, measure in _PARTS.items():
         if on_part is not None:
             on_part(name)
-        rows.extend(measure(setting))
+        rows.extend(training_loss(setting, measure=training) if name == _TRAINING else measure(setting))
     sources = tuple(operands.source for operands in setting.operands)
     return Claims(CLAIM, target.title, seed, sources, _environment(), tuple(rows))
 
