@@ -314,7 +314,10 @@ def _seconds(value: float) -> str:
 
 
 def _rate(case: Mapping[str, Any]) -> str:
-    return f"{case['per_second'] / 1e9:.3g} G {case['unit']}/s"
+    prefix, scale = next(
+        (p, s) for p, s in (("G ", 1e9), ("M ", 1e6), ("", 1)) if case["per_second"] >= s / 10
+    )
+    return f"{case['per_second'] / scale:.3g} {prefix}{case['unit']}/s"
 
 
 def _ratio(value: float) -> str:

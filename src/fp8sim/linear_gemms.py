@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -98,6 +99,9 @@ class LinearGemms:
         For stochastic rounding of gradients.
     statistics : Statistics, optional
         Where to count what is lost.
+    multiply : callable
+        What multiplies two float32 matrices where the accumulator is `Fp32`: numpy, or PyTorch under
+        its layers, lest the threads of two BLAS libraries wait for each other's CPUs.
 
     Attributes
     ----------
@@ -119,6 +123,7 @@ class LinearGemms:
     recipe: TrainingRecipe
     rng: np.random.Generator | None = None
     statistics: Statistics | None = None
+    multiply: Callable[[F32, F32], F32] = np.matmul
 
     def __post_init__(self) -> None:
         """Start the amax histories, and require a generator where one is needed."""
@@ -256,15 +261,22 @@ class LinearGemms:
     def _product(
         self, gemm: str, recipe: Recipe, a: Quantized, b: Quantized, x: FloatArray, y: FloatArray | None
     ) -> F32:
-        if recipe.accumulator == Fp32() and a.fmt == b.fmt == FORMATS["fp32"]:
-            product: F32 = a.codes @ b.codes  # saves the copies of decoding
+        if recipe.accumulator == Fp32():
+            with np.errstate(over="ignore", invalid="ignore"):
+                product = self.multiply(_values(a), _values(b))
         else:
             product = recipe.accumulator.multiply(a, b)
         if self.statistics is not None:
             self.statistics.record(gemm, a, b)
             if self.statistics.sqnr and y is not None:
-                self.statistics.compare(gemm, product, x @ y)
+                both = x.dtype == y.dtype == np.float32
+                self.statistics.compare(gemm, product, self.multiply(x, y) if both else x @ y)
         return product
+
+
+def _values(x: Quantized) -> F32:
+    """Dequantise; FP32 is taken as it is."""
+    return x.codes if x.fmt == FORMATS["fp32"] else x.dequantize()
 
 
 def _round(x: F32, fmt: FloatFormat) -> F32:

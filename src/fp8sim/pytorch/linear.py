@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fp8sim._typing import AnyArray, FloatArray
+from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.linear_gemms import LinearGemms
 
-__all__ = ["linear"]
+__all__ = ["linear", "multiply"]
 
 _CANNOT_TRACE = (
     "fp8sim's products are numpy and numba code, which torch.compile cannot trace: "
@@ -114,6 +114,19 @@ class _Linear(torch.autograd.Function):
             None,
             None,
         )
+
+
+def multiply(a: F32, b: F32) -> F32:
+    """Multiply two float32 matrices by PyTorch's BLAS and threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> multiply(np.ones((1, 2), np.float32), np.ones((2, 1), np.float32))
+    array([[2.]], dtype=float32)
+    """
+    product: F32 = torch.mm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    return product
 
 
 @functools.cache

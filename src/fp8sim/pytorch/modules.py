@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fp8sim.linear_gemms import LinearGemms, Statistics
-from fp8sim.pytorch.linear import linear
+from fp8sim.pytorch.linear import linear, multiply
 from fp8sim.training_recipes import TrainingRecipe, TrainingRecipeLike, get_training_recipe
 
 __all__ = ["Conv1D", "Emulated", "Linear", "emulated_layers"]
@@ -29,7 +29,7 @@ class Emulated(nn.Module):
     def emulate(self, recipe: TrainingRecipeLike, rng: np.random.Generator | None, *weights: str) -> None:
         """Set the recipe of each weight's products; counters and histories start anew."""
         chosen = get_training_recipe(recipe)
-        self.gemms = {weight: LinearGemms(chosen, rng) for weight in weights}
+        self.gemms = {weight: LinearGemms(chosen, rng, multiply=multiply) for weight in weights}
 
     @property
     def recipe(self) -> TrainingRecipe:
