@@ -1,4 +1,4 @@
-"""Write the verdict that README.md shows: `python docs/write_verdict.py` after a change to `claims`."""
+"""Write the verdict that README.md shows, its picture and its table: `python docs/write_verdict.py`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,46 @@ import sys
 from pathlib import Path
 
 import fp8sim
+from fp8sim.experiments import data
+from fp8sim.experiments.claims import Claims
+from fp8sim.report_verdict import verdict_svg
 
 README = Path(__file__).parent.parent / "README.md"
+PICTURE = Path(__file__).parent / "verdict.svg"
 MARKERS = "<!-- verdict begin -->", "<!-- verdict end -->"
+SHOWS = (
+    "Bars: what FP8 leaves of BF16's bytes, time and operations, and how much faster it is, each with its "
+    "verdict. The table below has the same figures."
+)
 
 
-def verdict() -> str:
-    """Return the table of verdicts as `fp8sim claims` prints it, and how it was made."""
-    result = fp8sim.claims(training=False)
+def measured() -> Claims:
+    """Return what `fp8sim claims` measures where neither PyTorch nor the sample model is installed."""
+    data.sample_model_path = lambda: None
+    return fp8sim.claims(training=False)
+
+
+def verdict(result: Claims) -> str:
+    """Return the sentence, the picture, the table as `fp8sim claims` prints it, and how it was made."""
     table = result.tables()[0]
     body = table.text(110).split("\n", 2)[2]  # the sentence stands above it
     made = f"fp8sim {fp8sim.__version__}, numpy {result.environment['numpy']}, seed {result.seed}"
+    picture = PICTURE.relative_to(README.parent).as_posix()
     return (
-        f"> {table.title}\n\n```text\n{body}\n```\n\n`fp8sim claims` wrote this ({made}, times modelled on "
-        f"{result.device}); it goes on to say why, and where each published figure is from."
+        f"> {table.title}\n\n![{SHOWS}]({picture})\n\n```text\n{body}\n```\n\n"
+        f"`fp8sim claims` wrote this ({made}, times modelled on {result.device}); it goes on to say why, and "
+        "where each published figure is from."
     )
 
 
 def main() -> int:
-    """Replace what stands between the markers."""
+    """Replace what stands between the markers, and the picture."""
+    result = measured()
     page = README.read_text(encoding="utf-8")
     begin, end = (re.escape(marker) for marker in MARKERS)
-    fresh = f"{MARKERS[0]}\n{verdict()}\n{MARKERS[1]}"
+    fresh = f"{MARKERS[0]}\n{verdict(result)}\n{MARKERS[1]}"
     README.write_text(re.sub(f"{begin}.*{end}", lambda _: fresh, page, flags=re.DOTALL), encoding="utf-8")
+    PICTURE.write_text(verdict_svg(result.rows), encoding="utf-8")
     return 0
 
 

@@ -157,3 +157,10 @@ def test_llm_like_activations_have_outlier_channels_and_unequal_tokens():
     tokens = np.median(np.abs(x), axis=1)
     assert 0.35 < np.std(np.log(tokens)) < 0.65
     assert x.dtype == np.float32
+
+
+def test_what_is_left_and_how_much_faster_it_is_are_told_apart_by_more_than_words(result):
+    for claim in result.rows:
+        assert (claim.meaning == "remainder") == claim.what.endswith("over BF16's"), claim.what
+        assert (claim.meaning == "speed-up") == ("speed-up" in claim.what), claim.what
+        assert not claim.meaning or claim.unit == "ratio"

@@ -45,6 +45,7 @@ FLOORS = {
     "report": 6,
     "report_svg": 6,
     "report_pictures": 6,
+    "report_verdict": 6,
     "anatomy": 6,
     "cli": 7,
     "__main__": 7,

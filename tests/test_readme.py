@@ -2,18 +2,48 @@
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
 
 from fp8sim import claims
 from fp8sim.experiments import data
+from fp8sim.report_verdict import verdict_svg
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+VERDICT = re.search(r"<!-- verdict begin -->(.*)<!-- verdict end -->", README, flags=re.DOTALL)[1]
+STALE = "run python docs/write_verdict.py"
 
 
-def test_the_verdict_is_what_claims_prints_without_the_sample_model(monkeypatch):
-    monkeypatch.setattr(data, "sample_model_path", lambda: None)
-    shown = re.search(r"```text\n(.*?)\n```", README, flags=re.DOTALL)[1]
-    printed = claims(training=False).tables()[0].text(110)
-    assert printed.endswith(shown), "run python docs/write_verdict.py"
+@pytest.fixture(scope="module")
+def result():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "sample_model_path", lambda: None)
+        return claims(training=False)
+
+
+def test_the_verdict_is_what_claims_prints_without_the_sample_model(result):
+    shown = re.search(r"```text\n(.*?)\n```", VERDICT, flags=re.DOTALL)[1]
+    assert result.tables()[0].text(110).endswith(shown), STALE
+
+
+def test_the_picture_of_the_verdict_is_what_claims_measures_without_the_sample_model(result):
+    (name,) = re.findall(r"!\[[^]]{40,}\]\(([^)]+)\)", VERDICT)
+    assert (ROOT / name).read_text(encoding="utf-8") == verdict_svg(result.rows), STALE
+
+
+def test_the_picture_is_a_file_that_loads_nothing_and_repeats_the_figures_of_the_table(result):
+    picture = verdict_svg(result.rows)
+    root = ElementTree.fromstring(picture)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(|<script|href", picture)
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    drawn = {int(text.split(".")[0]) for text in texts if re.match(r"\d+\. ", text)}
+    assert drawn == {n for n, row in enumerate(result.rows, 1) if row.meaning}
+    for number in drawn:
+        row = result.rows[number - 1]
+        assert row.figure(row.measured) in texts
+        assert row.verdict in texts
 
 
 def test_there_is_one_command_for_the_verdict_and_one_for_the_tests():

@@ -35,6 +35,7 @@ ROWS = (
         "a report, table 1",
         "holds",
         "One byte.",
+        "remainder",
     ),
     Claim(
         "computational requirements",
@@ -45,12 +46,23 @@ ROWS = (
         "another",
         "does not hold",
         "All.",
+        "remainder",
     ),
     Claim(
         "halved", "error of a product", 0.0281, 0.01405, "share", "a report, table 1", "partly", "Three bits."
     ),
     Claim("halved", "energy", None, None, "J", "", "not measured", "No silicon figure."),
-    Claim("without loss", "speed-up of all", 7.75, None, "ratio", "another", "does not hold", "Bits."),
+    Claim(
+        "without loss",
+        "speed-up of all",
+        7.75,
+        None,
+        "ratio",
+        "another",
+        "does not hold",
+        "Bits.",
+        "speed-up",
+    ),
 )
 RESULT = Claims(SENTENCE, "H800 SXM", 7, ("layer.weight 4x4",), {"python": "3.11", "numpy": "2.4"}, ROWS)
 
@@ -233,7 +245,7 @@ def test_every_picture_has_a_title_and_a_description(page):
 
 
 def test_text_contrasts_with_its_ground_in_every_scheme():
-    css = (Path(report.__file__).parent / "report_assets" / "report.css").read_text(encoding="utf-8")
+    css = report_svg.picture_style() + report_svg.asset("report.css")
     schemes = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     assert len(schemes) == 3  # light, dark, print
 
@@ -302,11 +314,13 @@ def test_bars_are_as_long_as_the_measured_ratios_and_marks_stand_at_the_publishe
     rows = [
         *ROWS,
         dataclasses.replace(ROWS[1], measured=3.0),
-        dataclasses.replace(ROWS[0], what="error ratio"),
+        dataclasses.replace(ROWS[0], what="error, over BF16's", meaning=""),
+        dataclasses.replace(ROWS[0], measured=math.nan),
     ]
     picture = report_pictures.ratio_picture(rows)
     half, whole, beyond = (float(bar["width"]) for bar in drawn(picture, "bar"))
     classes = [bar["class"].split()[1] for bar in drawn(picture, "bar")]
+    assert report_pictures.ratio_picture(rows[6:]) is None
     assert classes == ["verdict-holds", "verdict-does-not-hold", "verdict-does-not-hold"]
     assert whole == pytest.approx(2 * half)
     assert beyond == pytest.approx(1.25 * whole)  # the axis ends there

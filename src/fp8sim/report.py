@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 from collections.abc import Iterable
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 from string import Template
@@ -23,7 +22,7 @@ from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.comparison import Comparison
 from fp8sim.experiments.verdicts import VERDICTS, Claim
 from fp8sim.formats import FORMATS, FloatFormat
-from fp8sim.report_svg import slug, svg
+from fp8sim.report_svg import asset, picture_style, slug, svg
 from fp8sim.rounding import ROUNDINGS
 from fp8sim.scaling import SCALE_FORMATS, SCALE_RULES
 
@@ -62,11 +61,11 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     >>> page[:15], "https://" in page
     ('<!DOCTYPE html>', False)
     """
-    style = _asset("report.css")
-    script = _asset("arithmetic.js") + _asset("explorer.js")
+    style = picture_style() + asset("report.css")
+    script = asset("arithmetic.js") + asset("explorer.js")
     groups = _by_part(result.rows)
     sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
-    return Template(_asset("report.html")).substitute(
+    return Template(asset("report.html")).substitute(
         policy=_policy(style, script),
         style=style,
         script=script,
@@ -159,10 +158,6 @@ def check_target(path: str | Path) -> Path:
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"folder {target.parent} is not writable; name a file in another one")
     return target
-
-
-def _asset(name: str) -> str:
-    return (resources.files("fp8sim") / "report_assets" / name).read_text(encoding="utf-8")
 
 
 def _policy(style: str, script: str) -> str:

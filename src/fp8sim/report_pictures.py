@@ -12,13 +12,14 @@ import numpy as np
 from fp8sim._tables import percent_text
 from fp8sim.casts import decode
 from fp8sim.experiments.comparison import Comparison, ComparisonRow
-from fp8sim.experiments.verdicts import Claim
+from fp8sim.experiments.verdicts import Claim, Meaning
 from fp8sim.formats import FloatFormat, get_format
 from fp8sim.report_svg import WIDTH, Axis, Picture, grid, slug, svg
 
 __all__ = [
     "agreement_picture",
     "error_picture",
+    "measured_rows",
     "number_line_picture",
     "ratio_picture",
     "recipe_picture",
@@ -34,17 +35,15 @@ _BAR_CAPTION = "Bar: measured or modelled; diamond: published; the number is tha
 def ratio_picture(rows: Sequence[Claim]) -> Picture | None:
     """Draw what is left of BF16's bytes, time and operations, as bars; None if no row says it.
 
-    Those rows are drawn whose unit is a ratio and whose text ends in "over BF16's".
-
     Examples
     --------
-    >>> row = Claim("halved", "bytes, over BF16's", 0.5, 0.51, "ratio", "a report", "holds", "One byte.")
+    >>> row = Claim("halved", "bytes", 0.5, 0.51, "ratio", "a report", "holds", "One byte.", "remainder")
     >>> ratio_picture([row]).description
     "Measured: row 1 0.5000. Of BF16's, half is 0.5."
     """
     return _bars(
         Picture("ratios", "What is left of BF16's", "Of BF16's, half is 0.5.", _BAR_CAPTION, 0, ()),
-        [pair for pair in _measured_ratios(rows) if "over BF16's" in pair[1].what],
+        measured_rows(rows, "remainder"),
         Axis(0.0, 1.25, 8, WIDTH - 70),
         ((0.0, "0"), (0.5, "half"), (1.0, "equal")),
     )
@@ -53,18 +52,16 @@ def ratio_picture(rows: Sequence[Claim]) -> Picture | None:
 def speed_picture(rows: Sequence[Claim]) -> Picture | None:
     """Draw the speed-ups over BF16 as bars; None if no row says one.
 
-    Those rows are drawn whose unit is a ratio and whose text has the word "speed-up".
-
     Examples
     --------
-    >>> row = Claim("halved", "speed-up of a step", 1.56, 1.75, "ratio", "a report", "partly", "Attention.")
+    >>> row = Claim("halved", "a step", 1.56, 1.75, "ratio", "a report", "partly", "Half.", "speed-up")
     >>> speed_picture([row]).description
     'Measured: row 1 1.5600. As fast as BF16 is 1, twice as fast is 2.'
     """
     words = "As fast as BF16 is 1, twice as fast is 2."
     return _bars(
         Picture("speeds", "How much faster than BF16", words, _BAR_CAPTION, 0, ()),
-        [pair for pair in _measured_ratios(rows) if "speed-up" in pair[1].what],
+        measured_rows(rows, "speed-up"),
         Axis(1.0, 2.25, 8, WIDTH - 70),
         ((1.0, "equal"), (2.0, "twice")),
     )
@@ -216,8 +213,16 @@ def recipe_picture(comparison: Comparison, data: str = "") -> Picture:
     )
 
 
-def _measured_ratios(rows: Sequence[Claim]) -> list[tuple[int, Claim]]:
-    numbered = [(n, row) for n, row in enumerate(rows, 1) if row.unit == "ratio"]
+def measured_rows(rows: Sequence[Claim], meaning: Meaning) -> list[tuple[int, Claim]]:
+    """Return the rows whose figure means that and was measured, numbered from 1.
+
+    Examples
+    --------
+    >>> row = Claim("halved", "energy", None, None, "ratio", "", "not measured", "No watt.", "remainder")
+    >>> measured_rows([row], "remainder")
+    []
+    """
+    numbered = [(n, row) for n, row in enumerate(rows, 1) if row.meaning == meaning]
     return [(n, row) for n, row in numbered if row.measured is not None and math.isfinite(row.measured)]
 
 

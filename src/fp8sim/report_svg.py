@@ -6,8 +6,9 @@ import html
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import resources
 
-__all__ = ["WIDTH", "Axis", "Picture", "grid", "slug", "svg"]
+__all__ = ["WIDTH", "Axis", "Picture", "asset", "grid", "picture_style", "slug", "svg"]
 
 #: Units across a picture: about one CSS pixel on a phone, so that its text stays legible there.
 WIDTH = 360
@@ -120,6 +121,22 @@ def grid(axis: Axis, ticks: Iterable[tuple[float, str]], top: float, bottom: flo
         x = axis(value)
         yield svg("line", x1=x, x2=x, y1=top, y2=bottom, class_="grid")
         yield svg("text", word, x=x, y=top - 6, text_anchor="start" if x < 20 else "middle", class_="tick")
+
+
+def asset(name: str) -> str:
+    """Return the text of a file that the report is made of."""
+    return (resources.files("fp8sim") / "report_assets" / name).read_text(encoding="utf-8")
+
+
+def picture_style() -> str:
+    """Return the CSS of pictures: their colours in light and in dark, text, lines and bars.
+
+    Examples
+    --------
+    >>> "prefers-color-scheme: dark" in picture_style()
+    True
+    """
+    return asset("pictures.css")
 
 
 def _attribute(value: object) -> str:

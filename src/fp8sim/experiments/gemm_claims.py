@@ -122,6 +122,7 @@ def stored_bytes(setting: Setting) -> list[Claim]:
                 f"{REPORT}, 3.3.2: one FP32 scale per {group} elements",
                 halving(measured),
                 f"One byte instead of two; the scales add {percent_text(scales)} to the {kind}.",
+                "remainder",
             )
         )
     return rows
@@ -144,6 +145,7 @@ def multiply_adds(setting: Setting) -> list[Claim]:
             halving(fp8 / bf16),
             "Every multiplication and addition is still done; what can halve is the time and the bytes "
             "of each.",
+            "remainder",
         )
     ]
 
@@ -180,6 +182,7 @@ def _phase(device: Device, phase: str, speeds: list[GemmSpeed]) -> list[Claim]:
             halving(bytes_ratio),
             f"The operands are FP8 but the outputs stay BF16; in {phase} they are "
             f"{percent_text(outputs)} of the bytes.",
+            "remainder",
         ),
         Claim(
             "halved",
@@ -190,6 +193,7 @@ def _phase(device: Device, phase: str, speeds: list[GemmSpeed]) -> list[Claim]:
             f"{_DEEPGEMM}, over BF16 at the best rate measured on an H100 (MAMF)",
             halving(max(time_ratio, achieved or 0)),
             _why_time(device, time_ratio, achieved),
+            "remainder",
         ),
     ]
 

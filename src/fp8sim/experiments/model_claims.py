@@ -29,6 +29,7 @@ def model_memory(setting: Setting) -> list[Claim]:
             halving(cost.weight_bytes / cost.baseline_weight_bytes),
             f"{percent_text(cost.found.quantized_parameters / cost.found.parameters)} of the parameters are "
             "in FP8, and their scales add next to nothing.",
+            "remainder",
         ),
         Claim(
             "halved",
@@ -41,6 +42,7 @@ def model_memory(setting: Setting) -> list[Claim]:
             "Master weights and gradients stay FP32. Of what is saved "
             f"{percent_text((before - fp8_only) / (before - after))} is due to FP8; the rest is AdamW's "
             "moments in BF16.",
+            "remainder",
         ),
         Claim(
             "halved",
@@ -72,6 +74,7 @@ def model_time(setting: Setting) -> list[Claim]:
                 halving(1 / ceiling),
                 f"{percent_text(share)} of the forward flops are in FP8; attention itself, head and router "
                 "are not.",
+                "speed-up",
             )
         )
     return [*rows, _training_step(setting), _flops()]
@@ -93,6 +96,7 @@ def _training_step(setting: Setting) -> Claim:
         halving(1 / min(cost.speedup, best)),
         f"Measured speed-ups of whole training runs lie between {min(s.low for s in measured):.2f} and "
         f"{best:.2f}; the report itself measures none.",
+        "speed-up",
     )
 
 

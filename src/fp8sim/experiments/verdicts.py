@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 from fp8sim._tables import count_text, percent_text
 
-__all__ = ["VERDICTS", "Claim", "Verdict", "halving"]
+__all__ = ["VERDICTS", "Claim", "Meaning", "Verdict", "halving"]
 
 Verdict: TypeAlias = Literal["holds", "partly", "does not hold", "not measured"]
+Meaning: TypeAlias = Literal["remainder", "speed-up", ""]
 
 #: verdict -> how a summary counts it.
 VERDICTS: dict[Verdict, str] = {
@@ -40,6 +41,7 @@ class Claim:
     source: str  #: of the published figure
     verdict: Verdict
     why: str  #: one sentence
+    meaning: Meaning = ""  #: of a ratio: what FP8 leaves of BF16's, how much faster it is, or neither
 
     @property
     def ratio(self) -> float | None:
