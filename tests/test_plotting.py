@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -152,10 +153,11 @@ def test_a_linear_line_has_a_stroke_at_every_value_up_to_its_limit() -> None:
 
 
 def test_a_logarithmic_line_has_every_positive_value() -> None:
-    ax = plotting.number_lines(["e5m2", "e8m0"], scale="log")
+    ax = plotting.number_lines(["e5m2", "e4m3"], scale="log")
     assert ax.get_xscale() == "log"
     assert sorted(strokes(ax, 0)) == values_of("e5m2", np.inf, positive=True)[:123]
-    assert len(strokes(ax, 1)) == 255
+    assert len(strokes(ax, 1)) == 126
+    assert len(strokes(plotting.number_lines(["e8m0"], scale="log"), 0)) == 255
     lengths = strokes(ax, 0)
     assert lengths[2.0**-14] > lengths[2.0**-16]
 
@@ -165,6 +167,16 @@ def test_values_too_dense_to_tell_apart_are_a_band_that_says_so() -> None:
     assert [text.get_text() for text in ax.texts] == ["1,024 values an octave"]
     spans = [np.ptp(np.log2(c.get_paths()[0].vertices[:, 0])) for c in ax.collections]
     assert spans == [pytest.approx(24 + np.log2(65504)), pytest.approx(14 + np.log2(65504))]
+
+
+def test_strokes_that_would_run_together_in_a_wide_picture_are_bands_with_their_density_beside() -> None:
+    ax = plotting.number_lines(["e4m3", "bf16"], scale="log")
+    assert [text.get_text() for text in ax.texts] == ["8 values an octave", "128 values an octave"]
+    beside, inside = (text.get_position()[0] for text in ax.texts)
+    assert beside > 448
+    assert 2.0**-20 < inside < 2.0**20
+    high = fp8sim.FloatFormat("high", 2, 5, bias=-100)
+    assert plotting.number_lines([high, "bf16"], scale="log").texts[0].get_position()[0] < 2.0**96
 
 
 def test_bad_lines_are_refused() -> None:
@@ -235,6 +247,13 @@ def test_int8_wins_on_gaussian_data_until_its_step_is_too_coarse() -> None:
     largest = np.abs(NORMAL).max() / np.sqrt(np.mean(np.square(NORMAL)))
     assert min(upright, key=lambda x: abs(x - largest)) == pytest.approx(largest)
     assert any(10 < x < 15 for x in upright)  # 9 dB are lost 1.5 octaves above the peak at 4 sigma
+
+
+def test_no_format_is_called_the_best_where_none_leads() -> None:
+    saturated = plotting.sqnr_against_scale(NORMAL, ["e4m3", "int8"], reach=2.0 ** np.linspace(-6, -2, 9))
+    alone = plotting.sqnr_against_scale(NORMAL, ["e4m3"])
+    assert not saturated.texts
+    assert not alone.texts
 
 
 def test_an_array_without_signal_is_refused() -> None:
@@ -341,6 +360,8 @@ def test_time_bars_end_at_the_modelled_time_and_show_quantising() -> None:
     base, ours = ax.containers[names.index("quantising")]
     assert (base.get_width(), ours.get_width()) == (0, pytest.approx(cost.quantize_seconds))
     assert "roofline time of training on H800 SXM (s)" in ax.get_xlabel()
+    many = plotting.cost_bars(model_cost("deepseek-v3", batch=15360), "seconds").texts[0].get_text()
+    assert re.fullmatch(r"\d\d,\d{3} s", many)
 
 
 def test_a_comparison_has_one_bar_a_recipe() -> None:
@@ -389,6 +410,12 @@ def test_shapes_are_named_once_and_neighbours_share_a_label() -> None:
     ]
     labels = [text.get_text() for text in plotting.roofline(costs).texts]
     assert labels == ["64x2112x7168\n64x2304x7168", "4096x2112x7168\n4096x2304x7168"]
+
+
+def test_where_only_m_differs_points_are_named_by_it_and_the_title_has_the_rest() -> None:
+    ax = plotting.roofline([gemm_cost(m, 7168, 2048, "bf16") for m in (16, 64, 4096)])
+    assert [text.get_text() for text in ax.texts] == ["m = 16", "m = 64", "m = 4096"]
+    assert ax.get_title() == "H800 SXM, 3.35 TB/s; n = 7168, k = 2048"
 
 
 def test_a_roofline_is_of_one_device() -> None:

@@ -90,5 +90,5 @@ def octaves(ax: Axes, axis: str = "x") -> None:
 def legend_above(ax: Axes) -> None:
     """Put the legend above the axes, where it hides nothing, in as many columns as there is room for."""
     labels = ax.get_legend_handles_labels()[1]
-    columns = max(1, min(len(labels), 52 // (max(map(len, labels)) + 8)))
+    columns = max(1, min(len(labels), 80 // (max(map(len, labels)) + 8)))
     ax.legend(ncols=columns, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)

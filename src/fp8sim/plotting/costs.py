@@ -82,15 +82,19 @@ def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax:
     _draw_bars(ax, _merge_small(stacks), factor)
     for row, (bar, total) in enumerate(sums.items()):
         ratio = "" if bar == baseline else f", {total / sums[baseline]:.3f} of {baseline}"
-        ax.text(
-            1.01 * total / factor, row, f"{total / factor:.3g} {unit}{ratio}", va="center", fontsize="small"
-        )
+        text = f"{_three_digits(total / factor)} {unit}{ratio}"
+        end = (total / factor, row)
+        ax.annotate(text, end, (4, 0), textcoords="offset points", va="center", fontsize="small")
     ax.set_yticks(range(len(stacks)), list(stacks))
     ax.set_ylim(len(stacks) - 0.4, -0.6)
     ax.set_xlim(0, 1.4 * max(sums.values()) / factor)  # room for the sums
     ax.set_xlabel(f"{what} ({unit})")
     ax.spines[["right", "top"]].set_visible(False)
     return ax
+
+
+def _three_digits(amount: float) -> str:
+    return f"{amount:.3g}" if amount < 1000 else f"{amount:,.0f}"
 
 
 def _what(cost: ModelCost, quantity: str) -> str:
@@ -195,7 +199,8 @@ def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) ->
     _name_shapes(ax, shown)
     ax.set_xlabel("arithmetic intensity (FLOP/B)")
     ax.set_ylabel("reachable rate (TFLOP/s)")
-    ax.set_title(f"{shown[0].device}, {shown[0].device.bandwidth.value / 1e12:g} TB/s")
+    constant = f"; n = {shown[0].n}, k = {shown[0].k}" if _only_m_varies(shown) else ""
+    ax.set_title(f"{shown[0].device}, {shown[0].device.bandwidth.value / 1e12:g} TB/s{constant}")
     ax.grid(alpha=0.3)
     ax.legend(loc="lower right", fontsize="small")
     return ax
@@ -221,17 +226,22 @@ def _draw_roofs(ax: Axes, costs: Sequence[GemmCost]) -> None:
         )
 
 
+def _only_m_varies(costs: Sequence[GemmCost]) -> bool:
+    return len({cost.m for cost in costs}) > 1 == len({(cost.n, cost.k) for cost in costs})
+
+
 def _name_shapes(ax: Axes, costs: Sequence[GemmCost]) -> None:
-    """Write m x n x k once below the lowest point of each shape; shapes that share a place in a list."""
+    """Write each shape, or m alone, once below its lowest point; shapes that share a place in a list."""
+    short = _only_m_varies(costs)
     lowest: dict[str, tuple[float, float]] = {}
     for cost in costs:
         point = (cost.intensity, cost.flops / cost.seconds / 1e12)
-        shape = f"{cost.m}x{cost.n}x{cost.k}"
+        shape = f"m = {cost.m}" if short else f"{cost.m}x{cost.n}x{cost.k}"
         lowest[shape] = min(lowest.get(shape, point), point, key=lambda xy: xy[1])
     width = math.log(max(cost.intensity for cost in costs) / min(cost.intensity for cost in costs)) + 2
     places: list[tuple[float, float, list[str]]] = []
     for shape, (x, y) in sorted(lowest.items(), key=lambda item: item[1]):
-        if places and math.log(x / places[-1][0]) < 0.07 * width:
+        if places and math.log(x / places[-1][0]) < (0.07 if short else 0.12) * width:
             places[-1][2].append(shape)
         else:
             places.append((x, y, [shape]))

@@ -23,6 +23,7 @@ __all__ = ["code_histogram", "sqnr_against_scale"]
 
 _INT8_MAX = 127  # symmetric: -128 is left out, as in TensorRT and in PyTorch's symmetric observers
 _DECIBELS_SHOWN = 60.0
+_LEAD = 0.5  # dB by which a format must be better than every other to be called the best
 
 
 def sqnr_against_scale(
@@ -50,7 +51,7 @@ def sqnr_against_scale(
     -------
     matplotlib.axes.Axes
         The axes drawn in. The dashed line is at the largest magnitude of `x`: to its left,
-        something saturates.
+        something saturates. A format is called the best where it leads by half a decibel.
 
     Raises
     ------
@@ -110,15 +111,18 @@ def _is_int8(fmt: FormatLike) -> bool:
 
 
 def _name_winners(ax: Axes, reaches: F64, curves: F64, names: list[str]) -> None:
-    """Write above the curves which format is the best where, with a line between."""
-    best = curves.argmax(axis=0)
+    """Write above the curves which format is the best where, with a line between; nothing at a tie."""
+    if len(names) < 2:
+        return
+    second, first = np.sort(curves, axis=0)[-2:]
+    best = np.where(first - second >= _LEAD, curves.argmax(axis=0), -1)
     top = ax.get_ylim()[1]
     for winner, run in groupby(range(reaches.size), key=lambda at: int(best[at])):
         span = list(run)
         left, right = reaches[span[0]], reaches[span[-1]]
         if span[0]:
             ax.axvline(float(left), color=GREY, linestyle=":", linewidth=0.8)
-        if len(span) > 3:  # room for a name
+        if winner >= 0 and len(span) > 3:  # room for a name
             middle = float(np.sqrt(left * right))
             write(ax, middle, top - 0.8, f"{names[winner]}\nbest", va="top")
 

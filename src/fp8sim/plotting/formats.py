@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["number_lines", "rounding_error"]
 
-_DRAWN_APART = 1200  # values on one line; more would run into a band, so a band is drawn
+_DRAWN_APART = 1200  # values on a linear line; more would run into a band, so a band is drawn
+_APART_IN_OCTAVES = 400  # the same for a logarithmic line, of values as dense as in a normal octave
 _PER_OCTAVE = 32  # gaps between neighbours at which the rounding error is taken
 
 
@@ -69,8 +71,12 @@ def number_lines(
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}; 8 shows E4M3 well")
     ax = axes_for(ax, 8.0, 0.8 + 0.55 * len(chosen))
+    ends = min(fmt.smallest_subnormal for fmt in chosen), max(fmt.max for fmt in chosen)
     for row, fmt in enumerate(chosen):
-        _draw_values(ax, row, fmt, scale, limit)
+        if scale == "log":
+            _draw_octaves(ax, row, fmt, ends)
+        else:
+            _draw_linear(ax, row, fmt, min(limit, fmt.max))
     ax.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen])
     ax.set_ylim(len(chosen) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
@@ -84,37 +90,58 @@ def number_lines(
     return ax
 
 
-def _draw_values(ax: Axes, row: int, fmt: FloatFormat, scale: str, limit: float) -> None:
-    """Draw one line: a stroke a value, or a band where there are too many."""
-    colour = COLOURS[row % len(COLOURS)]
-    top = fmt.max if scale == "log" else min(limit, fmt.max)
-    low = 0.0 if scale == "linear" else fmt.smallest_subnormal
-    both = fmt.signed and scale == "linear"
-    ax.plot([-top if both else low, top], [row, row], color=GREY, linewidth=0.6, zorder=1)
-    values = _positive_values(fmt, top)
-    if values is None:
-        start, first = (-top if both else low), fmt.smallest_normal
-        ax.fill_between([start, top], row - 0.15, row + 0.15, color=colour, alpha=0.35, linewidth=0)
-        if scale == "log":
-            ax.fill_between([first, top], row - 0.3, row + 0.3, color=colour, alpha=0.7, linewidth=0)
-        middle = 0.0 if both else float(np.sqrt(max(first, 1e-300) * top)) if scale == "log" else top / 2
-        note = f"{2**fmt.mantissa_bits:,} values an octave"
-        write(ax, middle, row, note, fontsize="x-small", zorder=3)
+def _draw_linear(ax: Axes, row: int, fmt: FloatFormat, top: float) -> None:
+    """Draw the values up to `top`: a stroke each, or a band where there are too many."""
+    low = -top if fmt.signed else 0.0
+    ax.plot([low, top], [row, row], color=GREY, linewidth=0.6, zorder=1)
+    values = _positive_values(fmt, top) if fmt.bits <= 16 else None
+    if values is None or values.size > _DRAWN_APART:
+        _draw_band(ax, row, low, top, 0.15)
+        _write_density(ax, (low + top) / 2, row, fmt)
         return
-    shown = np.concatenate([-values[::-1], values]) if both else values
-    if scale == "linear" and fmt.zero:
-        shown = np.append(shown, 0.0)
-    height = np.where(np.abs(shown) < fmt.smallest_normal, 0.15, 0.3)
-    ax.vlines(shown, row - height, row + height, color=colour, linewidth=0.9, zorder=2)
+    _draw_strokes(
+        ax, row, fmt, np.concatenate([-values if fmt.signed else [], [0.0] if fmt.zero else [], values])
+    )
 
 
-def _positive_values(fmt: FloatFormat, top: float) -> F64 | None:
-    """Return the positive values up to `top`, or None where they are too many to be drawn apart."""
-    if fmt.bits > 16:
-        return None
+def _draw_octaves(ax: Axes, row: int, fmt: FloatFormat, ends: tuple[float, float]) -> None:
+    """Draw the positive values, on a line from end to end; a band where strokes would run into one."""
+    low, first, top = fmt.smallest_subnormal, fmt.smallest_normal, fmt.max
+    ax.plot([low, top], [row, row], color=GREY, linewidth=0.6, zorder=1)
+    octaves_shown = math.log2(ends[1] / ends[0])
+    if octaves_shown * 2**fmt.mantissa_bits <= _APART_IN_OCTAVES:  # never so beyond 16 bits
+        _draw_strokes(ax, row, fmt, _positive_values(fmt, top))
+        return
+    _draw_band(ax, row, low, top, 0.15)
+    _draw_band(ax, row, first, top, 0.3)
+    if math.log2(top / first) > 0.3 * octaves_shown:  # room inside
+        _write_density(ax, math.sqrt(first) * math.sqrt(top), row, fmt)
+    elif math.log2(ends[1] / top) > 0.3 * octaves_shown:
+        _write_density(ax, top * 2 ** (0.01 * octaves_shown), row, fmt, ha="left")
+    else:
+        _write_density(ax, low / 2 ** (0.01 * octaves_shown), row, fmt, ha="right")
+
+
+def _draw_strokes(ax: Axes, row: int, fmt: FloatFormat, values: F64) -> None:
+    height = np.where(np.abs(values) < fmt.smallest_normal, 0.15, 0.3)
+    ax.vlines(values, row - height, row + height, color=_colour(row), linewidth=0.9, zorder=2)
+
+
+def _draw_band(ax: Axes, row: int, start: float, end: float, height: float) -> None:
+    ax.fill_between([start, end], row - height, row + height, color=_colour(row), alpha=0.4, linewidth=0)
+
+
+def _write_density(ax: Axes, x: float, row: int, fmt: FloatFormat, **look: str) -> None:
+    write(ax, x, row, f"{2**fmt.mantissa_bits:,} values an octave", fontsize="x-small", zorder=3, **look)
+
+
+def _colour(row: int) -> str:
+    return COLOURS[row % len(COLOURS)]
+
+
+def _positive_values(fmt: FloatFormat, top: float) -> F64:
     values = np.unique(decode_table(fmt).astype(np.float64))
-    values = values[np.isfinite(values) & (values > 0) & (values <= top)]
-    return None if values.size > _DRAWN_APART else values
+    return values[np.isfinite(values) & (values > 0) & (values <= top)]
 
 
 def rounding_error(
