@@ -81,6 +81,19 @@ def training(runs):
     )
 
 
+def test_what_was_written_as_json_comes_back():
+    result = training([curves("bf16", 0, [2.0, 1.0]), curves("x", 0, [2.0, math.nan], diverged=True)])
+    again = Training.from_dict(json.loads(json.dumps(result.to_dict())))
+    assert str(again) == str(result)
+    assert again.run("bf16", 0).losses == (2.0, 1.0)
+
+
+@pytest.mark.parametrize("data", [{}, {"runs": 3}, {"runs": [{"losses": [], "what": 1}]}, []])
+def test_other_data_is_no_training(data):
+    with pytest.raises(ValueError, match="as fp8sim train --json prints it"):
+        Training.from_dict(data)
+
+
 def cells(result):
     return {row[0].strip(): row for row in result.tables()[0].rows}
 
@@ -466,8 +479,8 @@ def test_a_claim_that_was_followed_for_a_while_holds_at_most_partly():
 
 def test_the_claim_about_tokens_measures_both_scalings():
     (row,) = training_claims.gradients_of_tokens(Setting(None, 0, ()))
-    assert row.verdict == "holds"
-    assert row.measured > 0.2
+    assert (row.verdict, row.measured) == ("holds", 0)
+    assert float(row.why.split(", ")[1].split(" %")[0]) > 20  # percent of tokens, with blocks
 
 
 @needs_torch

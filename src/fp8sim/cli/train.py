@@ -23,13 +23,13 @@ def train_command(
         str, typer.Option("--baseline", help="Recipe that losses are compared with.")
     ] = "bf16",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds, from 0 on.")] = 2,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each run.")] = 120,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Steps of each run.")] = 200,
     sequences: Annotated[int, typer.Option("--sequences", min=1, help="Sequences a step.")] = 4,
     context: Annotated[int, typer.Option("--context", min=1, help="Bytes of a sequence.")] = 128,
     width: Annotated[int, typer.Option("--width", min=1, help="Width of the model.")] = 256,
     layers: Annotated[int, typer.Option("--layers", min=1, help="Layers of the model.")] = 2,
     heads: Annotated[int, typer.Option("--heads", min=1, help="Attention heads.")] = 4,
-    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 2e-3,
+    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate.")] = 5e-4,
     text: Annotated[
         list[Path] | None,
         typer.Option("--text", help="File to train on; repeat. Default: Python's own source."),

@@ -58,13 +58,13 @@ class GradientOutliers(Tabled):
     def tables(self) -> list[Table]:
         """Return the rows as a table."""
         headers = [
-            "spread, decades>", "recipe", "dy flushed>", "tokens lost>", "error of median token>",
-            "5th percentile cosine>", "error of all>",
+            "decades>", "recipe", "flushed>", "tokens lost>", "median error>", "low cosine>", "error of all>",
         ]  # fmt: skip
         notes = (
             f"dx = dy W of {self.tokens} tokens, {self.width} by {self.width}, seed {self.seed}; "
             "against the float64 product",
-            "spread: standard deviation of log10 of a token's magnitude; tokens lost: dx is all zero",
+            "decades: standard deviation of log10 of a token's magnitude; flushed: share of dy that became zero",
+            "tokens lost: dx is all zero; median error: of a token's dx; low cosine: the 5th percentile of tokens",
             f"block gradients: 128 tokens share a scale. {_REPORT} lets them diverge, and suspects gradients "
             "that are highly imbalanced among tokens.",
         )

@@ -151,14 +151,15 @@ def loss_tables(
     """Return the table of losses, and one of SQNR by layer for each product."""
     limit = DEEPSEEK_V3["loss_error"]
     headers = [
-        "recipe", "loss>", "± seeds>", "rel. error>", "of seeds, from>", "to>", "largest>",
-        f"within {limit.value} %", "saturated>", "flushed>",
+        "recipe", "loss>", "±>", "error>", "from>", "to>", "largest>", f"in {limit.value} %", "saturated>",
+        "flushed>",
     ]  # fmt: skip
     explained = (
         *notes,
-        f"loss: nats per byte at the end, smoothed (EMA {SMOOTHING}); mean over seeds, ± half their range",
-        f"rel. error: smoothed loss over that of {baseline}, less one; mean over the last half of the steps",
-        f"largest: largest size of it in that half; published limit {limit.value} % ({limit.source})",
+        f"loss: nats per byte at the end, smoothed (EMA {SMOOTHING}); mean over seeds ± half their range",
+        f"error: smoothed loss over that of {baseline}, less one; mean over the last half of the steps",
+        "from, to: of the seed with the least and the one with the most",
+        f"largest: largest size of it in that half, of all seeds; published limit {limit.value} % ({limit.source})",
         "saturated, flushed: shares of all elements that were quantised",
     )
     losses = Table(
@@ -178,7 +179,7 @@ def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
         error, verdict = ["-"] * 4, "-"
     else:
         figures = (row.error, row.error_low, row.error_high)
-        error = [*(f"{100 * value:+.2f} %" for value in figures), f"{100 * row.largest:.2f} %"]
+        error = [*(f"{100 * value:+.3f} %" for value in figures), f"{100 * row.largest:.3f} %"]
         verdict = "yes" if row.largest <= limit else "on average" if abs(row.error) <= limit else "no"
     return [
         recipe_label(row.recipe),

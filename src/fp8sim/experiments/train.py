@@ -80,6 +80,29 @@ class Training(Tabled):
             "runs": [dataclasses.asdict(run) for run in self.runs],
         }
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Training:
+        """Take back what `to_dict` returned, or what ``fp8sim train --json`` printed.
+
+        Raises
+        ------
+        ValueError
+            If `data` is something else.
+
+        Examples
+        --------
+        >>> result = Training("bf16", "two steps", {}, {}, (RunResult("bf16", 0, (4.0, 3.0)),))
+        >>> Training.from_dict(result.to_dict()).run("bf16", 0).losses
+        (4.0, 3.0)
+        """
+        try:
+            runs = tuple(RunResult(**{**run, "losses": tuple(run["losses"])}) for run in data["runs"])
+            return cls(data["baseline"], data["text"], data["size"], data["schedule"], runs)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"this is no training as fp8sim train --json prints it ({error}); pass all that it printed"
+            ) from None
+
     def tables(self) -> list[Table]:
         """Return the losses, and for each product its SQNR by layer."""
         tokens = self.schedule["sequences"] * self.size["context"]

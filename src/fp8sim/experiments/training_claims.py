@@ -80,14 +80,14 @@ def gradients_of_tokens(setting: Setting) -> list[Claim]:
     return [
         Claim(
             _PART,
-            f"tokens without any gradient, 128 of them to a scale, magnitudes spread over {spread:g} decades",
-            blocks.lost_tokens,
+            f"tokens that get no gradient under deepseek-v3, magnitudes spread over {spread:g} decades",
+            fine.lost_tokens,
             None,
             "share",
             "DeepSeek-V3 report, B.2: gradients scaled by 128x128 blocks made a 16B model diverge",
-            "holds" if fine.lost_tokens == 0 else "does not hold",
-            f"With a scale per token and 128 channels, as DeepSeek trains, {percent_text(fine.lost_tokens)} "
-            "of them lose it: it is the fine scales that keep accuracy. The gradient is generated.",
+            "holds" if fine.lost_tokens == 0 < blocks.lost_tokens else "does not hold",
+            f"Where 128 tokens share a scale, {percent_text(blocks.lost_tokens)} of them get none: it is the "
+            "fine scales that keep accuracy. The gradient is generated.",
         )
     ]
 

@@ -36,9 +36,9 @@ _before: list[Any] = []  # threads, determinism, and how many runs are on
 class Schedule:
     """How a model is trained; betas and decay are DeepSeek-V3's (report, 4.2)."""
 
-    steps: int = 120
+    steps: int = 200
     sequences: int = 4  #: of the context's length, a step
-    peak_lr: float = 2e-3
+    peak_lr: float = 5e-4
     warmup: float = 0.1  #: share of the steps; then a cosine down to a tenth of the peak
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1

@@ -69,7 +69,9 @@ def training_curves(
     axes = axes_for(ax)
     chosen = seeds if seed is None else [seed]
     names = dict.fromkeys(run.recipe for run in result.runs)
-    for index, name in enumerate(name for name in names if what == "loss" or name != result.baseline):
+    for index, name in enumerate(names):  # a recipe looks the same in both pictures
+        if what == "error" and name == result.baseline:
+            continue
         curves = _curves(result, name, chosen, what)
         steps, look = np.arange(1, curves.shape[1] + 1), line_look(index, marked=False)
         axes.plot(steps, curves.mean(axis=0), label=recipe_label(name).strip(), **look)

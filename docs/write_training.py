@@ -1,0 +1,71 @@
+"""Write the tables and the picture of training: `python docs/write_training.py`, about 10 minutes.
+
+Trains with the defaults of `fp8sim train`, embeds sentences, and writes docs/training/ and the README's table.
+Needs the extras `sample` and `plot`. With `--resume` interrupted runs go on, and finished ones are read.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import fp8sim
+from fp8sim.experiments.embeddings import embed_sentences
+from fp8sim.experiments.train import Training, train
+from fp8sim.plotting.training import training_curves
+
+DOCS = Path(__file__).parent
+README = DOCS.parent / "README.md"
+FOLDER = DOCS / "training"
+RUNS = DOCS / "_build" / "training-runs"
+MARKERS = "<!-- training begin -->", "<!-- training end -->"
+
+
+def main() -> int:
+    """Train, embed, and write what the pages include."""
+    FOLDER.mkdir(exist_ok=True)
+    result = train(folder=RUNS, resume="--resume" in sys.argv)
+    made = (
+        f"fp8sim {fp8sim.__version__}, torch {version('torch')}, numpy {version('numpy')}, "
+        f"Python {platform.python_version()}, {platform.machine()}"
+    )
+    text = json.dumps({"made": made, **_rounded(result)})
+    (FOLDER / "training.json").write_text(text + "\n", encoding="utf-8")
+    draw(result)
+    embeddings = embed_sentences()
+    (FOLDER / "embeddings.txt").write_text(f"{embeddings}\n\n{made}.\n", encoding="utf-8")
+    page = README.read_text(encoding="utf-8")
+    README.write_text(with_training(page, result, made), encoding="utf-8")
+    return 0
+
+
+def _rounded(result: Training) -> dict[str, object]:
+    """Return the result as data, losses and shares to nine digits: enough for every figure that is shown."""
+    return json.loads(json.dumps(result.to_dict()), parse_float=lambda text: float(f"{float(text):.9g}"))
+
+
+def with_training(page: str, result: Training, made: str) -> str:
+    """Return the README with the table of a training between its markers."""
+    begin, end = MARKERS
+    fresh = (
+        f"{begin}\n```text\n{result.tables()[0].text(110)}\n```\n\nMade by `fp8sim train` ({made}).\n{end}"
+    )
+    return re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: fresh, page, flags=re.DOTALL)
+
+
+def draw(result: Training) -> None:
+    """Draw losses and relative errors side by side."""
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    training_curves(result, what="loss", ax=left)
+    training_curves(result, what="error", ax=right)
+    figure.savefig(FOLDER / "training.png", dpi=100)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
