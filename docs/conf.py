@@ -21,6 +21,8 @@ nitpicky = False
 
 html_theme = "furo"
 html_title = "fp8sim"
+html_static_path = ["_static"]
+html_css_files = ["fp8sim.css"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
