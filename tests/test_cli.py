@@ -36,11 +36,11 @@ def checkpoint(tmp_path, rng):
 
 
 def test_claims_prints_every_verdict_and_json_parses(run):
-    status, out, _ = run("claims")
+    status, out, _ = run("claims", "--no-training")
     assert status == 0
     assert "does not hold" in out
     assert "holds" in out
-    status, out, err = run("claims", "--json", "--seed", 3, "--device", "h100")
+    status, out, err = run("claims", "--no-training", "--json", "--seed", 3, "--device", "h100")
     data = json.loads(out)
     assert (status, err, data["seed"], data["device"]) == (0, "", 3, "H100 SXM")
 
@@ -121,6 +121,11 @@ def test_version_and_help(run):
         assert "Usage" in out
 
 
+def test_the_package_can_be_run_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "fp8sim", "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"fp8sim {__version__}\n", "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -168,7 +173,7 @@ def test_a_closed_pipe_is_no_error():
 
 
 def test_claims_writes_a_page_and_prints_the_same_as_without(run, tmp_path):
-    status, out, err = run("claims", "--json", "--html", tmp_path / "report.html")
+    status, out, err = run("claims", "--no-training", "--json", "--html", tmp_path / "report.html")
     assert (status, err) == (0, f"wrote {tmp_path / 'report.html'}\n")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")

@@ -47,8 +47,8 @@ FLOORS = {
     "report_pictures": 6,
     "report_verdict": 6,
     "anatomy": 6,
-    "cli": 7,
     "__main__": 7,
+    "cli": 7,
 }
 
 SOURCES = {

@@ -1,5 +1,6 @@
 """The README shows what the commands print."""
 
+import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -8,6 +9,7 @@ import pytest
 
 from fp8sim import claims
 from fp8sim.experiments import data
+from fp8sim.experiments.train import Training
 from fp8sim.report_verdict import verdict_svg
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +46,13 @@ def test_the_picture_is_a_file_that_loads_nothing_and_repeats_the_figures_of_the
         row = result.rows[number - 1]
         assert row.figure(row.measured) in texts
         assert row.verdict in texts
+
+
+def test_the_training_is_the_recorded_one():
+    recorded = json.loads((ROOT / "docs" / "training" / "training.json").read_text(encoding="utf-8"))
+    table = Training.from_dict(recorded).tables()[0].text(110)
+    assert f"```text\n{table}\n```" in README, "run python docs/write_training.py"
+    assert f"({recorded['made']})" in README
 
 
 def test_there_is_one_command_for_the_verdict_and_one_for_the_tests():

@@ -34,7 +34,7 @@ def tiny(recipes, *, steps=4, sequences=2, **options):
     from fp8sim.experiments.language_model import ModelSize
     from fp8sim.experiments.training_run import Schedule
 
-    schedule = Schedule(steps=steps, sequences=sequences)
+    schedule = Schedule(steps=steps, sequences=sequences, peak_lr=2e-3)
     return train(recipes, size=ModelSize(**TINY), schedule=schedule, **options)
 
 

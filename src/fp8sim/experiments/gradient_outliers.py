@@ -63,8 +63,8 @@ class GradientOutliers(Tabled):
         notes = (
             f"dx = dy W of {self.tokens} tokens, {self.width} by {self.width}, seed {self.seed}; "
             "against the float64 product",
-            "decades: standard deviation of log10 of a token's magnitude; flushed: share of dy that became zero",
-            "tokens lost: dx is all zero; median error: of a token's dx; low cosine: the 5th percentile of tokens",
+            "decades: standard deviation of log10 of a token's magnitude; flushed: share of dy now zero",
+            "tokens lost: dx is all zero; median error: of a token's dx; low cosine: the 5th percentile",
             f"block gradients: 128 tokens share a scale. {_REPORT} lets them diverge, and suspects gradients "
             "that are highly imbalanced among tokens.",
         )

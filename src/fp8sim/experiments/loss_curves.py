@@ -159,7 +159,7 @@ def loss_tables(
         f"loss: nats per byte at the end, smoothed (EMA {SMOOTHING}); mean over seeds ± half their range",
         f"error: smoothed loss over that of {baseline}, less one; mean over the last half of the steps",
         "from, to: of the seed with the least and the one with the most",
-        f"largest: largest size of it in that half, of all seeds; published limit {limit.value} % ({limit.source})",
+        f"largest: largest size of it in that half, of all seeds; limit {limit.value} % ({limit.source})",
         "saturated, flushed: shares of all elements that were quantised",
     )
     losses = Table(
