@@ -1,6 +1,6 @@
 """Write the tables and the picture of training: `python docs/write_training.py`, about 10 minutes.
 
-Trains with the defaults of `fp8sim train`, embeds sentences, and writes docs/training/ and a table in README.md.
+Trains with the defaults of `fp8sim train`, embeds sentences; writes docs/training/ and a table of README.md.
 Needs the extras `sample` and `plot`. With `--resume` interrupted runs go on, and finished ones are read.
 """
 

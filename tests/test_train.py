@@ -30,11 +30,14 @@ needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reas
 TINY = {"width": 32, "layers": 1, "heads": 2, "context": 16}
 
 
+FAST = {"sequences": 2, "peak_lr": 2e-3}
+
+
 def tiny(recipes, *, steps=4, sequences=2, **options):
     from fp8sim.experiments.language_model import ModelSize
     from fp8sim.experiments.training_run import Schedule
 
-    schedule = Schedule(steps=steps, sequences=sequences, peak_lr=2e-3)
+    schedule = Schedule(**{**FAST, "steps": steps, "sequences": sequences})
     return train(recipes, size=ModelSize(**TINY), schedule=schedule, **options)
 
 
@@ -180,7 +183,7 @@ def test_the_fp32_recipe_trains_as_plain_pytorch_does():
     from fp8sim.experiments.training_run import Schedule
 
     result = tiny(["fp32"], seeds=1, steps=6)
-    schedule, corpus = Schedule(steps=6, sequences=2), read_corpus()
+    schedule, corpus = Schedule(steps=6, **FAST), read_corpus()
     torch.manual_seed(0)
     model = LanguageModel(ModelSize(**TINY))
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
