@@ -267,17 +267,7 @@ def quantize_reference(
         scaled = _divide(x, expand_groups(scales.values, sizes, x.shape))
     codes = encode(scaled, fmt, overflow=policy)
     flushed = int(np.count_nonzero(x)) - int(np.count_nonzero(decode(codes, fmt)))
-    return Quantized(
-        codes=codes,
-        scales=scales.values,
-        fmt=fmt,
-        scaling=scaling,
-        axis=axis,
-        scale_codes=scales.codes,
-        tensor_scale=scales.tensor_scale,
-        saturated=_count_beyond(scaled, fmt),
-        flushed=flushed,
-    )
+    return _quantized(codes, scales, fmt, scaling, axis, _count_beyond(scaled, fmt), flushed)
 
 
 def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str) -> Quantized:
@@ -298,16 +288,28 @@ def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: 
     else:
         scales = _pick_scales(x, sizes, fmt, scaling, what)
         codes, lost = compiled.encode_scaled(x, scales.values, sizes, fmt, policy)
+    return _quantized(codes.view(fmt.dtype), scales, fmt, scaling, axis, lost.saturated, lost.flushed)
+
+
+def _quantized(
+    codes: AnyArray,
+    scales: Scales,
+    fmt: FloatFormat,
+    scaling: Scaling,
+    axis: int,
+    saturated: int,
+    flushed: int,
+) -> Quantized:
     return Quantized(
-        codes=codes.view(fmt.dtype),
+        codes=codes,
         scales=scales.values,
         fmt=fmt,
         scaling=scaling,
         axis=axis,
         scale_codes=scales.codes,
         tensor_scale=scales.tensor_scale,
-        saturated=lost.saturated,
-        flushed=lost.flushed,
+        saturated=saturated,
+        flushed=flushed,
     )
 
 
