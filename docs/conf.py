@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.addnodes import download_reference
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxTranslator
+
 import fp8sim
 
 project = "fp8sim"
@@ -23,6 +32,7 @@ html_theme = "furo"
 html_title = "fp8sim"
 html_static_path = ["_static"]
 html_css_files = ["fp8sim.css"]
+html_math_renderer = "mathml"  # MathJax would be fetched from another host
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
@@ -38,3 +48,25 @@ autodoc_member_order = "bysource"
 autosummary_generate = False
 napoleon_google_docstring = False
 napoleon_use_rtype = False
+
+
+def add_download(app: Sphinx, doctree: nodes.document) -> None:
+    """End each page that is a notebook with a link to it, as it was executed."""
+    notebook = Path(app.env.mystnb_config.output_folder, f"{app.env.docname}.ipynb")
+    if notebook.exists():
+        target = "/" + os.path.relpath(notebook, app.srcdir)
+        link = download_reference("", "", nodes.literal(text=notebook.name), reftarget=target)
+        page = doctree.next_node(nodes.section) or doctree
+        page += nodes.paragraph("", "", nodes.Text("This page as a notebook: "), link)
+
+
+def write_mathml(translator: SphinxTranslator, node: nodes.math | nodes.math_block) -> None:
+    """Write a formula as MathML, which browsers draw without a script."""
+    translator.body.append(tex2mathml(node.astext(), as_block=isinstance(node, nodes.math_block)))
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what is added here."""
+    app.connect("doctree-read", add_download, priority=400)  # before Sphinx collects what pages link to
+    app.add_html_math_renderer("mathml", (write_mathml, None), (write_mathml, None))
