@@ -23,9 +23,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation: notebooks executed, warnings are errors."""
+    """Build the documentation: notebooks executed, warnings are errors, no link broken."""
     session.install("-q", "-e", ".[docs]")
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-E", "docs", "docs/_build/html")
+    session.run("python", "docs/check_links.py", "docs/_build/html")
 
 
 @nox.session

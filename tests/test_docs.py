@@ -1,0 +1,112 @@
+"""The documentation: its links are checked, and its pages leave out nothing that they promise."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fp8sim.experiments import published
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+PAGE = """<!DOCTYPE html><html><head><link rel="stylesheet" href="_static/style.css?v=1"></head>
+<body id="start"><a href="other.html#here">other</a> <a href="#start">up</a> <img src="_static/a%20b.png">
+<a href="https://example.org/far">elsewhere</a> <img src="data:image/png;base64,AA=="> {planted}</body></html>"""
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+check_links = load("check_links")
+
+
+def site(folder: Path, planted: str = "", css: str = "") -> Path:
+    (folder / "_static").mkdir()
+    (folder / "index.html").write_text(PAGE.format(planted=planted))
+    (folder / "other.html").write_text('<h1 id="here">Other</h1><a href="index.html">back</a>')
+    (folder / "_static" / "a b.png").touch()
+    (folder / "_static" / "style.css").write_text(f"body {{ background: url('a b.png') }} {css}")
+    return folder
+
+
+def test_a_site_whose_links_all_lead_somewhere_has_no_fault(tmp_path):
+    assert check_links.faults_of_site(site(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("planted", "fault"),
+    [
+        ('<a href="gone.html">x</a>', "gone.html leads to no file"),
+        ('<a href="_static">x</a>', "_static leads to no file"),
+        ('<a href="other.html#gone">x</a>', "other.html#gone leads to no anchor"),
+        ('<a href="#gone">x</a>', "#gone leads to no anchor"),
+        ('<img src="gone.png">', "gone.png leads to no file"),
+        ('<img srcset="_static/a%20b.png 1x, gone.png 2x">', "gone.png leads to no file"),
+        ('<script src="https://far.org/x.js"></script>', "loads https://far.org/x.js from another host"),
+        ('<link rel="stylesheet" href="//far.org/x.css">', "loads //far.org/x.css from another host"),
+        ('<img src="http://far.org/x.png">', "loads http://far.org/x.png from another host"),
+        ("<style>@import 'https://far.org/x.css';</style>", "loads https://far.org/x.css from another host"),
+        ('<p style="background: url(https://far.org/x)">', "loads https://far.org/x from another host"),
+    ],
+)
+def test_a_planted_fault_of_a_page_is_found(tmp_path, planted, fault):
+    assert check_links.faults_of_site(site(tmp_path, planted)) == [f"index.html: {fault}"]
+
+
+def test_a_style_sheet_that_loads_a_font_from_elsewhere_is_found(tmp_path):
+    css = '@font-face { src: url("https://far.org/x.woff2") }'
+    (fault,) = check_links.faults_of_site(site(tmp_path, css=css))
+    assert fault == "_static/style.css: loads https://far.org/x.woff2 from another host"
+
+
+def test_a_folder_without_pages_is_no_site(tmp_path):
+    (fault,) = check_links.faults_of_site(tmp_path)
+    assert "build the documentation first" in fault
+
+
+def test_a_markdown_link_to_a_missing_file_is_found_but_not_one_in_code(tmp_path):
+    file = tmp_path / "README.md"
+    file.write_text(
+        "[here](README.md) [far](https://far.org/x) [up](#a) ![gone](docs/gone.svg) [too](gone.md#part)\n"
+        "```text\n[code](nowhere.md)\n```\n"
+    )
+    found = check_links.faults_of_markdown(file)
+    assert found == ["README.md: docs/gone.svg leads to no file", "README.md: gone.md leads to no file"]
+
+
+@pytest.mark.parametrize("file", check_links.READ_ON_GITHUB, ids=lambda file: file.name)
+def test_the_files_read_on_github_link_to_files_that_exist(file):
+    assert check_links.faults_of_markdown(file) == []
+
+
+def test_the_exit_status_says_whether_there_is_a_fault(tmp_path, capsys):
+    assert check_links.main([str(site(tmp_path))]) == 0
+    (tmp_path / "other.html").unlink()
+    assert check_links.main([str(tmp_path)]) == 1
+    assert capsys.readouterr().out == "index.html: other.html#here leads to no file\n"
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+def test_every_published_figure_is_on_the_page_of_sources():
+    page = (DOCS / "sources.md").read_text(encoding="utf-8")
+    tables = {name for name in published.__all__ if name.isupper()} - {"CLAIM"}
+    assert tables == set(re.findall(r"published\.([A-Z0-9_]+)", page))
+
+
+def test_every_page_is_in_the_navigation():
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    listed = {
+        line for block in re.findall(r"```{toctree}(.*?)```", index, re.DOTALL) for line in block.split()
+    }
+    pages = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+    assert {page for page in pages if not page.startswith("_build")} - {"index"} == listed & pages
