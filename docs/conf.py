@@ -42,6 +42,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 nb_merge_streams = True
 
+autodoc_mock_imports = ["torch"]  # documented without being installed
 autodoc_typehints = "none"  # the docstrings say shapes and dtypes
 autodoc_member_order = "bysource"
 autosummary_generate = False

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -50,6 +51,28 @@ def modules() -> list[ModuleType]:
     return found
 
 
+#: What users import by hand: all of it stands on a page of the documentation. Parts of a page's reference
+#: that are there for one function's sake, such as `fp8sim.cost.GemmCost`, are not listed.
+FOR_USERS = [
+    *("fp8sim", "fp8sim.accumulators", "fp8sim.anatomy", "fp8sim.devices", "fp8sim.error_bounds"),
+    *("fp8sim.linear_gemms", "fp8sim.metrics", "fp8sim.models", "fp8sim.one_chain", "fp8sim.plotting"),
+    *(
+        "fp8sim.pytorch",
+        "fp8sim.recipes",
+        "fp8sim.report",
+        "fp8sim.report_verdict",
+        "fp8sim.training_recipes",
+    ),
+    *("fp8sim.experiments.checkpoints", "fp8sim.experiments.claims", "fp8sim.experiments.comparison"),
+    *("fp8sim.experiments.data", "fp8sim.experiments.embeddings", "fp8sim.experiments.gradient_outliers"),
+    "fp8sim.experiments.train",
+]
+DOCS = Path(__file__).parent.parent / "docs"
+DIRECTIVE = re.compile(
+    r"^\.\. (?P<kind>auto(?:function|class|module)|py:data):: (?P<name>[\w.]+).*(?P<options>(?:\n +:.*)*)",
+    re.MULTILINE,
+)
+
 MODULES = modules()
 PUBLIC = {name: getattr(fp8sim, name) for name in fp8sim.__all__ if callable(getattr(fp8sim, name))} | {
     f"metrics.{name}": getattr(fp8sim.metrics, name) for name in fp8sim.metrics.__all__
@@ -81,6 +104,49 @@ def arguments(function: Any) -> set[str]:
 def returns_something(function: Any) -> bool:
     annotation = str(inspect.signature(function).return_annotation)
     return annotation not in ("None", "<class 'inspect._empty'>")
+
+
+def file_of(module: str) -> Path:
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def body_of(module: str) -> list[ast.stmt]:
+    """Parse a module without importing it, which may need an extra."""
+    return ast.parse(file_of(module).read_text(encoding="utf-8")).body
+
+
+def all_of(module: str) -> list[str]:
+    """Return what `__all__` says."""
+    lists = [
+        n.value
+        for n in body_of(module)
+        if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "__all__"
+    ]
+    return list(ast.literal_eval(lists[0])) if lists else []
+
+
+def documented(page: str) -> list[tuple[str, str]]:
+    """Return (module, name) of everything that a page documents; ("fp8sim", "metrics") is a module."""
+    found = []
+    for directive in DIRECTIVE.finditer(page):
+        kind, path, options = directive["kind"], directive["name"], directive["options"]
+        module, _, name = path.rpartition(".")
+        if kind == "py:data":
+            module = re.search(r":module: (\S+)", options)[1]
+        found.append((module, name))
+        if kind == "automodule" and ":members:" in options:
+            found += [(path, name) for name in all_of(path)]
+    return found
+
+
+def origin(module: str, name: str) -> tuple[str, str]:
+    """Follow imports within the package to where a name is bound."""
+    imports = [node for node in body_of(module) if isinstance(node, ast.ImportFrom)]
+    sources = [node.module for node in imports if name in [alias.name for alias in node.names]]
+    if not sources or sources[0] == module:  # bound here, or a module
+        return module, name
+    return origin(sources[0], name)
 
 
 def faults(function: Any) -> list[str]:
@@ -168,6 +234,31 @@ def test_exported_signatures_are_annotated(name):
     assert signature.return_annotation is not inspect.Signature.empty
 
 
+# --- the reference --------------------------------------------------------------------------------
+
+
+ON_PAGES = [
+    found for path in sorted(DOCS.glob("*.md")) for found in documented(path.read_text(encoding="utf-8"))
+]
+
+
+@pytest.mark.parametrize("module", FOR_USERS)
+def test_all_that_users_import_is_on_a_page_of_the_documentation(module):
+    known = {origin(*found) for found in ON_PAGES}
+    assert [name for name in all_of(module) if origin(module, name) not in known] == []
+
+
+@pytest.mark.parametrize("found", sorted(set(ON_PAGES)), ids=".".join)
+def test_what_the_documentation_names_is_exported_there(found):
+    module, name = found
+    assert name in all_of(module) or file_of(f"{module}.{name}").exists()
+
+
+def test_nothing_is_documented_twice():
+    twice = [found for found, count in Counter(origin(*found) for found in ON_PAGES).items() if count > 1]
+    assert twice == []
+
+
 # --- the checks themselves can fail ---------------------------------------------------------------
 
 
@@ -223,3 +314,31 @@ def test_a_docstring_that_lacks_something_is_found():
 def test_a_name_that_all_lacks_is_found():
     source = "from a import b, c as d\nimport e.f\n_g = 1\nh = 2\n__all__ = ['b']\ndef i(): ...\nj: int = 3"
     assert bound_names(source) == {"b", "d", "e", "h", "i", "j"}
+
+
+def test_directives_are_found_with_the_module_they_name():
+    page = """
+.. autofunction:: fp8sim.get_format
+.. autoclass:: fp8sim.pytorch.Linear(bias=True, *, recipe="deepseek-v3")
+   :members:
+.. py:data:: RECIPES
+   :module: fp8sim
+   :type: dict[str, Recipe]
+.. automodule:: fp8sim.one_chain
+   :members:
+.. automodule:: fp8sim.plotting
+"""
+    assert documented(page) == [
+        ("fp8sim", "get_format"),
+        ("fp8sim.pytorch", "Linear"),
+        ("fp8sim", "RECIPES"),
+        ("fp8sim", "one_chain"),
+        ("fp8sim.one_chain", "OneChain"),
+        ("fp8sim", "plotting"),
+    ]
+
+
+def test_a_name_is_followed_to_where_it_is_bound():
+    assert origin("fp8sim", "TensorCore") == ("fp8sim.fused_sum", "TensorCore")
+    assert origin("fp8sim", "metrics") == ("fp8sim", "metrics")
+    assert origin("fp8sim.pytorch", "linear") == ("fp8sim.pytorch.linear", "linear")
