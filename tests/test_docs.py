@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from fp8sim import plotting
 from fp8sim.experiments import published
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -101,6 +102,11 @@ def test_every_published_figure_is_on_the_page_of_sources():
     page = (DOCS / "sources.md").read_text(encoding="utf-8")
     tables = {name for name in published.__all__ if name.isupper()} - {"CLAIM"}
     assert tables == set(re.findall(r"published\.([A-Z0-9_]+)", page))
+
+
+def test_the_gallery_shows_every_picture():
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    assert {name for name in plotting.__all__ if f"plotting.{name}" in page} == set(plotting.__all__)
 
 
 def test_every_page_is_in_the_navigation():
