@@ -16,6 +16,7 @@ from pathlib import Path
 import fp8sim
 from fp8sim.experiments.embeddings import embed_sentences
 from fp8sim.experiments.train import Training, train
+from fp8sim.experiments.training_run import Schedule
 from fp8sim.plotting.training import training_curves
 
 DOCS = Path(__file__).parent
@@ -36,6 +37,8 @@ def main() -> int:
     text = json.dumps({"made": made, **_rounded(result)})
     (FOLDER / "training.json").write_text(text + "\n", encoding="utf-8")
     draw(result)
+    chance = train(["fp32"], schedule=Schedule(steps=120, peak_lr=4 * Schedule.peak_lr))
+    (FOLDER / "chance.json").write_text(json.dumps(_rounded(chance)) + "\n", encoding="utf-8")
     embeddings = embed_sentences()
     (FOLDER / "embeddings.txt").write_text(f"{embeddings}\n\n{made}.\n", encoding="utf-8")
     page = README.read_text(encoding="utf-8")

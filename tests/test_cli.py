@@ -129,6 +129,10 @@ def test_the_package_can_be_run_as_a_module():
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["explain", "1e400"], "'1e400' is beyond float64"),
+        (["explain", "-1e-400"], "'-1e-400' is beyond float64"),
+        (["explain", "2^5000"], "'2^5000' is beyond float64"),
+        (["explain", "2^-5000"], "'2^-5000' is beyond float64"),
         (["clams"], "did you mean 'claims'"),
         (["claims", "--device", "h8000"], "unknown device 'h8000'"),
         (["claims", "--seed", "x"], "--seed"),
@@ -219,7 +223,7 @@ def test_explain_prints_data(run):
     [
         ([], "explain what? write numbers"),
         (["x"], "'x' is no number; write one such as 0.3"),
-        (["2^9999"], "'2^9999' is no number"),
+        (["2^9999"], "'2^9999' is beyond float64"),
         (["--dot", "3"], "'3' is no product; write AxB"),
         (["--dot", "--block", "1x1"], "pass one of them"),
         (["0.3", "--format", "e4m33"], "did you mean 'e4m3'"),

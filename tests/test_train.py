@@ -115,8 +115,8 @@ def test_a_run_that_diverged_has_no_figures_and_is_counted():
         [curves("bf16", 0, [2.0] * 4), curves("deepseek-v3-no-promotion", 0, [2.0, math.inf], diverged=True)]
     )
     assert result.rows[1].diverged == 1
-    assert cells(result)["with no-promotion"][1] == "diverged 1/1"
-    assert cells(result)["with no-promotion"][7] == "no"
+    assert cells(result)["v3 no-promotion"][1] == "diverged 1/1"
+    assert cells(result)["v3 no-promotion"][7] == "no"
     assert "<table>" in result._repr_html_()
     assert json.dumps(result.to_dict()["rows"][0])
 

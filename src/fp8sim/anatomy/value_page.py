@@ -71,7 +71,7 @@ def formats_page(several: ValueInFormats) -> Page:
     )
     for v in several.anatomies:
         pad = " " * (width - len(str(v.bits)))
-        relative = "0" if v.error == 0 else percent_text(v.relative_error)
+        relative = "0" if v.error == 0 else _relative(v)
         step = "-" if math.isnan(v.place.step) else power_text(v.place.step).split(" ")[0]
         lines.append(
             [
@@ -153,7 +153,8 @@ def _meanings(v: ValueAnatomy) -> tuple[str, str, str]:
     sign = "-" if v.bits.sign == "1" else "+"
     if not math.isfinite(v.value):
         what = "NaN" if math.isnan(v.value) else "infinity"
-        return sign, f"with this mantissa, {what}", f"with this exponent, {what}"
+        alone = what if not v.fmt.mantissa_bits else f"with this mantissa, {what}"
+        return sign, alone, f"with this exponent, {what}"
     bits, size = v.bits.mantissa, 2**v.fmt.mantissa_bits
     steps = int(bits, 2) if bits else 0
     if _is_subnormal(v):
@@ -224,12 +225,21 @@ def _error(v: ValueAnatomy) -> str:
     return f"{signed_text(v.error)}{share}" + (f"; {steps:.3g} of a step" if steps <= 1 else "")
 
 
+def _relative(v: ValueAnatomy) -> str:
+    """Write a relative error for a table, or say that there is none."""
+    if math.isfinite(v.error):
+        return percent_text(v.relative_error)
+    return "NaN" if math.isnan(v.error) else "infinite"
+
+
 def percent_text(share: float) -> str:
-    """Write a share with its sign in percent.
+    """Write a share with its sign in percent; what is not quite all of it does not read as all.
 
     Examples
     --------
-    >>> percent_text(0.0417), percent_text(-4e-8)
-    ('+4.17 %', '-4e-06 %')
+    >>> percent_text(0.0417), percent_text(-4e-8), percent_text(-0.99955)
+    ('+4.17 %', '-4e-06 %', '-99.955 %')
     """
+    if 0.999 < abs(share) < 1:
+        return f"{100 * share:+.{3 - math.floor(math.log10(1 - abs(share)))}g} %"
     return f"{100 * share:+.{3 if abs(share) >= 1e-4 else 1}g} %"

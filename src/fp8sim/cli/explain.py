@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 
 from fp8sim.cli.options import Json, Seed, app
 from fp8sim.cli.output import print_json
+from fp8sim.rounding import ROUNDINGS
 
 __all__ = ["explain_command"]
 
@@ -19,10 +21,18 @@ def explain_command(
         list[str] | None,
         typer.Argument(help="Numbers such as 0.3 or 2^-10; with --dot, products AxB or AxB*COUNT."),
     ] = None,
-    formats: Annotated[list[str] | None, typer.Option("--format", help="Repeat for several; e4m3.")] = None,
-    rounding: Annotated[Any, typer.Option("--rounding", parser=str, help="Of a value.")] = "nearest-even",
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="As fp8sim formats lists them; repeat for several.")
+    ] = None,
+    rounding: Annotated[
+        Any,
+        typer.Option("--rounding", parser=str, metavar="TEXT", help=f"Of a value: {', '.join(ROUNDINGS)}."),
+    ] = "nearest-even",
     overflow: Annotated[
-        Any, typer.Option("--overflow", parser=str, help="Of a value: saturate or ieee; what GPUs do.")
+        Any,
+        typer.Option(
+            "--overflow", parser=str, metavar="TEXT", help="Of a value: saturate or ieee; what GPUs do."
+        ),
     ] = None,
     block: Annotated[
         bool, typer.Option("--block", help="Explain the numbers as a block of one scale.")
@@ -92,13 +102,19 @@ def _parse_products(texts: list[str]) -> list[tuple[float, float]]:
 
 
 def _parse_number(text: str) -> float:
-    power = re.fullmatch(r"([+-]?)2(?:\^|\*\*)([+-]?\d{1,4})", text.strip())
+    power = re.fullmatch(r"([+-]?)2(?:\^|\*\*)([+-]?\d{1,5})", text.strip())
     try:
-        if power:
-            return float(f"{power[1]}1") * 2.0 ** int(power[2])
-        return float(text)
-    except (ValueError, OverflowError):
+        number = math.ldexp(float(f"{power[1]}1"), int(power[2])) if power else float(text)
+    except OverflowError:
+        number = math.inf
+    except ValueError:
         raise ValueError(f"{text!r} is no number; write one such as 0.3, -1e-3 or 2^-10") from None
+    digits = text.lower().partition("e")[0]  # of infinity, nan and 0e5 there are none but 0
+    beyond = not math.isfinite(number) and bool(re.search("[1-9]", digits))
+    vanished = number == 0 and bool(re.search("[1-9]", digits))
+    if beyond or vanished:
+        raise ValueError(f"{text!r} is beyond float64, in which numbers are taken: 5e-324 to 1.8e308")
+    return number
 
 
 def _print_told(told: list[Any]) -> None:

@@ -23,7 +23,7 @@ __all__ = ["GradientOutliers", "OutlierRow", "gradient_outliers", "token_gradien
 _REPORT = "DeepSeek-V3 report, B.2"
 DEFAULT_SPREADS = (0.0, 1.0, 2.0, 3.0, 4.0)
 DEFAULT_RECIPES = (
-    "bf16", "deepseek-v3", "deepseek-v3-block-gradients", "deepseek-v3-e5m2-gradients", "fp8-tensor",
+    "bf16", "fp8-tensor", "deepseek-v3", "deepseek-v3-block-gradients", "deepseek-v3-e5m2-gradients",
 )  # fmt: skip
 
 
@@ -65,8 +65,8 @@ class GradientOutliers(Tabled):
             "against the float64 product",
             "decades: standard deviation of log10 of a token's magnitude; flushed: share of dy now zero",
             "tokens lost: dx is all zero; median error: of a token's dx; low cosine: the 5th percentile",
-            f"block gradients: 128 tokens share a scale. {_REPORT} lets them diverge, and suspects gradients "
-            "that are highly imbalanced among tokens.",
+            f"v3 block-gradients: 128 tokens share a scale. {_REPORT} lets them diverge, and suspects "
+            "gradients that are highly imbalanced among tokens.",
         )
         return [
             Table("Token-correlated outliers in a gradient", headers, [_cells(r) for r in self.rows], notes)
@@ -141,10 +141,10 @@ def gradient_outliers(
     (0.0, True)
     """
     tokens, width = _checks.positive_int(tokens, "tokens"), _checks.positive_int(width, "width")
-    rng = np.random.default_rng(seed)
-    weights = np.float32(0.02) * rng.standard_normal((width, width), dtype=np.float32)
+    weights = np.float32(0.02) * np.random.default_rng(seed).standard_normal((width, width), np.float32)
     rows = []
     for decades in spreads:
+        rng = np.random.default_rng([seed, 1])  # anew, so that a row does not depend on the others
         dy = token_gradients(tokens, width, decades, rng)
         rows += [_measure(name, dy, weights, decades, rng) for name in recipes]
     return GradientOutliers(tokens, width, seed, tuple(rows))

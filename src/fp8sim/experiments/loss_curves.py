@@ -135,10 +135,10 @@ def recipe_label(recipe: str) -> str:
     Examples
     --------
     >>> recipe_label("deepseek-v3"), recipe_label("deepseek-v3-no-promotion")
-    ('deepseek-v3', '  with no-promotion')
+    ('deepseek-v3', 'v3 no-promotion')
     """
     part = recipe.removeprefix("deepseek-v3-")
-    return recipe if part == recipe else f"  with {part}"
+    return recipe if part == recipe else f"v3 {part}"
 
 
 def loss_tables(
@@ -160,7 +160,7 @@ def loss_tables(
         f"error: smoothed loss over that of {baseline}, less one; mean over the last half of the steps",
         "from, to: of the seed with the least and the one with the most",
         f"largest: largest size of it in that half, of all seeds; limit {limit.value} % ({limit.source})",
-        "saturated, flushed: shares of all elements that were quantised",
+        "saturated, flushed: shares of all elements that were quantised; v3: deepseek-v3 but for one part",
     )
     losses = Table(
         f"Loss under each recipe, against {baseline}",
@@ -204,7 +204,7 @@ def _by_layer(gemm: str, rows: Sequence[RecipeLoss], runs: Sequence[RunResult]) 
         cells.append([layer, *(_decibels(of_layer[name]) for name in names)])
     return Table(
         f"SQNR of {gemm} by layer, dB",
-        ["layer", *(f"{recipe_label(name).strip()}>" for name in names)],
+        ["layer", *(f"{recipe_label(name)}>" for name in names)],
         cells,
         ("at the last step, against the FP32 product of that step's own operands; mean over seeds",),
     )

@@ -72,15 +72,13 @@ def gradients_of_tokens(setting: Setting) -> list[Claim]:
     spread = 2.0
     found = {
         row.recipe: row
-        for row in gradient_outliers(
-            ["deepseek-v3", _BLOCKS], spreads=[spread], tokens=256, width=256, seed=setting.seed
-        ).rows
+        for row in gradient_outliers(["deepseek-v3", _BLOCKS], spreads=[spread], seed=setting.seed).rows
     }
     blocks, fine = found[_BLOCKS], found["deepseek-v3"]
     return [
         Claim(
             _PART,
-            f"tokens that get no gradient under deepseek-v3, magnitudes spread over {spread:g} decades",
+            f"tokens without a gradient under deepseek-v3; standard deviation of sizes {spread:g} decades",
             fine.lost_tokens,
             None,
             "share",

@@ -74,7 +74,7 @@ def training_curves(
             continue
         curves = _curves(result, name, chosen, what)
         steps, look = np.arange(1, curves.shape[1] + 1), line_look(index, marked=False)
-        axes.plot(steps, curves.mean(axis=0), label=recipe_label(name).strip(), **look)
+        axes.plot(steps, curves.mean(axis=0), label=recipe_label(name), **look)
         if len(chosen) > 1:
             low, high = curves.min(axis=0), curves.max(axis=0)
             axes.fill_between(steps, low, high, color=look["color"], alpha=0.12, linewidth=0)
