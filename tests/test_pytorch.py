@@ -195,6 +195,43 @@ def test_an_input_changed_in_place_before_the_backward_pass_is_noticed():
         y.sum().backward()
 
 
+@pytest.mark.parametrize("recipe", ["fp32", "deepseek-v3"])
+@pytest.mark.parametrize("what", ["input", "weight"])
+def test_what_is_viewed_until_the_backward_pass_must_not_change(recipe, what):
+    layer = emulated.Linear(4, 3, recipe=recipe)
+    z = torch.randn(2, 4, requires_grad=True)
+    h = z * 2
+    y = layer(h)
+    (h if what == "input" else layer.weight.detach()).zero_()
+    if recipe == "fp32":
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()
+    else:  # codes of its own
+        y.sum().backward()
+        assert torch.isfinite(layer.weight.grad).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_does_not_reach_the_emulated_products(dtype):
+    layer, x = emulated.Linear(64, 64, recipe="fp32"), torch.randn(8, 64)
+    with torch.autocast("cpu", dtype=dtype):
+        y = layer(x)
+        layer.measure(sqnr=True)
+        y.float().sum().backward()
+    torch.testing.assert_close(y, layer(x).to(dtype), rtol=0, atol=0)
+    torch.testing.assert_close(layer.weight.grad, x.sum(0).expand(64, 64), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (0, 0), (2, 3, 0)])
+def test_a_layer_without_inputs_gives_its_bias(shape):
+    layer = emulated.Linear(1, 2, recipe="fp32")
+    layer.weight = nn.Parameter(torch.zeros(2, 0))
+    y = layer(torch.zeros(shape))
+    torch.testing.assert_close(y, layer.bias.expand(*shape[:-1], 2))
+    y.sum().backward()
+    assert layer.weight.grad.shape == (2, 0)
+
+
 def test_a_second_derivative_is_refused():
     x = torch.randn(4, 8, requires_grad=True)
     (grad,) = torch.autograd.grad(emulated.Linear(8, 8)(x).square().sum(), x, create_graph=True)
@@ -389,6 +426,19 @@ def test_what_is_no_plain_linear_layer_is_kept():
 def test_a_conversion_that_cannot_be_is_refused(call, error, match):
     with pytest.raises(error, match=match):
         call()
+
+
+def test_a_forward_that_was_replaced_on_the_instance_is_kept():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    model[1].forward = lambda x: x
+    assert emulated.conversion(emulated.convert(model)).kept == {
+        "1": "its forward was replaced on the instance"
+    }
+
+
+def test_one_text_is_no_list_of_patterns():
+    with pytest.raises(TypeError, match=r"write \['gate'\]"):
+        emulated.convert(nn.Sequential(nn.Linear(8, 8)), skip="gate")
 
 
 def test_converting_again_changes_the_recipe_of_nothing_that_is_emulated():

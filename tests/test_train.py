@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import math
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fp8sim._tables import plain_data
 from fp8sim.experiments import training_claims
 from fp8sim.experiments.corpus import Corpus, read_corpus
 from fp8sim.experiments.gemm_claims import Setting
@@ -23,7 +25,7 @@ from fp8sim.experiments.gradient_outliers import gradient_outliers, token_gradie
 from fp8sim.experiments.loss_curves import RunResult, compare_losses, relative_errors, smooth
 from fp8sim.experiments.train import Training, train
 from fp8sim.linear_gemms import LinearGemms
-from fp8sim.training_recipes import get_training_recipe
+from fp8sim.training_recipes import GEMMS, get_training_recipe
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the torch extra")
 
@@ -89,6 +91,14 @@ def test_what_was_written_as_json_comes_back():
     again = Training.from_dict(json.loads(json.dumps(result.to_dict())))
     assert str(again) == str(result)
     assert again.run("bf16", 0).losses == (2.0, 1.0)
+
+
+def test_what_the_command_prints_as_json_comes_back():
+    layers = {"a": {g: {"sqnr_db": math.inf, "saturated": 0.0, "flushed": 0.0} for g in GEMMS}}
+    result = training([curves("bf16", 0, [2.0, 1.0]), curves("fp32", 0, [2.0, math.nan], layers=layers)])
+    again = Training.from_dict(json.loads(json.dumps(plain_data(result.to_dict()))))
+    assert str(again)
+    assert math.isnan(again.run("fp32", 0).losses[1])
 
 
 @pytest.mark.parametrize("data", [{}, {"runs": 3}, {"runs": [{"losses": [], "what": 1}]}, []])
@@ -292,6 +302,83 @@ def test_a_folder_gets_one_line_a_step_and_no_partial_files(tmp_path):
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert tuple(line["loss"] for line in lines) == result.run("bf16", 0).losses
     assert all(line["elements"] > 0 and line["gradient_norm"] > 0 for line in lines)
+
+
+@needs_torch
+@pytest.mark.extra
+def test_a_scaled_run_that_meets_nan_has_diverged_and_the_others_go_on():
+    from fp8sim.experiments.language_model import ModelSize
+    from fp8sim.experiments.training_run import Schedule
+
+    schedule = Schedule(steps=30, sequences=2, peak_lr=1e3)
+    result = train(["deepseek-v3", "fp32"], seeds=1, size=ModelSize(**TINY), schedule=schedule)
+    assert result.run("deepseek-v3", 0).diverged
+    assert cells(result)["deepseek-v3"][1].startswith("diverged")
+
+
+@needs_torch
+@pytest.mark.extra
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_named_and_left(tmp_path, content):
+    tiny([], seeds=1, folder=tmp_path)
+    (tmp_path / "bf16-seed0.pt").write_bytes(content)
+    with pytest.raises(ValueError, match=r"bf16-seed0.pt is damaged or no checkpoint"):
+        tiny([], seeds=1, folder=tmp_path, resume=True)
+    assert (tmp_path / "bf16-seed0.pt").read_bytes() == content
+
+
+@needs_torch
+@pytest.mark.extra
+@pytest.mark.parametrize("keep", [0, 2, None])
+def test_a_log_shorter_than_its_checkpoint_is_refused(tmp_path, keep):
+    tiny([], seeds=1, folder=tmp_path)
+    log = tmp_path / "bf16-seed0.jsonl"
+    if keep is None:
+        log.unlink()
+    else:
+        log.write_text("".join(log.read_text().splitlines(keepends=True)[:keep]) + "{")
+    with pytest.raises(ValueError, match="has fewer lines than its checkpoint has steps, 4"):
+        tiny([], seeds=1, folder=tmp_path, resume=True)
+
+
+@needs_torch
+@pytest.mark.extra
+def test_starting_anew_leaves_no_checkpoint_of_the_run_before(tmp_path, monkeypatch):
+    from fp8sim.experiments import training_run
+
+    tiny([], seeds=1, folder=tmp_path)
+    monkeypatch.setattr(training_run._Run, "save", lambda self: None)  # as if it was killed early
+    tiny([], seeds=1, folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["bf16-seed0.jsonl"]
+
+
+@needs_torch
+@pytest.mark.extra
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    import torch
+
+    tiny([], seeds=1, folder=tmp_path)
+    before = (tmp_path / "bf16-seed0.pt").read_bytes()
+
+    def full(state, file):
+        file.write(b"half")
+        raise RuntimeError("write failed")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="is the disk full"):
+        tiny([], seeds=1, folder=tmp_path, resume=True)
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".jsonl", ".pt"]
+    assert (tmp_path / "bf16-seed0.pt").read_bytes() == before
+
+
+@needs_torch
+@pytest.mark.extra
+def test_recipes_of_one_name_are_refused():
+    mine = dataclasses.replace(get_training_recipe("deepseek-v3"), cached_input="original")
+    with pytest.raises(ValueError, match="two recipes have one name"):
+        tiny(["deepseek-v3", mine])
+    with pytest.raises(ValueError, match="seeds is empty"):
+        tiny(["deepseek-v3"], seeds=[])
 
 
 CHILD = """

@@ -12,11 +12,11 @@ from fp8sim.accumulators import get_accumulator
 from fp8sim.formats import FORMATS, FloatFormat, get_format
 from fp8sim.linear_gemms import Counts, LinearGemms, Statistics
 from fp8sim.one_chain import OneChain
-from fp8sim.quantization import quantize
+from fp8sim.quantization import quantize, quantize_with
 from fp8sim.recipes import Operand, Recipe
 from fp8sim.scaling import Scaling
 from fp8sim.tensor_cores import TENSOR_CORES, promoted_matmul, tensor_core_matmul
-from fp8sim.training_operands import DelayedScales, same_codes
+from fp8sim.training_operands import DelayedScales, quantize_by, quantize_rounding, same_codes
 from fp8sim.training_recipes import (
     GEMMS,
     TRAINING_RECIPES,
@@ -455,3 +455,35 @@ def test_the_table_names_every_recipe_and_says_what_it_is():
         assert str(recipe) == recipe.name == name
         assert recipe.summary
     assert set(GEMMS) == {"fprop", "dgrad", "wgrad"}
+
+
+def test_fp32_values_under_a_scale_are_multiplied_by_it():
+    scaled = Operand(FORMATS["fp32"], Scaling("tensor"))
+    gemm = Recipe("scaled", scaled, scaled, get_accumulator("fp32"), FORMATS["fp32"])
+    recipe = dataclasses.replace(get_training_recipe("fp32"), name="scaled", fprop=gemm)
+    y, _ = LinearGemms(recipe).forward(np.ones((1, 2), np.float32), np.ones((1, 2), np.float32))
+    np.testing.assert_allclose(y, 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("granularity", "scale_format", "rule"), [("1x16", "e4m3", None), ("1x32", "e8m0", "floor")]
+)
+def test_stochastic_rounding_takes_every_scaling(granularity, scale_format, rule, rng):
+    x = rng.standard_normal((4, 64)).astype(np.float32)
+    x[1] = 0
+    operand = Operand(FORMATS["e2m1"], Scaling(granularity, scale_format, rule))
+    q = quantize_rounding(x, operand, 1, "stochastic", rng)
+    assert np.all(q.dequantize()[1] == 0)
+    nearest = quantize_with(x, "e2m1", operand.scaling, axis=1)
+    assert q.saturated == nearest.saturated
+    assert np.array_equal(q.scales, nearest.scales)
+
+
+def test_delayed_scales_of_tiny_tensors_stay_finite():
+    scales = DelayedScales(DelayedScaling(history=1))
+    scales.push("x", 1e-40)
+    multiplier = scales.multiplier("x", FORMATS["e4m3"])
+    q = quantize_by(
+        np.array([[1e-40, 0.0]], np.float32), Operand(FORMATS["e4m3"]), 1, multiplier, "nearest-even", None
+    )
+    assert np.isfinite(q.dequantize()).all()

@@ -98,12 +98,16 @@ def multiply_shapes(a: AnyArray, b: AnyArray) -> tuple[int, int, int]:
     return m, n, k
 
 
+class NotFiniteError(ValueError):
+    """NaN or infinity where there can be none: a training that comes to this has diverged."""
+
+
 def finite(x: FloatArray, what: str, why: str) -> None:
-    """Raise ValueError if `x` holds NaN or infinity, saying where the first one is."""
+    """Raise `NotFiniteError` if `x` holds NaN or infinity, saying where the first one is."""
     bad = ~np.isfinite(x)
     if bad.any():
         where = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise ValueError(
+        raise NotFiniteError(
             f"{what} holds {int(bad.sum())} NaN or infinite values, the first at {list(where)}; "
             f"{why}: mask or clip them first"
         )

@@ -276,7 +276,8 @@ class LinearGemms:
 
 def _values(x: Quantized) -> F32:
     """Dequantise; FP32 is taken as it is."""
-    return x.codes if x.fmt == FORMATS["fp32"] else x.dequantize()
+    as_it_is = x.fmt == FORMATS["fp32"] and x.scaling.granularity == "none"
+    return x.codes if as_it_is else x.dequantize()
 
 
 def _round(x: F32, fmt: FloatFormat) -> F32:

@@ -21,7 +21,15 @@ from fp8sim.scaling import (
     scales_shape,
 )
 
-__all__ = ["Quantized", "quantize", "quantize_reference", "quantize_with", "round_trip"]
+__all__ = [
+    "Quantized",
+    "count_beyond",
+    "divide",
+    "quantize",
+    "quantize_reference",
+    "quantize_with",
+    "round_trip",
+]
 
 _NO_SCALE = "a group that holds one has no scale"
 
@@ -264,10 +272,10 @@ def quantize_reference(
         _checks.finite(x, what, _NO_SCALE)
         sizes = group_sizes(scaling.granularity, x.shape, axis)
         scales = pick_scales(group_amax(x, sizes), fmt, scaling)
-        scaled = _divide(x, expand_groups(scales.values, sizes, x.shape))
+        scaled = divide(x, expand_groups(scales.values, sizes, x.shape))
     codes = encode(scaled, fmt, overflow=policy)
     flushed = int(np.count_nonzero(x)) - int(np.count_nonzero(decode(codes, fmt)))
-    return _quantized(codes, scales, fmt, scaling, axis, _count_beyond(scaled, fmt), flushed)
+    return _quantized(codes, scales, fmt, scaling, axis, count_beyond(scaled, fmt), flushed)
 
 
 def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str) -> Quantized:
@@ -330,15 +338,27 @@ def _policy(fmt: FloatFormat, scaling: Scaling) -> Overflow:
     return overflow_policy(fmt, None) if scaling.granularity == "none" else "saturate"
 
 
-def _divide(x: FloatArray, scales: AnyArray) -> FloatArray:
-    """Divide by the scales, in the dtype of `x`; a scale that underflowed to zero gives zero."""
+def divide(x: FloatArray, scales: AnyArray) -> FloatArray:
+    """Divide by the scales, in the dtype of `x`; a scale that underflowed to zero gives zero.
+
+    Examples
+    --------
+    >>> divide(np.array([3.0, -3.0]), np.array([2.0, 0.0]))
+    array([ 1.5, -0. ])
+    """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         quotient = x / scales.astype(x.dtype, copy=False)
     return np.where(scales == 0, np.copysign(0, x), quotient)
 
 
-def _count_beyond(scaled: FloatArray, fmt: FloatFormat) -> int:
-    """Count the finite elements that rounding leaves beyond the largest finite value."""
+def count_beyond(scaled: FloatArray, fmt: FloatFormat) -> int:
+    """Count the finite elements that rounding leaves beyond the largest finite value.
+
+    Examples
+    --------
+    >>> count_beyond(np.array([464.0, 465.0, np.inf]), get_format("e4m3"))
+    1
+    """
     candidates = scaled[np.isfinite(scaled) & (np.abs(scaled) > fmt.max)].astype(np.float64)
     return int(np.count_nonzero(round_exact(candidates, fmt, "nearest-even") > fmt.max))
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from fp8sim import _checks
 from fp8sim._typing import F32, AnyArray, FloatArray, Overflow, Rounding
-from fp8sim.casts import decode, encode, round_to
+from fp8sim.casts import decode, encode
 from fp8sim.formats import FloatFormat
-from fp8sim.quantization import Quantized
+from fp8sim.quantization import Quantized, count_beyond, divide
 from fp8sim.recipes import Operand
 from fp8sim.scaling import expand_groups, group_amax, group_sizes, pick_scales
 from fp8sim.training_recipes import DelayedScaling
@@ -48,7 +48,10 @@ class DelayedScales:
     def multiplier(self, tensor: str, fmt: FloatFormat) -> np.float32:
         """Return what to multiply a tensor by before the cast; 1 before anything is known."""
         amax = self.history[self.TENSORS.index(tensor)].max()
-        return np.float32(fmt.max * 2.0**-self.options.margin) / amax if amax > 0 else np.float32(1)
+        if amax == 0:
+            return np.float32(1)
+        largest = float(np.finfo(np.float32).max)
+        return np.float32(min(float(np.float32(fmt.max * 2.0**-self.options.margin)) / float(amax), largest))
 
     def push(self, tensor: str, amax: float) -> None:
         """Remember the amax of a step."""
@@ -113,7 +116,7 @@ def quantize_rounding(
     _checks.finite(x, what, "a group that holds one has no scale")
     sizes = group_sizes(operand.scaling.granularity, x.shape, axis)
     scales = pick_scales(group_amax(x, sizes), operand.fmt, operand.scaling)
-    scaled = x / expand_groups(scales.values, sizes, x.shape).astype(x.dtype, copy=False)
+    scaled = divide(x, expand_groups(scales.values, sizes, x.shape))
     return _as_quantized(
         x, scaled, operand, axis, scales.values, scales.codes, scales.tensor_scale, rounding, rng
     )
@@ -132,8 +135,6 @@ def _as_quantized(
 ) -> Quantized:
     policy: Overflow | None = None if operand.scaling.granularity == "none" else "saturate"
     codes = encode(scaled, operand.fmt, rounding=rounding, overflow=policy, rng=rng)
-    beyond = scaled[np.abs(scaled) > operand.fmt.max]
-    overflowed = ~np.isfinite(round_to(beyond, operand.fmt, overflow="ieee"))
     kept = np.count_nonzero(decode(codes, operand.fmt))
     return Quantized(
         codes=codes,
@@ -143,6 +144,6 @@ def _as_quantized(
         axis=axis,
         scale_codes=scale_codes,
         tensor_scale=tensor_scale,
-        saturated=int(np.count_nonzero(overflowed)),
+        saturated=count_beyond(scaled, operand.fmt),
         flushed=int(np.count_nonzero(x)) - int(kept),
     )

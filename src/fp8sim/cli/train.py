@@ -64,12 +64,12 @@ def train_command(
             resume=resume,
             on_step=on_step,
         )
-    if draw is not None:
-        draw(result)
     if as_json:
         print_json(result.to_dict())
     else:
         show(result)
+    if draw is not None:
+        draw(result)
 
 
 def _picture(path: Path) -> Callable[[Any], None]:
@@ -78,7 +78,9 @@ def _picture(path: Path) -> Callable[[Any], None]:
         from matplotlib import pyplot
     except ModuleNotFoundError:
         raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
-    if path.suffix.lstrip(".") not in pyplot.figure().canvas.get_supported_filetypes():
+    if not path.parent.is_dir():
+        raise ValueError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    if path.suffix.lstrip(".").lower() not in pyplot.figure().canvas.get_supported_filetypes():
         raise ValueError(
             f"--plot {path}: matplotlib cannot write {path.suffix or 'this'}; use .png, .svg or .pdf"
         )

@@ -211,4 +211,5 @@ def _by_layer(gemm: str, rows: Sequence[RecipeLoss], runs: Sequence[RunResult]) 
 
 
 def _decibels(values: list[float]) -> str:
-    return f"{float(np.mean(values)):.1f}" if values else "-"
+    mean = float(np.mean(values)) if values else math.nan
+    return "-" if math.isnan(mean) else f"{mean:.1f}"

@@ -96,9 +96,9 @@ class Training(Tabled):
         (4.0, 3.0)
         """
         try:
-            runs = tuple(RunResult(**{**run, "losses": tuple(run["losses"])}) for run in data["runs"])
+            runs = tuple(_read_run(run) for run in data["runs"])
             return cls(data["baseline"], data["text"], data["size"], data["schedule"], runs)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(
                 f"this is no training as fp8sim train --json prints it ({error}); pass all that it printed"
             ) from None
@@ -112,6 +112,19 @@ class Training(Tabled):
             f"{self.size['context']} bytes; {self.schedule['steps']} steps of {tokens} bytes.",
         )
         return loss_tables(self.rows, self.runs, self.baseline, notes, tuple(GEMMS))
+
+
+def _read_run(run: dict[str, Any]) -> RunResult:
+    """Take back a run; JSON has no NaN and no infinity, for which `fp8sim train --json` writes null."""
+    layers = {
+        layer: {
+            gemm: {key: math.nan if value is None else value for key, value in figures.items()}
+            for gemm, figures in gemms.items()
+        }
+        for layer, gemms in run.get("layers", {}).items()
+    }
+    losses = tuple(math.nan if loss is None else loss for loss in run["losses"])
+    return RunResult(**{**run, "losses": losses, "layers": layers})
 
 
 def train(
@@ -216,7 +229,11 @@ def _jobs(
     if isinstance(recipes, str):
         raise TypeError(f"recipes must be a list of names, got the text {recipes!r}; write [{recipes!r}]")
     chosen = list(dict.fromkeys(get_training_recipe(recipe) for recipe in (baseline, *recipes)))
+    if len({str(recipe) for recipe in chosen}) < len(chosen):
+        raise ValueError("two recipes have one name, and so one log and one row; give each a name of its own")
     which = range(_checks.positive_int(seeds, "seeds")) if isinstance(seeds, int) else seeds
+    if not which:
+        raise ValueError("seeds is empty: pass at least one, or how many")
     where = None if folder is None else Path(folder)
     return [
         Job(

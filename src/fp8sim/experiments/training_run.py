@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -9,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import torch  # isort: skip  (after the modules that say how to install it)
 __all__ = ["Job", "Schedule", "run_job"]
 
 _settings = threading.Lock()  # PyTorch's are of the process, and runs may be in several threads
-_before: list[Any] = []  # threads, determinism, and how many runs are on
+_before: list[Any] = []  # threads, determinism, how many runs are on, and whether it only warns
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,14 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = job.schedule.lr(done)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.model.loss(torch.from_numpy(inputs), torch.from_numpy(targets))
-        self.losses.append(loss.item())
+        self.losses.append(math.nan)
         norm = math.inf
-        if math.isfinite(self.losses[-1]):
-            loss.backward()
-            norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), job.schedule.clip))
+        with contextlib.suppress(_checks.NotFiniteError):  # raised by what has no scale; the run has diverged
+            loss = self.model.loss(torch.from_numpy(inputs), torch.from_numpy(targets))
+            self.losses[-1] = loss.item()
+            if math.isfinite(self.losses[-1]):
+                loss.backward()
+                norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), job.schedule.clip))
         if math.isfinite(norm):
             self.optimizer.step()
         else:
@@ -219,11 +221,15 @@ class _Run:
             ),
         }
         partial = self.checkpoint.with_suffix(".partial")
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.checkpoint)
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.checkpoint)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer has errors of its own
+            partial.unlink(missing_ok=True)
+            raise OSError(f"{self.checkpoint} could not be written ({error}); is the disk full?") from None
 
     def restore(self) -> None:
         """Take up the last checkpoint where there is one and it is asked for; drop what came after it."""
@@ -231,22 +237,46 @@ class _Run:
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.job.resume and self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
-            if state["fingerprint"] != self.job.fingerprint(self.corpus):
-                raise ValueError(
-                    f"{self.checkpoint} was started with other options or text; "
-                    "repeat those, or start anew in another folder"
-                )
+            state = self._load(self.checkpoint)
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
             run = json.loads(state["run"])
             self.losses, self.diverged = run["losses"], run["diverged"]
             self.totals, self.layers = run["totals"], run["layers"]
             self.rng.bit_generator.state = run["rng"]
-            lines = self.log.read_text().splitlines(keepends=True)[: len(self.losses)]
+            lines = self._read_log(self.log)
         else:
+            self.checkpoint.unlink(missing_ok=True)  # of another run: nothing is to go on from it
             lines = []
         self.log.write_text("".join(lines))
+
+    def _load(self, checkpoint: Path) -> dict[str, Any]:
+        """Read a checkpoint of this run, or say why it is none."""
+        try:
+            state = dict(torch.load(checkpoint, weights_only=True))
+            fingerprint = state["fingerprint"]
+        except Exception as error:  # damaged files raise anything
+            raise ValueError(
+                f"{checkpoint} is damaged or no checkpoint of fp8sim train ({type(error).__name__}); "
+                "delete it, or start anew in another folder"
+            ) from None
+        if fingerprint != self.job.fingerprint(self.corpus):
+            raise ValueError(
+                f"{checkpoint} was started with other options or text; "
+                "repeat those, or start anew in another folder"
+            )
+        return state
+
+    def _read_log(self, log: Path) -> list[str]:
+        """Return a line for each step of the checkpoint; later ones are done again."""
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        kept = lines[: len(self.losses)]
+        if len(kept) < len(self.losses) or not all(line.endswith("\n") for line in kept):
+            raise ValueError(
+                f"{log} has fewer lines than its checkpoint has steps, {len(self.losses)}; "
+                "start anew in another folder, or without --resume"
+            )
+        return kept
 
     def _count(self, *, sqnr: bool) -> dict[str, Statistics]:
         """Start the counters of a step, one set per layer."""
@@ -289,12 +319,13 @@ def _digest(model: Any) -> str:
     return sha.hexdigest()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _deterministic(threads: int) -> Iterator[None]:
     """Let PyTorch repeat itself to the bit; the last run to end leaves its settings as they were."""
     with _settings:
         if not _before:
-            _before[:] = [torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), 0]
+            warns = torch.is_deterministic_algorithms_warn_only_enabled()
+            _before[:] = [torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), 0, warns]
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(True)
         _before[2] += 1
@@ -305,5 +336,5 @@ def _deterministic(threads: int) -> Iterator[None]:
             _before[2] -= 1
             if _before[2] == 0:
                 torch.set_num_threads(_before[0])
-                torch.use_deterministic_algorithms(_before[1])
+                torch.use_deterministic_algorithms(_before[1], warn_only=_before[3])
                 _before.clear()

@@ -88,7 +88,7 @@ def convert(
     ValueError
         If the recipe is unknown, or nothing was left to replace.
     TypeError
-        If the recipe rounds stochastically and there is no generator.
+        If `skip` is one text, or the recipe rounds stochastically and there is no generator.
 
     Examples
     --------
@@ -103,6 +103,8 @@ def convert(
     0      emulated  Linear 8x8
     2      kept      skipped by name
     """
+    if isinstance(skip, str):
+        raise TypeError(f"skip must be a list of patterns, got the text {skip!r}; write [{skip!r}]")
     chosen = get_training_recipe(recipe)
     shared: dict[int, Any] = {id(t): t for t in itertools.chain(model.parameters(), model.buffers())}
     result = copy.deepcopy(model, shared)
@@ -165,6 +167,8 @@ def _why_kept(name: str, module: nn.Module, skip: Skip, embeddings: dict[int, st
         if type(module) is not nn.MultiheadAttention:
             return f"a subclass, {type(module).__name__}"
         return cannot_emulate(module)
+    if "forward" in vars(module):
+        return "its forward was replaced on the instance"
     if id(module.weight) in embeddings:
         return f"shares its weight with the embedding {embeddings[id(module.weight)]}"
     if isinstance(module, nn.Linear) and type(module).forward is not nn.Linear.forward:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from torch.autograd.function import once_differentiable
 
 from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.linear_gemms import LinearGemms
+from fp8sim.quantization import Quantized
 
 __all__ = ["linear", "multiply"]
 
@@ -87,12 +89,13 @@ class _Linear(torch.autograd.Function):
         out_dtype: torch.dtype,
     ) -> Tensor:  # fmt: skip
         shape = x.shape
-        flat = x.reshape(-1, shape[-1])
+        flat = x.reshape(math.prod(shape[:-1]), shape[-1])
+        inputs, weights = _array(flat), _array(weight)
         vector = None if bias is None else _array(bias)
-        y, saved = gemms.forward(_array(flat), _array(weight), vector, training=training)
+        y, saved = gemms.forward(inputs, weights, vector, training=training)
         # What the saved arrays view must live on, and must not be written to before the backward pass.
-        kept_x = flat if saved.original_x is not None else None
-        kept_w = weight if saved.original_w is not None else None
+        kept_x = x if saved.original_x is not None or _views(saved.x, inputs) else None
+        kept_w = weight if saved.original_w is not None or _views(saved.w, weights) else None
         ctx.save_for_backward(kept_x, kept_w)
         ctx.saved, ctx.gemms, ctx.shape = saved, gemms, shape
         ctx.dtypes = (x.dtype, weight.dtype, None if bias is None else bias.dtype)
@@ -104,7 +107,7 @@ class _Linear(torch.autograd.Function):
         ctx.saved_tensors  # noqa: B018  (raises if one of them was modified in place)
         need_x, need_w, need_bias = ctx.needs_input_grad[:3]
         x_dtype, w_dtype, bias_dtype = ctx.dtypes
-        flat = dy.reshape(-1, dy.shape[-1])
+        flat = dy.reshape(math.prod(dy.shape[:-1]), dy.shape[-1])
         dx, dw = ctx.gemms.backward(_array(flat), ctx.saved, dgrad=need_x, wgrad=need_w)
         return (
             None if dx is None else _tensor(dx, x_dtype).reshape(ctx.shape),
@@ -125,8 +128,14 @@ def multiply(a: F32, b: F32) -> F32:
     >>> multiply(np.ones((1, 2), np.float32), np.ones((2, 1), np.float32))
     array([[2.]], dtype=float32)
     """
-    product: F32 = torch.mm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    with torch.autocast("cpu", enabled=False):
+        product: F32 = torch.mm(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     return product
+
+
+def _views(saved: Quantized | None, array: AnyArray) -> bool:
+    """Whether codes are the memory of a tensor, as FP32 codes can be."""
+    return saved is not None and np.may_share_memory(saved.codes, array)
 
 
 @functools.cache
@@ -163,7 +172,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> torch.dtype:
 
 def _array(x: Tensor) -> FloatArray:
     """View a tensor as numpy; the 16-bit formats become float32, since numpy has no products of them."""
-    x = x.detach()
+    x = x.detach().resolve_neg()
     if x.dtype == torch.bfloat16:
         bits: AnyArray = x.view(torch.int16).numpy()
         return np.asarray(bits.view(ml_dtypes.bfloat16), dtype=np.float32)
