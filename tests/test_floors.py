@@ -16,6 +16,7 @@ PACKAGE = Path(fp8sim.__file__).parent
 FLOORS = {
     "_typing": 0,
     "_checks": 0,
+    "_memory": 0,
     "_tables": 0,
     "formats": 1,
     "metrics": 1,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import fp8sim
 import oracle
 import strategies
-from fp8sim import FORMATS, RECIPES, metrics
+from fp8sim import FORMATS, RECIPES, _memory, metrics
 from fp8sim.gemm import quantize_operands
 from fp8sim.recipes import Operand, Recipe
 from fp8sim.scaling import Scaling
@@ -368,3 +368,38 @@ def test_layouts_of_the_oracle_are_those_of_the_recipes():
     for recipe in RECIPES.values():
         for operand in (recipe.a, recipe.b):
             assert LAYOUTS[operand.fmt.name].bits == operand.fmt.bits
+
+
+# --- memory that is lent ----------------------------------------------------------------------------------
+
+
+def test_scratch_is_lent_again_and_never_twice_at_once():
+    size = (1024, 1024)
+    with _memory.scratch() as allocate:
+        first, second = allocate(size, np.float32), allocate(size, np.float32)
+        assert not np.shares_memory(first, second)
+        with _memory.scratch() as inner:
+            assert not any(np.shares_memory(inner(size, np.float32), x) for x in (first, second))
+    with _memory.scratch() as allocate:
+        again = allocate(size, np.float32)
+        assert any(np.shares_memory(again, x) for x in (first, second))
+
+
+def test_scratch_keeps_a_bounded_amount():
+    with _memory.scratch() as allocate:
+        for _ in range(5):
+            allocate((_memory.KEPT // 4,), np.uint8)
+        allocate((2 * _memory.KEPT,), np.uint8)
+    assert sum(raw.size for raw in _memory._threads.kept) <= _memory.KEPT
+
+
+def test_products_of_values_do_not_share_memory(rng):
+    recipe = fp32_sums("fp8-row")
+    a, b = (rng.standard_normal((1024, 1024), np.float32) for _ in range(2))
+    first = fp8sim.matmul(a, b, recipe)
+    before = first.copy()
+    second = fp8sim.matmul(b, a, recipe)
+    assert not np.shares_memory(first, second)
+    assert np.array_equal(first, before)
+    qa, qb = (fp8sim.quantize(x, "e4m3", "row", axis=axis) for x, axis in ((a, 1), (b, 0)))
+    assert np.array_equal(first, qa.dequantize() @ qb.dequantize())

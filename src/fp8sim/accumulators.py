@@ -55,7 +55,7 @@ class ValueSum(Accumulator):
 
     @abc.abstractmethod
     def sum_products(self, a: F32, b: F32) -> F32:
-        """Return the product of values `a` (m, k) and `b` (k, n) as (m, n) float32."""
+        """Return the product of values `a` (m, k) and `b` (k, n), which are only lent, as (m, n) float32."""
 
     @final
     def multiply(self, a: Quantized, b: Quantized) -> F32:

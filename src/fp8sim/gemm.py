@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fp8sim import _checks
+from fp8sim._memory import scratch
 from fp8sim._typing import F32, ArrayLike, FloatArray
 from fp8sim.accumulators import ValueSum
 from fp8sim.quantization import Quantized, quantize_with, round_trip
@@ -50,10 +51,11 @@ def matmul(a: ArrayLike, b: ArrayLike, recipe: RecipeLike = "deepseek-v3") -> F3
     chosen = get_recipe(recipe)
     if isinstance(chosen.accumulator, ValueSum):
         left, right = _as_matrices(a, b)
-        return chosen.accumulator.sum_products(
-            round_trip(left, chosen.a.fmt, chosen.a.scaling, axis=1, what="a"),
-            round_trip(right, chosen.b.fmt, chosen.b.scaling, axis=0, what="b"),
-        )
+        with scratch() as allocate:
+            return chosen.accumulator.sum_products(
+                round_trip(left, chosen.a.fmt, chosen.a.scaling, axis=1, what="a", allocate=allocate),
+                round_trip(right, chosen.b.fmt, chosen.b.scaling, axis=0, what="b", allocate=allocate),
+            )
     return chosen.accumulator.multiply(*quantize_operands(a, b, chosen))
 
 

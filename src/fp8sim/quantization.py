@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fp8sim import _checks
+from fp8sim._memory import Allocate, empty
 from fp8sim._typing import F32, AnyArray, ArrayLike, FloatArray, Overflow
 from fp8sim.casts import COMPILED_FROM, decode, encode, overflow_policy, round_to
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
@@ -213,8 +214,18 @@ def quantize_with(
     return _quantize_compiled(array, target, scaling, axis, what)
 
 
-def round_trip(x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int = -1, what: str = "x") -> F32:
+def round_trip(
+    x: ArrayLike,
+    fmt: FormatLike,
+    scaling: Scaling,
+    *,
+    axis: int = -1,
+    what: str = "x",
+    allocate: Allocate = empty,
+) -> F32:
     """Return ``quantize_with(...).dequantize()`` where no codes need be kept: faster, in less memory.
+
+    What is not changed at all is returned itself, and a large result lies where `allocate` says.
 
     Examples
     --------
@@ -225,7 +236,7 @@ def round_trip(x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int = -
     values: F32 | None = None
     if target.signed and target.zero:
         if scaling.granularity != "none":
-            values = _round_trip_compiled(array, target, scaling, axis, what)
+            values = _round_trip_compiled(array, target, scaling, axis, what, allocate)
         elif target == FORMATS["fp32"] and array.dtype == np.float32:
             values = array  # as it is
         elif target.has_nan:
@@ -236,7 +247,7 @@ def round_trip(x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int = -
 
 
 def _round_trip_compiled(
-    x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str
+    x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str, allocate: Allocate
 ) -> F32 | None:
     """Do what `_quantize_compiled` does, and decode as it goes; None where codes are needed."""
     if x.size < COMPILED_FROM or x.dtype != np.float32:
@@ -247,10 +258,11 @@ def _round_trip_compiled(
     values: F32 | None = None
     if scaling.scale_format != "e4m3":
         assert scaling.scale_rule is not None
-        values = compiled.round_trip(x, sizes, fmt, policy, scaling.scale_rule, scaling.amax_floor)
+        rule, floor = scaling.scale_rule, scaling.amax_floor
+        values = compiled.round_trip(x, sizes, fmt, policy, rule, floor, allocate)
     if values is None:
         scales = _pick_scales(x, sizes, fmt, scaling, what)
-        values = compiled.round_trip_scaled(x, scales.values, sizes, fmt, policy)
+        values = compiled.round_trip_scaled(x, scales.values, sizes, fmt, policy, allocate)
     return values
 
 

@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from fp8sim._kernels._jit import get_num_threads, jit, read_only, split
-from fp8sim._kernels.memory import empty
 from fp8sim._kernels.nearest import INFINITY, encode_nearest, nearest, round_nearest, top_code
 from fp8sim._kernels.threads import run_in_threads
+from fp8sim._memory import empty
 from fp8sim._typing import F32, F64, AnyArray, FloatArray
 from fp8sim.codec import decode_reference, decode_table, nan_code
 from fp8sim.formats import FloatFormat

@@ -13,7 +13,6 @@ import numpy as np
 
 from fp8sim._kernels._jit import get_num_threads, read_only, split
 from fp8sim._kernels.casts import mode
-from fp8sim._kernels.memory import empty
 from fp8sim._kernels.nearest import encode_nearest, nearest
 from fp8sim._kernels.threads import run_in_threads
 from fp8sim._kernels.tiles import (
@@ -26,6 +25,7 @@ from fp8sim._kernels.tiles import (
     round_trip_rows,
     rule,
 )
+from fp8sim._memory import Allocate, empty
 from fp8sim._typing import F32, AnyArray, FloatArray
 from fp8sim.codec import decode_table
 from fp8sim.formats import FloatFormat
@@ -182,36 +182,47 @@ def quantize(
 
 
 def round_trip(
-    x: FloatArray, sizes: tuple[int, ...], fmt: FloatFormat, policy: str, scale_rule: str, amax_floor: float
+    x: FloatArray,
+    sizes: tuple[int, ...],
+    fmt: FloatFormat,
+    policy: str,
+    scale_rule: str,
+    amax_floor: float,
+    allocate: Allocate = empty,
 ) -> F32 | None:
     """Return what `quantize` and `dequantize` do together, without the codes; None where `quantize` does."""
     t = tiling(x, sizes)
     if not _in_one_pass(x, t, fmt):
         return None
-    values, top = _round_trip(
-        x, t, np.empty(t.tiles, np.float32), fmt, policy, rule(fmt, scale_rule, amax_floor)
-    )
+    scales = np.empty(t.tiles, np.float32)
+    values, top = _round_trip(x, t, scales, fmt, policy, rule(fmt, scale_rule, amax_floor), allocate)
     return None if top == np.inf else values
 
 
 def round_trip_scaled(
-    x: FloatArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat, policy: str
+    x: FloatArray,
+    scales: F32,
+    sizes: tuple[int, ...],
+    fmt: FloatFormat,
+    policy: str,
+    allocate: Allocate = empty,
 ) -> F32 | None:
     """Return what `encode_scaled` and `dequantize` do together; None where `x` needs float64."""
     t = tiling(x, sizes)
     if x.dtype != np.float32:
         return None
-    return _round_trip(x, t, np.array(t.stack(scales, t.tiles)), fmt, policy, rule(fmt, None))[0]
+    grid = np.array(t.stack(scales, t.tiles))
+    return _round_trip(x, t, grid, fmt, policy, rule(fmt, None), allocate)[0]
 
 
 def _round_trip(
-    x: FloatArray, t: Tiling, scales: F32, fmt: FloatFormat, policy: str, r: Rule
+    x: FloatArray, t: Tiling, scales: F32, fmt: FloatFormat, policy: str, r: Rule, allocate: Allocate
 ) -> tuple[F32 | None, float]:
     """Return the values, None where `fmt` needs float64, and the largest scale picked."""
     p = nearest(fmt, policy)
     if p is None:
         return None, 0
-    stack, out = t.stack(x, t.shape), empty(t.shape, np.float32)
+    stack, out = t.stack(x, t.shape), allocate(t.shape, np.float32)
 
     def work(piece: Piece) -> Any:
         values, products = stack[piece.elements], out[piece.elements]
