@@ -254,12 +254,17 @@ def _time_in_turn(calls: Mapping[str, Call], options: Options) -> dict[str, list
 def _traced(call: Call) -> tuple[Any, int]:
     """Return the answer of a call, and the peak of what it allocated above that answer, in bytes.
 
-    Counts what numpy allocates, which includes every array of the library.
+    Counts what numpy allocates, which includes every array of the library and what it keeps for later.
     """
+    from fp8sim import _memory
+
+    _memory.release()
     tracemalloc.start()
     try:
         answer = call()
-        held, peak = tracemalloc.get_traced_memory()
+        peak = tracemalloc.get_traced_memory()[1]
+        _memory.release()
+        held = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
     return answer, peak - held

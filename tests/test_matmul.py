@@ -390,7 +390,9 @@ def test_scratch_keeps_a_bounded_amount():
         for _ in range(5):
             allocate((_memory.KEPT // 4,), np.uint8)
         allocate((2 * _memory.KEPT,), np.uint8)
-    assert sum(raw.size for raw in _memory._threads.kept) <= _memory.KEPT
+    assert 0 < sum(raw.size for raw in _memory._threads.kept) <= _memory.KEPT
+    _memory.release()
+    assert not hasattr(_memory._threads, "kept")
 
 
 def test_products_of_values_do_not_share_memory(rng):

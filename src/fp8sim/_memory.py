@@ -12,7 +12,7 @@ import numpy as np
 
 from fp8sim._typing import AnyArray
 
-__all__ = ["Allocate", "empty", "scratch"]
+__all__ = ["Allocate", "empty", "release", "scratch"]
 
 Allocate: TypeAlias = Callable[[tuple[int, ...], Any], AnyArray]
 
@@ -73,6 +73,16 @@ def scratch() -> Iterator[Allocate]:
             if total + raw.size <= KEPT:
                 kept.append(raw)
                 total += raw.size
+
+
+def release() -> None:
+    """Give back to the system what `scratch` keeps for this thread.
+
+    Examples
+    --------
+    >>> release()
+    """
+    _threads.__dict__.pop("kept", None)
 
 
 def _aligned(raw: AnyArray, size: int, kind: np.dtype[Any]) -> AnyArray:
