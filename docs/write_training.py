@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import json
 import platform
-import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
+
+from readme_section import write_section
 
 import fp8sim
 from fp8sim.experiments.embeddings import embed_sentences
 from fp8sim.experiments.train import Training, train
 from fp8sim.experiments.training_run import Schedule
-from fp8sim.plotting.training import training_curves
+from fp8sim.plotting.training import training_figure
 
 DOCS = Path(__file__).parent
-README = DOCS.parent / "README.md"
 FOLDER = DOCS / "training"
 RUNS = DOCS / "_build" / "training-runs"
-MARKERS = "<!-- training begin -->", "<!-- training end -->"
 
 
 def main() -> int:
@@ -36,13 +35,12 @@ def main() -> int:
     )
     text = json.dumps({"made": made, **_rounded(result)})
     (FOLDER / "training.json").write_text(text + "\n", encoding="utf-8")
-    draw(result)
+    training_figure(result).savefig(FOLDER / "training.png", dpi=100)
     chance = train(["fp32"], schedule=Schedule(steps=120, peak_lr=4 * Schedule.peak_lr))
     (FOLDER / "chance.json").write_text(json.dumps(_rounded(chance)) + "\n", encoding="utf-8")
     embeddings = embed_sentences()
     (FOLDER / "embeddings.txt").write_text(f"{embeddings}\n\n{made}.\n", encoding="utf-8")
-    page = README.read_text(encoding="utf-8")
-    README.write_text(with_training(page, result, made), encoding="utf-8")
+    write_section("training", section(result, made))
     return 0
 
 
@@ -51,23 +49,9 @@ def _rounded(result: Training) -> dict[str, object]:
     return json.loads(json.dumps(result.to_dict()), parse_float=lambda text: float(f"{float(text):.9g}"))
 
 
-def with_training(page: str, result: Training, made: str) -> str:
-    """Return the README with the table of a training between its markers."""
-    begin, end = MARKERS
-    fresh = (
-        f"{begin}\n```text\n{result.tables()[0].text(110)}\n```\n\nMade by `fp8sim train` ({made}).\n{end}"
-    )
-    return re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: fresh, page, flags=re.DOTALL)
-
-
-def draw(result: Training) -> None:
-    """Draw losses and relative errors side by side."""
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
-    training_curves(result, what="loss", ax=left)
-    training_curves(result, what="error", ax=right)
-    figure.savefig(FOLDER / "training.png", dpi=100)
+def section(result: Training, made: str) -> str:
+    """Return the table of losses for the README, and how it was made."""
+    return f"```text\n{result.tables()[0].text(110)}\n```\n\nMade by `fp8sim train` ({made})."
 
 
 if __name__ == "__main__":

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
+
+from readme_section import README, write_section
 
 import fp8sim
 from fp8sim.experiments import data
 from fp8sim.experiments.claims import Claims
 from fp8sim.report_verdict import verdict_svg
 
-README = Path(__file__).parent.parent / "README.md"
 PICTURE = Path(__file__).parent / "verdict.svg"
-MARKERS = "<!-- verdict begin -->", "<!-- verdict end -->"
 SHOWS = (
     "Bars: what FP8 leaves of BF16's bytes, time and operations, and how much faster it is, each with its "
     "verdict. The table below has the same figures."
@@ -42,10 +41,7 @@ def verdict(result: Claims) -> str:
 def main() -> int:
     """Replace what stands between the markers, and the picture."""
     result = measured()
-    page = README.read_text(encoding="utf-8")
-    begin, end = (re.escape(marker) for marker in MARKERS)
-    fresh = f"{MARKERS[0]}\n{verdict(result)}\n{MARKERS[1]}"
-    README.write_text(re.sub(f"{begin}.*{end}", lambda _: fresh, page, flags=re.DOTALL), encoding="utf-8")
+    write_section("verdict", verdict(result))
     PICTURE.write_text(verdict_svg(result.rows), encoding="utf-8")
     return 0
 

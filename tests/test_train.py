@@ -553,7 +553,7 @@ def test_without_pytorch_the_claim_is_not_measured_and_says_what_to_type(monkeyp
 
 def test_a_claim_that_was_left_out_says_what_to_type(monkeypatch):
     monkeypatch.setattr(training_claims, "torch_is_installed", lambda: True)
-    (row,) = training_claims.training_loss(Setting(None, 0, ()), measure=False)
+    (row,) = training_claims.training_loss(Setting(None, 0, (), training=False))
     assert (row.verdict, row.measured) == ("not measured", None)
     assert "fp8sim claims, or fp8sim train" in row.why
 

@@ -87,12 +87,9 @@ def _picture(path: Path) -> Callable[[Any], None]:
     pyplot.close("all")
 
     def draw(result: Any) -> None:
-        from fp8sim.plotting.training import training_curves
+        from fp8sim.plotting.training import training_figure
 
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
-        training_curves(result, what="loss", ax=left)
-        training_curves(result, what="error", ax=right)
-        figure.savefig(path, dpi=150)
+        training_figure(result).savefig(path, dpi=150)
         sys.stderr.write(f"wrote {path}\n")
 
     return draw

@@ -29,13 +29,12 @@ from fp8sim.experiments.verdicts import VERDICTS, Claim
 
 __all__ = ["Claims", "claims", "count_parts"]
 
-_TRAINING = "loss of a short training"
 _PARTS: dict[str, Callable[[Setting], list[Claim]]] = {
     "error of a product": product_error,
     "DeepGEMM's own test": deepgemm_test,
     "sums of 14 bits": sum_errors,
     "gradients of tokens": gradients_of_tokens,
-    _TRAINING: training_loss,
+    "loss of a short training": training_loss,
     "bytes of weights and activations": stored_bytes,
     "multiply-adds": multiply_adds,
     "DeepSeek's GEMM shapes": gemm_bytes_and_time,
@@ -134,12 +133,12 @@ def claims(
     target = get_device(device)
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
-    setting = Setting(target, seed, tuple(_operands(seed)))
+    setting = Setting(target, seed, tuple(_operands(seed)), training)
     rows: list[Claim] = []
     for name, measure in _PARTS.items():
         if on_part is not None:
             on_part(name)
-        rows.extend(training_loss(setting, measure=training) if name == _TRAINING else measure(setting))
+        rows.extend(measure(setting))
     sources = tuple(operands.source for operands in setting.operands)
     return Claims(CLAIM, target.title, seed, sources, _environment(), tuple(rows))
 

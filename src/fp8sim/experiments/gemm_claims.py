@@ -40,6 +40,7 @@ class Setting:
     device: Device
     seed: int
     operands: tuple[Operands, ...]
+    training: bool = True  #: whether a model may be trained
 
 
 def product_error(setting: Setting) -> list[Claim]:

@@ -20,14 +20,11 @@ _WHAT = "relative loss error of training under deepseek-v3, against bf16"
 _BLOCKS = "deepseek-v3-block-gradients"
 
 
-def training_loss(setting: Setting, *, measure: bool = True) -> list[Claim]:
-    """Relative loss error of a short training, or what to type where it was not measured.
-
-    With `measure` a model is trained for about half a minute, if PyTorch is installed.
-    """
+def training_loss(setting: Setting) -> list[Claim]:
+    """Relative loss error of a training of half a minute, or what to type where it was not measured."""
     limit = DEEPSEEK_V3["loss_error"]
     source = f"{limit.source}: below {limit.value} %, of 16B and 230B models over about 1 T tokens"
-    why = "Training was left out: type fp8sim claims, or fp8sim train." if not measure else ""
+    why = "Training was left out: type fp8sim claims, or fp8sim train." if not setting.training else ""
     if not torch_is_installed():
         why = "Training needs PyTorch: pip install 'fp8sim[torch]', then fp8sim claims, or fp8sim train."
     if why:

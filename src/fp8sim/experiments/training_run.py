@@ -29,7 +29,7 @@ import torch  # isort: skip  (after the modules that say how to install it)
 __all__ = ["Job", "Schedule", "run_job"]
 
 _settings = threading.Lock()  # PyTorch's are of the process, and runs may be in several threads
-_before: list[Any] = []  # threads, determinism, how many runs are on, and whether it only warns
+_on: list[Callable[[], None]] = []  # for each run that is on, what puts the settings back as they were
 
 
 @dataclass(frozen=True)
@@ -323,18 +323,28 @@ def _digest(model: Any) -> str:
 def _deterministic(threads: int) -> Iterator[None]:
     """Let PyTorch repeat itself to the bit; the last run to end leaves its settings as they were."""
     with _settings:
-        if not _before:
-            warns = torch.is_deterministic_algorithms_warn_only_enabled()
-            _before[:] = [torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), 0, warns]
+        if _on:
+            _on.append(_on[0])
+        else:
+            _on.append(_settings_now())
             torch.set_num_threads(threads)
             torch.use_deterministic_algorithms(True)
-        _before[2] += 1
     try:
         yield
     finally:
         with _settings:
-            _before[2] -= 1
-            if _before[2] == 0:
-                torch.set_num_threads(_before[0])
-                torch.use_deterministic_algorithms(_before[1], warn_only=_before[3])
-                _before.clear()
+            put_back = _on.pop()
+            if not _on:
+                put_back()
+
+
+def _settings_now() -> Callable[[], None]:
+    """Return what puts PyTorch's settings back as they are now."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+
+    def put_back() -> None:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+
+    return put_back

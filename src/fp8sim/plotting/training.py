@@ -13,10 +13,11 @@ from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from fp8sim.experiments.train import Training
 
-__all__ = ["training_curves"]
+__all__ = ["training_curves", "training_figure"]
 
 
 def training_curves(
@@ -85,6 +86,25 @@ def training_curves(
         _draw_limit(axes, result.baseline)
     legend_above(axes)
     return axes
+
+
+def training_figure(result: Training) -> Figure:
+    """Draw losses on the left and relative loss errors on the right.
+
+    Examples
+    --------
+    >>> from fp8sim.experiments.train import Training
+    >>> from fp8sim.experiments.loss_curves import RunResult
+    >>> runs = (RunResult("bf16", 0, (4.0, 3.0)), RunResult("deepseek-v3", 0, (4.0, 3.003)))
+    >>> len(training_figure(Training("bf16", "two steps", {}, {}, runs)).axes)
+    2
+    """
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    training_curves(result, what="loss", ax=left)
+    training_curves(result, what="error", ax=right)
+    return figure
 
 
 def _curves(result: Training, recipe: str, seeds: list[int], what: str) -> F64:
