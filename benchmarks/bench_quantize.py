@@ -15,8 +15,8 @@ import numpy as np
 
 import fp8sim
 import harness
-from fp8sim.quantization import quantize_reference, quantize_with
-from fp8sim.scaling import Scaling
+from fp8sim.quantization.pipeline import quantize_reference, quantize_with
+from fp8sim.quantization.scaling import Scaling
 from harness import Case, Options, Peer
 
 E4M3 = fp8sim.get_format("e4m3")

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import harness
-from fp8sim.linear_gemms import LinearGemms
-from fp8sim.training_recipes import get_training_recipe
+from fp8sim.training.layer import LinearGemms
+from fp8sim.training.recipes import get_training_recipe
 from harness import Case, Options, Peer
 
 SHARES = {
@@ -78,7 +78,7 @@ def step(recipe: str | None, size: dict[str, int], batch: tuple[int, int]) -> Ca
     """Return one training step; its learning rate is 0, so that every call does the same."""
     import torch
 
-    from fp8sim.experiments.language_model import LanguageModel, ModelSize
+    from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
     from fp8sim.pytorch import convert
 
     torch.manual_seed(0)

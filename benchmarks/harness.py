@@ -261,7 +261,7 @@ def _traced(call: Call) -> tuple[Any, int]:
 
     Counts what numpy allocates, which includes every array of the library and what it keeps for later.
     """
-    from fp8sim import _memory
+    from fp8sim._support import memory as _memory
 
     _memory.release()
     tracemalloc.start()

@@ -16,8 +16,8 @@ from readme_section import write_section
 
 import fp8sim
 from fp8sim.experiments.embeddings import embed_sentences
-from fp8sim.experiments.train import Training, train
-from fp8sim.experiments.training_run import Schedule
+from fp8sim.experiments.train.run import Schedule
+from fp8sim.experiments.train.training import Training, train
 from fp8sim.plotting.training import training_figure
 
 DOCS = Path(__file__).parent
@@ -51,7 +51,7 @@ def _rounded(result: Training) -> dict[str, object]:
 
 def section(result: Training, made: str) -> str:
     """Return the table of losses for the README, and how it was made."""
-    return f"```text\n{result.tables()[0].text(110)}\n```\n\nMade by `fp8sim train` ({made})."
+    return f"```text\n{result.parts()[0].text(110)}\n```\n\nMade by `fp8sim train` ({made})."
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ from readme_section import README, write_section
 
 import fp8sim
 from fp8sim.experiments import data
-from fp8sim.experiments.claims import Claims
-from fp8sim.report_verdict import verdict_svg
+from fp8sim.experiments.claims.claims import Claims
+from fp8sim.report.verdict import verdict_svg
 
 PICTURE = Path(__file__).parent / "verdict.svg"
 SHOWS = (
@@ -27,7 +27,7 @@ def measured() -> Claims:
 
 def verdict(result: Claims) -> str:
     """Return the sentence, the picture, the table as `fp8sim claims` prints it, and how it was made."""
-    table = result.tables()[0]
+    table = result.parts()[0]
     body = table.text(110).split("\n", 2)[2]  # the sentence stands above it
     made = f"fp8sim {fp8sim.__version__}, numpy {result.environment['numpy']}, seed {result.seed}"
     picture = PICTURE.relative_to(README.parent).as_posix()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fp8sim import RECIPES, get_recipe, matmul, quantize
 from fp8sim._kernels.exact import exact_product
-from fp8sim.accumulators import ACCUMULATORS, Exact, Sequential, get_accumulator
+from fp8sim.accumulators.catalogue import ACCUMULATORS, Exact, Sequential, get_accumulator
 from fp8sim.formats import FORMATS
 
 

@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fp8sim.experiments.checkpoints import read_array, read_tensor, tensor_names
+from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
 from fp8sim.experiments.data import SAMPLE_MATRICES, sample_model_path, sample_operands, weight_operands
 
 safetensors = pytest.importorskip("safetensors.numpy")

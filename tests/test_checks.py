@@ -10,7 +10,7 @@ import pytest
 
 import fp8sim
 from fp8sim import FloatFormat, metrics
-from fp8sim.scaling import Scaling
+from fp8sim.quantization.scaling import Scaling
 
 ONES = np.ones((4, 4))
 

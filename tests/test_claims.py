@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fp8sim import claims
+from fp8sim._support.published import DEEPGEMM_H800
 from fp8sim.experiments import data
-from fp8sim.experiments.claims import count_parts
-from fp8sim.experiments.published import DEEPGEMM_H800
-from fp8sim.experiments.verdicts import Claim, halving
+from fp8sim.experiments.claims.claims import count_parts
+from fp8sim.experiments.claims.verdicts import Claim, halving
 
 
 @pytest.fixture(scope="module")

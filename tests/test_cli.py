@@ -186,7 +186,7 @@ def test_claims_writes_a_page_and_prints_the_same_as_without(run, tmp_path):
 
 
 def test_a_page_in_no_folder_is_refused_before_anything_is_measured(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("fp8sim.experiments.claims.claims", None)  # would raise if it were called
+    monkeypatch.setattr("fp8sim.experiments.claims.claims.claims", None)  # would raise if it were called
     status, out, err = run("claims", "--html", tmp_path / "missing" / "report.html")
     assert (status, out) == (2, "")
     assert "to write report.html in; make it first" in err

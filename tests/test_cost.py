@@ -9,11 +9,11 @@ import math
 import numpy as np
 import pytest
 
-from fp8sim.cost import gemm_cost, operand_class
-from fp8sim.devices import DEVICES, OPERAND_CLASSES, Device, Figure, get_device
-from fp8sim.experiments.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, GemmSpeed
+from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, GemmSpeed
+from fp8sim.costs.devices import DEVICES, OPERAND_CLASSES, Device, Figure, get_device
+from fp8sim.costs.gemm import gemm_cost, operand_class
 from fp8sim.formats import get_format
-from fp8sim.quantization import quantize_with
+from fp8sim.quantization.pipeline import quantize_with
 from fp8sim.recipes import RECIPES, Operand, Recipe, get_recipe
 
 

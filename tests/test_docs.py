@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from fp8sim import plotting
-from fp8sim.experiments import published
+from fp8sim._support import published
 
 DOCS = Path(__file__).parent.parent / "docs"
 

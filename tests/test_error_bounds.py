@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fp8sim import RECIPES, get_recipe
-from fp8sim.accumulators import get_accumulator
-from fp8sim.error_bounds import sum_error_bound
+from fp8sim.accumulators.bounds import sum_error_bound
+from fp8sim.accumulators.catalogue import get_accumulator
 from fp8sim.gemm import quantize_operands
 
 

@@ -164,7 +164,7 @@ KNOWN = {
     [
         ("formats", "from fp8sim import gemm", {"gemm"}),
         ("formats", "import fp8sim.gemm as g", {"gemm"}),
-        ("formats", "from fp8sim.experiments.claims import claims", {"experiments.claims"}),
+        ("formats", "from fp8sim.experiments.claims.claims import claims", {"experiments.claims"}),
         ("formats", "from fp8sim.experiments import claims", {"experiments.claims"}),
         ("formats", "from fp8sim.experiments import something", {"experiments.__init__"}),
         ("formats", "from .gemm import matmul", {"gemm"}),

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 import fp8sim
 from fp8sim import FORMATS, FloatFormat
 from fp8sim._kernels import _jit, casts, nearest, quantize, tiles
-from fp8sim._kernels.threads import run_in_threads
+from fp8sim._support.threads import run_in_threads
 from fp8sim.casts import COMPILED_FROM
-from fp8sim.codec import decode_reference, encode_reference
-from fp8sim.quantization import Quantized, quantize_reference, quantize_with, round_trip
-from fp8sim.rounding import ROUNDINGS, round_reference
-from fp8sim.scaling import Scaling
+from fp8sim.quantization.pipeline import Quantized, quantize_reference, quantize_with, round_trip
+from fp8sim.quantization.scaling import Scaling
+from fp8sim.reference.codes import decode_reference, encode_reference
+from fp8sim.reference.rounding import ROUNDINGS, round_reference
 
 Array = NDArray[Any]
 
@@ -134,7 +134,7 @@ def test_several_callers_and_a_forked_child_get_their_results():
     code = (
         "import os, sys; from concurrent.futures import ThreadPoolExecutor as Pool\n"
         "from fp8sim._kernels._jit import set_num_threads\n"
-        "from fp8sim._kernels.threads import run_in_threads\n"
+        "from fp8sim._support.threads import run_in_threads\n"
         "set_num_threads(3)\n"
         "work = lambda i: sum(run_in_threads(pow, [(i, j) for j in range(9)]))\n"
         "right = [sum(i**j for j in range(9)) for i in range(20)]\n"
@@ -295,7 +295,7 @@ def assert_same_quantized(actual: Quantized, expected: Quantized) -> None:
 
 @pytest.fixture
 def always_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fp8sim.quantization, "COMPILED_FROM", 1)
+    monkeypatch.setattr(fp8sim.quantization.pipeline, "COMPILED_FROM", 1)
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
@@ -319,7 +319,7 @@ def test_compiled_quantisation_equals_the_readable_one(fmt, granularity, threads
             assert_same_quantized(quantized, expected)
             assert_same_bits(x, before)
             with np.errstate(over="ignore", under="ignore"):
-                factors = fp8sim.scaling.expand_groups(expected.scales, expected.sizes, shape)
+                factors = fp8sim.quantization.scaling.expand_groups(expected.scales, expected.sizes, shape)
                 products = decode_reference(expected.codes.view(target.code_dtype), target) * factors
             assert_same_bits(quantized.dequantize(), products)
             assert_same_bits(round_trip(x, target, scaling, axis=axis), products)
@@ -361,7 +361,7 @@ def test_quantisation_in_one_pass_and_in_two_are_the_same():
     codes, lost = quantize.encode_scaled(x, one.scales, sizes, e4m3, "saturate")
     assert_array_equal(codes, one.codes)
     assert lost == one.lost
-    assert_same_bits(quantize.group_amax(x, sizes), fp8sim.scaling.group_amax(x, sizes))
+    assert_same_bits(quantize.group_amax(x, sizes), fp8sim.quantization.scaling.group_amax(x, sizes))
 
 
 def test_a_contiguous_matrix_is_quantised_where_it_lies():

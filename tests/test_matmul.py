@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 import fp8sim
 import oracle
 import strategies
-from fp8sim import FORMATS, RECIPES, _memory, metrics
+from fp8sim import FORMATS, RECIPES, metrics
+from fp8sim._support import memory
 from fp8sim.gemm import quantize_operands
+from fp8sim.quantization.scaling import Scaling
 from fp8sim.recipes import Operand, Recipe
-from fp8sim.scaling import Scaling
 from oracle import LAYOUTS, NATIVE, assert_same
 
 NAMES = ["fp32", "bf16", "fp16", "fp8-tensor", "fp8-row", "deepseek-v3", "deepseek-v3.1", "mxfp8", "nvfp4"]
@@ -375,24 +376,24 @@ def test_layouts_of_the_oracle_are_those_of_the_recipes():
 
 def test_scratch_is_lent_again_and_never_twice_at_once():
     size = (1024, 1024)
-    with _memory.scratch() as allocate:
+    with memory.scratch() as allocate:
         first, second = allocate(size, np.float32), allocate(size, np.float32)
         assert not np.shares_memory(first, second)
-        with _memory.scratch() as inner:
+        with memory.scratch() as inner:
             assert not any(np.shares_memory(inner(size, np.float32), x) for x in (first, second))
-    with _memory.scratch() as allocate:
+    with memory.scratch() as allocate:
         again = allocate(size, np.float32)
         assert any(np.shares_memory(again, x) for x in (first, second))
 
 
 def test_scratch_keeps_a_bounded_amount():
-    with _memory.scratch() as allocate:
+    with memory.scratch() as allocate:
         for _ in range(5):
-            allocate((_memory.KEPT // 4,), np.uint8)
-        allocate((2 * _memory.KEPT,), np.uint8)
-    assert 0 < sum(raw.size for raw in _memory._threads.kept) <= _memory.KEPT
-    _memory.release()
-    assert not hasattr(_memory._threads, "kept")
+            allocate((memory.KEPT // 4,), np.uint8)
+        allocate((2 * memory.KEPT,), np.uint8)
+    assert 0 < sum(raw.size for raw in memory._threads.kept) <= memory.KEPT
+    memory.release()
+    assert not hasattr(memory._threads, "kept")
 
 
 def test_products_of_values_do_not_share_memory(rng):

@@ -10,12 +10,12 @@ import time
 import numpy as np
 import pytest
 
-from fp8sim.devices import Device, Figure
-from fp8sim.experiments.published import SPEEDUPS
+from fp8sim._support.published import SPEEDUPS
+from fp8sim.costs.devices import Device, Figure
 from fp8sim.models import check_model, get_model, inventory, model_cost
 from fp8sim.models.memory import expert_traffic, kept_activations, training_states, weight_bytes
-from fp8sim.models.picture import bar_shares, plot_model
 from fp8sim.models.timing import Workload, amdahl, product_times, quantize_bytes, touched
+from fp8sim.plotting.models import bar_shares, plot_model
 from fp8sim.recipes import RECIPES, get_recipe
 
 # DeepSeek-V3's FP8 shares of forward flops and the ceilings they leave, by sequence length.

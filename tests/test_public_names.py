@@ -52,20 +52,32 @@ def modules() -> list[ModuleType]:
 
 
 #: What users import by hand: all of it stands on a page of the documentation. Parts of a page's reference
-#: that are there for one function's sake, such as `fp8sim.cost.GemmCost`, are not listed.
+#: that are there for one function's sake, such as `fp8sim.costs.gemm.GemmCost`, are not listed.
 FOR_USERS = [
-    *("fp8sim", "fp8sim.accumulators", "fp8sim.anatomy", "fp8sim.devices", "fp8sim.error_bounds"),
-    *("fp8sim.linear_gemms", "fp8sim.metrics", "fp8sim.models", "fp8sim.one_chain", "fp8sim.plotting"),
+    *(
+        "fp8sim",
+        "fp8sim.accumulators.catalogue",
+        "fp8sim.anatomy",
+        "fp8sim.costs.devices",
+        "fp8sim.accumulators.bounds",
+    ),
+    *(
+        "fp8sim.training.layer",
+        "fp8sim.metrics",
+        "fp8sim.models",
+        "fp8sim.accumulators.one_chain",
+        "fp8sim.plotting",
+    ),
     *(
         "fp8sim.pytorch",
         "fp8sim.recipes",
-        "fp8sim.report",
-        "fp8sim.report_verdict",
-        "fp8sim.training_recipes",
+        "fp8sim.report.page",
+        "fp8sim.report.verdict",
+        "fp8sim.training.recipes",
     ),
-    *("fp8sim.experiments.checkpoints", "fp8sim.experiments.claims", "fp8sim.experiments.comparison"),
+    *("fp8sim.checkpoints.tensors", "fp8sim.experiments.claims.claims", "fp8sim.experiments.comparison"),
     *("fp8sim.experiments.data", "fp8sim.experiments.embeddings", "fp8sim.experiments.gradient_outliers"),
-    "fp8sim.experiments.train",
+    "fp8sim.experiments.train.training",
 ]
 DOCS = Path(__file__).parent.parent / "docs"
 DIRECTIVE = re.compile(
@@ -324,7 +336,7 @@ def test_directives_are_found_with_the_module_they_name():
 .. py:data:: RECIPES
    :module: fp8sim
    :type: dict[str, Recipe]
-.. automodule:: fp8sim.one_chain
+.. automodule:: fp8sim.accumulators.one_chain
    :members:
 .. automodule:: fp8sim.plotting
 """
@@ -333,12 +345,12 @@ def test_directives_are_found_with_the_module_they_name():
         ("fp8sim.pytorch", "Linear"),
         ("fp8sim", "RECIPES"),
         ("fp8sim", "one_chain"),
-        ("fp8sim.one_chain", "OneChain"),
+        ("fp8sim.accumulators.one_chain", "OneChain"),
         ("fp8sim", "plotting"),
     ]
 
 
 def test_a_name_is_followed_to_where_it_is_bound():
-    assert origin("fp8sim", "TensorCore") == ("fp8sim.fused_sum", "TensorCore")
+    assert origin("fp8sim", "TensorCore") == ("fp8sim.reference.fused_step", "TensorCore")
     assert origin("fp8sim", "metrics") == ("fp8sim", "metrics")
     assert origin("fp8sim.pytorch", "linear") == ("fp8sim.pytorch.linear", "linear")

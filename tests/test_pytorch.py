@@ -15,9 +15,9 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from fp8sim import pytorch as emulated  # noqa: E402
-from fp8sim.linear_gemms import LinearGemms  # noqa: E402
-from fp8sim.tensor_cores import promoted_matmul  # noqa: E402
-from fp8sim.training_recipes import get_training_recipe  # noqa: E402
+from fp8sim.tensor_cores.product import promoted_matmul  # noqa: E402
+from fp8sim.training.layer import LinearGemms  # noqa: E402
+from fp8sim.training.recipes import get_training_recipe  # noqa: E402
 
 pytestmark = pytest.mark.extra
 

@@ -16,8 +16,8 @@ import fp8sim
 import oracle
 import strategies
 from fp8sim import FORMATS
-from fp8sim.quantization import quantize_with
-from fp8sim.scaling import Scaling, scales_shape
+from fp8sim.quantization.pipeline import quantize_with
+from fp8sim.quantization.scaling import Scaling, scales_shape
 from oracle import LAYOUTS, assert_same
 
 DTYPES = st.sampled_from([np.float32, np.float64])

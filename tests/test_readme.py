@@ -9,8 +9,8 @@ import pytest
 
 from fp8sim import claims
 from fp8sim.experiments import data
-from fp8sim.experiments.train import Training
-from fp8sim.report_verdict import verdict_svg
+from fp8sim.experiments.train.training import Training
+from fp8sim.report.verdict import verdict_svg
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,7 +27,7 @@ def result():
 
 def test_the_verdict_is_what_claims_prints_without_the_sample_model(result):
     shown = re.search(r"```text\n(.*?)\n```", VERDICT, flags=re.DOTALL)[1]
-    assert result.tables()[0].text(110).endswith(shown), STALE
+    assert result.parts()[0].text(110).endswith(shown), STALE
 
 
 def test_the_picture_of_the_verdict_is_what_claims_measures_without_the_sample_model(result):
@@ -50,7 +50,7 @@ def test_the_picture_is_a_file_that_loads_nothing_and_repeats_the_figures_of_the
 
 def test_the_training_is_the_recorded_one():
     recorded = json.loads((ROOT / "docs" / "training" / "training.json").read_text(encoding="utf-8"))
-    table = Training.from_dict(recorded).tables()[0].text(110)
+    table = Training.from_dict(recorded).parts()[0].text(110)
     assert f"```text\n{table}\n```" in README, "run python docs/write_training.py"
     assert f"({recorded['made']})" in README
 

@@ -18,10 +18,12 @@ import numpy as np
 import pytest
 
 import fp8sim
-from fp8sim import report, report_pictures, report_svg
-from fp8sim.experiments.claims import Claims
-from fp8sim.experiments.verdicts import VERDICTS, Claim
+from fp8sim import report
+from fp8sim.experiments.claims.claims import Claims
+from fp8sim.experiments.claims.verdicts import VERDICTS, Claim
 from fp8sim.formats import FORMATS, FloatFormat
+from fp8sim.report import pictures as report_pictures
+from fp8sim.report import svg as report_svg
 
 PLANTED = "<!--<script></script ><script>alert(1)</script><img src=x onerror='alert(2)'>\"&amp;"
 SENTENCE = "From floating point 16 to FP8, it halved computational requirements"

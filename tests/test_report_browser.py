@@ -18,11 +18,11 @@ import pytest
 
 import fp8sim
 from fp8sim import report
-from fp8sim.experiments.claims import Claims
-from fp8sim.experiments.verdicts import Claim
+from fp8sim.experiments.claims.claims import Claims
+from fp8sim.experiments.claims.verdicts import Claim
 from fp8sim.formats import FORMATS
-from fp8sim.rounding import ROUNDINGS
-from fp8sim.scaling import SCALE_FORMATS
+from fp8sim.quantization.scaling import SCALE_FORMATS
+from fp8sim.reference.rounding import ROUNDINGS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")

@@ -16,7 +16,7 @@ import fp8sim
 import oracle
 import strategies
 from fp8sim import FORMATS, get_format
-from fp8sim.scaling import (
+from fp8sim.quantization.scaling import (
     SCALE_FORMATS,
     SCALE_RULES,
     Scaling,

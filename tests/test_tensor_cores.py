@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from fp8sim import FloatFormat, _kernels, get_format
-from fp8sim._typing import F32
-from fp8sim.fused_sum import fused_step
-from fp8sim.tensor_cores import (
+from fp8sim._support.typing import F32
+from fp8sim.reference.fused_step import fused_step
+from fp8sim.tensor_cores.product import (
     TENSOR_CORES,
     TensorCore,
     get_tensor_core,
@@ -399,7 +399,7 @@ def test_the_number_of_threads_is_checked() -> None:
 
 
 def test_numba_is_imported_on_first_use_only() -> None:
-    code = "import sys, fp8sim.tensor_cores; assert not {'numba', 'torch'} & sys.modules.keys()"
+    code = "import sys, fp8sim.tensor_cores.product; assert not {'numba', 'torch'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -17,15 +17,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fp8sim._tables import plain_data
-from fp8sim.experiments import training_claims
-from fp8sim.experiments.corpus import Corpus, read_corpus
-from fp8sim.experiments.gemm_claims import Setting
+from fp8sim._support.results import plain_data
+from fp8sim.experiments.claims import training as training_claims
+from fp8sim.experiments.claims.product import Setting
 from fp8sim.experiments.gradient_outliers import gradient_outliers, token_gradients
-from fp8sim.experiments.loss_curves import RunResult, compare_losses, relative_errors, smooth
-from fp8sim.experiments.train import Training, train
-from fp8sim.linear_gemms import LinearGemms
-from fp8sim.training_recipes import GEMMS, get_training_recipe
+from fp8sim.experiments.train.corpus import Corpus, read_corpus
+from fp8sim.experiments.train.losses import RunResult, compare_losses, relative_errors, smooth
+from fp8sim.experiments.train.training import Training, train
+from fp8sim.training.layer import LinearGemms
+from fp8sim.training.recipes import GEMMS, get_training_recipe
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the torch extra")
 
@@ -36,8 +36,8 @@ FAST = {"sequences": 2, "peak_lr": 2e-3}
 
 
 def tiny(recipes, *, steps=4, sequences=2, **options):
-    from fp8sim.experiments.language_model import ModelSize
-    from fp8sim.experiments.training_run import Schedule
+    from fp8sim.experiments.train.language_model import ModelSize
+    from fp8sim.experiments.train.run import Schedule
 
     schedule = Schedule(**{**FAST, "steps": steps, "sequences": sequences})
     return train(recipes, size=ModelSize(**TINY), schedule=schedule, **options)
@@ -108,7 +108,7 @@ def test_other_data_is_no_training(data):
 
 
 def cells(result):
-    return {row[0].strip(): row for row in result.tables()[0].rows}
+    return {row[0].strip(): row for row in result.parts()[0].rows}
 
 
 @pytest.mark.parametrize(
@@ -189,8 +189,8 @@ def test_runs_start_from_the_same_bits_and_repeat_to_the_bit():
 def test_the_fp32_recipe_trains_as_plain_pytorch_does():
     import torch
 
-    from fp8sim.experiments.language_model import LanguageModel, ModelSize
-    from fp8sim.experiments.training_run import Schedule
+    from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
+    from fp8sim.experiments.train.run import Schedule
 
     result = tiny(["fp32"], seeds=1, steps=6)
     schedule, corpus = Schedule(steps=6, **FAST), read_corpus()
@@ -231,7 +231,7 @@ def test_counters_tell_layers_and_products_apart():
         assert 2 < with_e4m3[gemm]["sqnr_db"] - layers["blocks.0.up"][gemm]["sqnr_db"] < 6
     assert abs(with_e4m3["fprop"]["sqnr_db"] - layers["blocks.0.up"]["fprop"]["sqnr_db"]) < 2
     assert result.run("fp8-tensor", 0).flushed > 0
-    titles = [table.title for table in result.tables()]
+    titles = [table.title for table in result.parts()]
     assert titles[1:] == [f"SQNR of {gemm} by layer, dB" for gemm in ("fprop", "dgrad", "wgrad")]
 
 
@@ -273,7 +273,7 @@ def test_settings_of_pytorch_are_left_as_they_were():
 @needs_torch
 @pytest.mark.extra
 def test_a_loss_that_is_not_finite_ends_a_run_as_diverged(monkeypatch, tmp_path):
-    from fp8sim.experiments import language_model
+    from fp8sim.experiments.train import language_model
 
     loss, calls = language_model.LanguageModel.loss, []
 
@@ -307,8 +307,8 @@ def test_a_folder_gets_one_line_a_step_and_no_partial_files(tmp_path):
 @needs_torch
 @pytest.mark.extra
 def test_a_scaled_run_that_meets_nan_has_diverged_and_the_others_go_on():
-    from fp8sim.experiments.language_model import ModelSize
-    from fp8sim.experiments.training_run import Schedule
+    from fp8sim.experiments.train.language_model import ModelSize
+    from fp8sim.experiments.train.run import Schedule
 
     schedule = Schedule(steps=30, sequences=2, peak_lr=1e3)
     result = train(["deepseek-v3", "fp32"], seeds=1, size=ModelSize(**TINY), schedule=schedule)
@@ -344,7 +344,7 @@ def test_a_log_shorter_than_its_checkpoint_is_refused(tmp_path, keep):
 @needs_torch
 @pytest.mark.extra
 def test_starting_anew_leaves_no_checkpoint_of_the_run_before(tmp_path, monkeypatch):
-    from fp8sim.experiments import training_run
+    from fp8sim.experiments.train import run as training_run
 
     tiny([], seeds=1, folder=tmp_path)
     monkeypatch.setattr(training_run._Run, "save", lambda self: None)  # as if it was killed early
@@ -383,9 +383,9 @@ def test_recipes_of_one_name_are_refused():
 
 CHILD = """
 import sys
-from fp8sim.experiments.language_model import ModelSize
-from fp8sim.experiments.training_run import Job, Schedule, run_job
-from fp8sim.training_recipes import get_training_recipe
+from fp8sim.experiments.train.language_model import ModelSize
+from fp8sim.experiments.train.run import Job, Schedule, run_job
+from fp8sim.training.recipes import get_training_recipe
 recipe, folder, resume = sys.argv[1:]
 job = Job(get_training_recipe(recipe), 3, ModelSize(width=32, layers=1, heads=2, context=16),
           Schedule(steps=40, sequences=2), folder=__import__("pathlib").Path(folder), resume=resume == "resume",
@@ -472,8 +472,8 @@ def test_bad_options_of_train_are_refused(options, error, match):
 @needs_torch
 @pytest.mark.extra
 def test_sizes_and_schedules_check_their_numbers():
-    from fp8sim.experiments.language_model import ModelSize
-    from fp8sim.experiments.training_run import Schedule
+    from fp8sim.experiments.train.language_model import ModelSize
+    from fp8sim.experiments.train.run import Schedule
 
     with pytest.raises(ValueError, match="width 100 must be a multiple of twice the heads, 8; try 104"):
         ModelSize(width=100)
@@ -488,7 +488,7 @@ def test_sizes_and_schedules_check_their_numbers():
 def test_the_model_sees_no_byte_that_is_to_come_and_counts_its_parameters():
     import torch
 
-    from fp8sim.experiments.language_model import LanguageModel, ModelSize
+    from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
 
     size = ModelSize(**TINY)
     model = LanguageModel(size)

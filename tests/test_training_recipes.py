@@ -8,16 +8,16 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fp8sim.accumulators import get_accumulator
+from fp8sim.accumulators.catalogue import get_accumulator
+from fp8sim.accumulators.one_chain import OneChain
 from fp8sim.formats import FORMATS, FloatFormat, get_format
-from fp8sim.linear_gemms import Counts, LinearGemms, Statistics
-from fp8sim.one_chain import OneChain
-from fp8sim.quantization import quantize, quantize_with
+from fp8sim.quantization.pipeline import quantize, quantize_with
+from fp8sim.quantization.scaling import Scaling
 from fp8sim.recipes import Operand, Recipe
-from fp8sim.scaling import Scaling
-from fp8sim.tensor_cores import TENSOR_CORES, promoted_matmul, tensor_core_matmul
-from fp8sim.training_operands import DelayedScales, quantize_by, quantize_rounding, same_codes
-from fp8sim.training_recipes import (
+from fp8sim.tensor_cores.product import TENSOR_CORES, promoted_matmul, tensor_core_matmul
+from fp8sim.training.layer import Counts, LinearGemms, Statistics
+from fp8sim.training.operands import DelayedScales, quantize_by, quantize_rounding, same_codes
+from fp8sim.training.recipes import (
     GEMMS,
     TRAINING_RECIPES,
     DelayedScaling,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim._typing import F32, F64, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
-from fp8sim.codec import decode_reference, decode_table, encode_reference
+from fp8sim._support import checks
+from fp8sim._support.typing import F32, F64, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.formats import FloatFormat, FormatLike, get_format
-from fp8sim.rounding import ROUNDINGS, round_reference
+from fp8sim.reference.codes import decode_reference, decode_table, encode_reference
+from fp8sim.reference.rounding import ROUNDINGS, round_reference
 
 __all__ = ["decode", "encode", "overflow_policy", "round_to"]
 
@@ -171,7 +171,7 @@ def overflow_policy(fmt: FloatFormat, overflow: str | None) -> Overflow:
     """Return `overflow`, or what GPU conversions to `fmt` do if it is None."""
     if overflow is None:
         return "saturate" if fmt.bits <= 8 else "ieee"
-    _checks.one_of(overflow, ("saturate", "ieee"), "overflow policy")
+    checks.one_of(overflow, ("saturate", "ieee"), "overflow policy")
     return "saturate" if overflow == "saturate" else "ieee"
 
 
@@ -180,10 +180,10 @@ def _prepare(
 ) -> tuple[FloatArray, FloatFormat, str, np.random.Generator | None]:
     """Return what the casts work on; the generator only where they draw from it."""
     target = get_format(fmt)
-    _checks.one_of(rounding, ROUNDINGS, "rounding")
+    checks.one_of(rounding, ROUNDINGS, "rounding")
     policy = overflow_policy(target, overflow)
-    array = _checks.as_float(x)
-    return array, target, policy, _checks.generator(rng) if rounding == "stochastic" else None
+    array = checks.as_float(x)
+    return array, target, policy, checks.generator(rng) if rounding == "stochastic" else None
 
 
 def _draw(rng: np.random.Generator | None, x: FloatArray) -> F64 | None:

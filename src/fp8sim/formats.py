@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import ml_dtypes
 import numpy as np
 
-from fp8sim import _checks
+from fp8sim._support import checks
 
 __all__ = ["FORMATS", "FloatFormat", "FormatLike", "Specials", "get_format"]
 
@@ -91,7 +91,7 @@ class FloatFormat:
                 raise TypeError(f"{self.name}: {label} must be a whole number, got {value!r}")
             if not low <= value <= high:
                 raise ValueError(f"{self.name}: {label} must be {low} to {high}, got {value}")
-        _checks.one_of(self.specials, _SPECIALS, "specials")
+        checks.one_of(self.specials, _SPECIALS, "specials")
         if self.bias is None:
             object.__setattr__(self, "bias", 2 ** (self.exponent_bits - 1) - 1)
         elif isinstance(self.bias, bool) or not isinstance(self.bias, int):
@@ -284,7 +284,7 @@ def get_format(fmt: FormatLike) -> FloatFormat:
     if isinstance(fmt, FloatFormat):
         return fmt
     if isinstance(fmt, str):
-        return _checks.lookup(fmt, FORMATS, "format")
+        return checks.lookup(fmt, FORMATS, "format")
     try:
         return _BY_DTYPE[np.dtype(fmt)]
     except (KeyError, TypeError):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fp8sim import _checks
-from fp8sim._memory import scratch
-from fp8sim._typing import F32, ArrayLike, FloatArray
-from fp8sim.accumulators import ValueSum
-from fp8sim.quantization import Quantized, quantize_with, round_trip
+from fp8sim._support import checks
+from fp8sim._support.memory import scratch
+from fp8sim._support.typing import F32, ArrayLike, FloatArray
+from fp8sim.accumulators.catalogue import ValueSum
+from fp8sim.quantization.pipeline import Quantized, quantize_with, round_trip
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = ["matmul", "quantize_operands"]
@@ -77,6 +77,6 @@ def quantize_operands(a: ArrayLike, b: ArrayLike, recipe: Recipe) -> tuple[Quant
 
 
 def _as_matrices(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    left, right = _checks.as_matrix(a, "a"), _checks.as_matrix(b, "b")
-    _checks.multiply_shapes(left, right)
+    left, right = checks.as_matrix(a, "a"), checks.as_matrix(b, "b")
+    checks.multiply_shapes(left, right)
     return left, right

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim._typing import F64, ArrayLike
+from fp8sim._support import checks
+from fp8sim._support.typing import F64, ArrayLike
 from fp8sim.formats import FormatLike, get_format
 
 __all__ = [
@@ -228,8 +228,8 @@ def ulp_error(x: ArrayLike, reference: ArrayLike, fmt: FormatLike) -> F64:
 
 
 def _pair(x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
-    left = _checks.as_float(x, "x").astype(np.float64)
-    right = _checks.as_float(y, "reference").astype(np.float64)
+    left = checks.as_float(x, "x").astype(np.float64)
+    right = checks.as_float(y, "reference").astype(np.float64)
     if left.shape != right.shape:
         raise ValueError(f"cannot compare shapes {left.shape} and {right.shape}; they must be equal")
     if left.size == 0:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from fp8sim import _checks
-from fp8sim.accumulators import Accumulator, get_accumulator
+from fp8sim._support import checks
+from fp8sim.accumulators.catalogue import Accumulator, get_accumulator
 from fp8sim.formats import FloatFormat, get_format
-from fp8sim.scaling import Scaling
+from fp8sim.quantization.scaling import Scaling
 
 __all__ = ["RECIPES", "Operand", "Recipe", "RecipeLike", "get_recipe"]
 
@@ -164,4 +164,4 @@ def get_recipe(recipe: RecipeLike) -> Recipe:
     """
     if isinstance(recipe, Recipe):
         return recipe
-    return _checks.lookup(recipe, RECIPES, "recipe")
+    return checks.lookup(recipe, RECIPES, "recipe")

@@ -14,11 +14,11 @@ import numpy as np
 
 from fp8sim._kernels._jit import get_num_threads, jit, read_only, split
 from fp8sim._kernels.nearest import INFINITY, encode_nearest, nearest, round_nearest, top_code
-from fp8sim._kernels.threads import run_in_threads
-from fp8sim._memory import empty
-from fp8sim._typing import F32, F64, AnyArray, FloatArray
-from fp8sim.codec import decode_reference, decode_table, nan_code
+from fp8sim._support.memory import empty
+from fp8sim._support.threads import run_in_threads
+from fp8sim._support.typing import F32, F64, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
+from fp8sim.reference.codes import decode_reference, decode_table, nan_code
 
 __all__ = ["Seen", "cast_one", "decode", "encode", "mode", "round_to"]
 

@@ -13,8 +13,8 @@ import numpy as np
 from numba import types
 
 from fp8sim._kernels._jit import intrinsic, jit
-from fp8sim.codec import nan_code
 from fp8sim.formats import FloatFormat
+from fp8sim.reference.codes import nan_code
 
 __all__ = [
     "INFINITY",

@@ -9,7 +9,7 @@ from numba import types
 
 from fp8sim._kernels._jit import intrinsic, jit, read_only, run_in_threads, split
 from fp8sim._kernels.lanes import I32, I64, WIDTH, Lanes, Writer
-from fp8sim._typing import F32, AnyArray
+from fp8sim._support.typing import F32, AnyArray
 from fp8sim.formats import FloatFormat
 
 __all__ = ["Range", "first_outside", "inspect"]

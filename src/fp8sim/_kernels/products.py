@@ -12,7 +12,7 @@ from fp8sim._kernels._jit import get_num_threads, read_only, run_in_threads, spl
 from fp8sim._kernels.lanes import WIDTH
 from fp8sim._kernels.operands import Range
 from fp8sim._kernels.tensor_core import NARROW_FLOOR, Plan, multiply_block
-from fp8sim._typing import F32, AnyArray
+from fp8sim._support.typing import F32, AnyArray
 
 __all__ = ["Operand", "Sum", "multiply"]
 
@@ -21,7 +21,7 @@ ROWS, COLUMNS = 256, 512  # of a block at most, to stay in the second-level cach
 
 
 class Sum(NamedTuple):
-    """How a core sums: the fields of `fp8sim.tensor_cores.TensorCore` that matter here."""
+    """How a core sums: the fields of `fp8sim.tensor_cores.product.TensorCore` that matter here."""
 
     step: int
     fraction_bits: int

@@ -14,7 +14,6 @@ import numpy as np
 from fp8sim._kernels._jit import get_num_threads, read_only, split
 from fp8sim._kernels.casts import mode
 from fp8sim._kernels.nearest import encode_nearest, nearest
-from fp8sim._kernels.threads import run_in_threads
 from fp8sim._kernels.tiles import (
     Rule,
     count_lost,
@@ -25,10 +24,11 @@ from fp8sim._kernels.tiles import (
     round_trip_rows,
     rule,
 )
-from fp8sim._memory import Allocate, empty
-from fp8sim._typing import F32, AnyArray, FloatArray
-from fp8sim.codec import decode_table
+from fp8sim._support.memory import Allocate, empty
+from fp8sim._support.threads import run_in_threads
+from fp8sim._support.typing import F32, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
+from fp8sim.reference.codes import decode_table
 
 __all__ = [
     "Lost",

@@ -7,16 +7,17 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
-from fp8sim import _checks, metrics
-from fp8sim._typing import ArrayLike, FloatArray
+from fp8sim import metrics
+from fp8sim._support import checks
+from fp8sim._support.typing import ArrayLike, FloatArray
 from fp8sim.anatomy.block_page import block_page
 from fp8sim.anatomy.neighbours import Bits, split_code
 from fp8sim.anatomy.page import Page, Told
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike
-from fp8sim.quantization import Quantized, quantize
-from fp8sim.rounding import round_exact
-from fp8sim.scaling import Scaling
+from fp8sim.quantization.pipeline import Quantized, quantize
+from fp8sim.quantization.scaling import Scaling
+from fp8sim.reference.rounding import round_exact
 
 __all__ = ["BlockAnatomy", "Element", "explain_block"]
 
@@ -179,8 +180,8 @@ def explain_block(
     >>> [(str(e.bits), e.value, e.fate) for e in block.elements[:2]]
     [('0 0000 000', 0.0, 'flushed'), ('1 0100 001', -0.140625, 'rounded')]
     """
-    array = _checks.as_float(x)
-    _checks.finite(array, "x", "a block that holds one has no amax")
+    array = checks.as_float(x)
+    checks.finite(array, "x", "a block that holds one has no amax")
     q = quantize(
         array,
         fmt,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fp8sim.anatomy.page import Line, Page, Span, number_text, power_text, prose
-from fp8sim.anatomy.value_page import bits_spans, percent_text
+from fp8sim._support.quantities import number_text, power_text, signed_percent_text
+from fp8sim.anatomy.page import Line, Page, Span, prose
+from fp8sim.anatomy.value_page import bits_spans
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS
 
@@ -112,7 +113,7 @@ def _table(block: BlockAnatomy) -> Iterator[Line]:
 
 
 def _cells(e: Element) -> tuple[str, str, str, str, str, str]:
-    error = "0" if e.error == 0 else percent_text(e.error / abs(e.given))
+    error = "0" if e.error == 0 else signed_percent_text(e.error / abs(e.given))
     where = ",".join(map(str, e.where))
     given, value = number_text(e.given, 5), number_text(e.value, 5)
     return where, given, number_text(e.scaled, 4), value, number_text(e.restored, 5), error

@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim._operands import Problem, check_problem
-from fp8sim._typing import F32, AnyArray, ArrayLike
+from fp8sim._support import checks
+from fp8sim._support.typing import F32, AnyArray, ArrayLike
 from fp8sim.anatomy.dot_page import dot_page
 from fp8sim.anatomy.page import Page, Told
 from fp8sim.anatomy.step import StepAnatomy, take_step
 from fp8sim.formats import FloatFormat, FormatLike
-from fp8sim.fused_sum import TensorCore, promote
-from fp8sim.tensor_cores import get_tensor_core
+from fp8sim.reference.fused_step import TensorCore, promote
+from fp8sim.tensor_cores.arguments import Problem, check_problem
+from fp8sim.tensor_cores.product import get_tensor_core
 
 __all__ = ["DotAnatomy", "Promotion", "explain_dot"]
 
@@ -192,7 +192,7 @@ def explain_dot(
 def _row_and_column(a: ArrayLike, b: ArrayLike) -> tuple[AnyArray, AnyArray]:
     """Take two vectors of one length, in their own types, as matrices that multiply."""
     for x, what in ((a, "a"), (b, "b")):
-        shape = _checks.as_float(x, what).shape
+        shape = checks.as_float(x, what).shape
         if len(shape) != 1:
             raise ValueError(f"{what} must be a vector (1 dimension), got shape {shape}; pass one row")
     row, column = np.asarray(a).reshape(1, -1), np.asarray(b).reshape(-1, 1)

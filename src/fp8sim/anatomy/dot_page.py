@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from fp8sim.anatomy.page import WIDTH, Line, Page, Span, number_text, power_text, prose, signed_text
-from fp8sim.anatomy.value_page import percent_text
+from fp8sim._support.quantities import number_text, power_text, signed_percent_text, signed_text
+from fp8sim.anatomy.page import WIDTH, Line, Page, Span, prose
 
 if TYPE_CHECKING:
     from fp8sim.anatomy.dot import DotAnatomy
@@ -145,7 +145,7 @@ def _error(found: float, exact: float) -> str:
         return ""
     if found == exact:
         return "; nothing is lost"
-    share = f" ({percent_text((found - exact) / abs(exact))})" if exact else ""
+    share = f" ({signed_percent_text((found - exact) / abs(exact))})" if exact else ""
     return f"; exact {number_text(exact)}, error {signed_text(found - exact)}{share}"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fp8sim.casts import encode
 from fp8sim.formats import FloatFormat
-from fp8sim.rounding import floor_log2, round_exact
+from fp8sim.reference.rounding import floor_log2, round_exact
 
 __all__ = ["Bits", "Neighbour", "Place", "code_of", "find_place", "split_code"]
 

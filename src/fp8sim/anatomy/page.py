@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import html
-import math
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -18,11 +17,7 @@ __all__ = [
     "Span",
     "Style",
     "Told",
-    "full_text",
-    "number_text",
-    "power_text",
     "prose",
-    "signed_text",
 ]
 
 WIDTH = 80  # columns of a terminal
@@ -139,52 +134,3 @@ def prose(label: str, text: str, indent: int = 12) -> Iterator[Line]:
     for number, part in enumerate(wrapped):
         head = f"  {label}".ljust(indent) if number == 0 else " " * indent
         yield [Span(head + part)]
-
-
-def number_text(x: float, digits: int = 9) -> str:
-    """Write a number in full where that is short, else with so many digits.
-
-    Examples
-    --------
-    >>> number_text(0.3125), number_text(448.0), number_text(2.0**-24), number_text(0.1 + 0.2)
-    ('0.3125', '448', '5.96046448e-08', '0.3')
-    """
-    if x != x or math.isinf(x):
-        return {True: "NaN", False: "infinity" if x > 0 else "-infinity"}[x != x]
-    text = repr(float(x)).removesuffix(".0")
-    return text if len(text) <= digits + 2 else f"{x:.{digits}g}"
-
-
-def full_text(x: float) -> str:
-    """Write a number with all the digits it takes to tell it from every other float64.
-
-    Examples
-    --------
-    >>> full_text(1.0), full_text(1 + 2.0**-40)
-    ('1', '1.0000000000009095')
-    """
-    return repr(float(x)).removesuffix(".0") if math.isfinite(x) else number_text(x)
-
-
-def signed_text(x: float, digits: int = 6) -> str:
-    """Write a number with its sign, as in ``+0.0125``.
-
-    Examples
-    --------
-    >>> signed_text(0.0125), signed_text(-2.0), signed_text(0.0)
-    ('+0.0125', '-2', '0')
-    """
-    return "0" if x == 0 else f"{x:+.{digits}g}"
-
-
-def power_text(x: float) -> str:
-    """Write a power of two as one, and in figures.
-
-    Examples
-    --------
-    >>> power_text(0.03125), power_text(2.0**-30)
-    ('2^-5 = 0.03125', '2^-30')
-    """
-    exponent = math.frexp(x)[1] - 1
-    figures = repr(float(x)).removesuffix(".0")
-    return f"2^{exponent} = {figures}" if len(figures) <= 10 else f"2^{exponent}"

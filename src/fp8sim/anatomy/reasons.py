@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
+from fp8sim._support.quantities import full_text, number_text, power_text
 from fp8sim.anatomy.neighbours import Place
-from fp8sim.anatomy.page import full_text, number_text, power_text
 from fp8sim.formats import FloatFormat
 
 __all__ = ["steps_text", "tell_why"]

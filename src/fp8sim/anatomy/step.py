@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fp8sim._operands import Problem, Side
-from fp8sim._typing import F32, F64, AnyArray
+from fp8sim._support.typing import F32, F64, AnyArray
 from fp8sim.anatomy.dot_page import step_page
 from fp8sim.anatomy.page import Page, Told
-from fp8sim.fused_sum import TensorCore, exact_products, fused_step, split_number
+from fp8sim.reference.fused_step import TensorCore, exact_products, fused_step, split_number
+from fp8sim.tensor_cores.arguments import Problem, Side
 
 __all__ = ["StepAnatomy", "Term", "take_step"]
 
@@ -115,8 +115,8 @@ def take_step(problem: Problem, first: int, stop: int, chain: F32) -> tuple[Step
     Examples
     --------
     >>> import numpy as np
-    >>> from fp8sim._operands import check_problem
-    >>> from fp8sim.tensor_cores import get_tensor_core
+    >>> from fp8sim.tensor_cores.arguments import check_problem
+    >>> from fp8sim.tensor_cores.product import get_tensor_core
     >>> core = get_tensor_core("hopper-fp8")
     >>> problem = check_problem([[8, 0.25]], [[8], [0.0625]], core, None, None, None, None, None)
     >>> step, chain = take_step(problem, 0, 2, np.float32(0))

@@ -10,15 +10,15 @@ from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim._typing import ArrayLike, FloatArray, Overflow, Rounding
+from fp8sim._support import checks
+from fp8sim._support.typing import ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.anatomy.neighbours import Bits, Neighbour, Place, code_of, find_place, split_code
 from fp8sim.anatomy.page import Page, Told
 from fp8sim.anatomy.reasons import tell_why
 from fp8sim.anatomy.value_page import formats_page, value_page
 from fp8sim.casts import overflow_policy, round_to
 from fp8sim.formats import FloatFormat, FormatLike, get_format
-from fp8sim.rounding import round_exact
+from fp8sim.reference.rounding import round_exact
 
 __all__ = ["Fate", "ValueAnatomy", "ValueInFormats", "explain"]
 
@@ -128,7 +128,7 @@ class ValueInFormats(Told):
 
     def __getitem__(self, fmt: FormatLike) -> ValueAnatomy:
         """Return the anatomy in one of the formats."""
-        return _checks.lookup(
+        return checks.lookup(
             get_format(fmt).name, {a.fmt.name: a for a in self.anatomies}, "format of this anatomy"
         )
 
@@ -217,7 +217,7 @@ def explain(
 
 
 def _number(x: ArrayLike) -> FloatArray:
-    number = _checks.as_float(x)
+    number = checks.as_float(x)
     if number.ndim:
         raise ValueError(
             f"explain() tells of one number, got an array of shape {number.shape}; "

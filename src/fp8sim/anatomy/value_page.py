@@ -7,24 +7,14 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fp8sim._support.quantities import full_text, number_text, power_text, signed_percent_text, signed_text
 from fp8sim.anatomy.neighbours import Bits
-from fp8sim.anatomy.page import (
-    WIDTH,
-    Line,
-    Page,
-    Span,
-    Style,
-    full_text,
-    number_text,
-    power_text,
-    prose,
-    signed_text,
-)
+from fp8sim.anatomy.page import WIDTH, Line, Page, Span, Style, prose
 
 if TYPE_CHECKING:
     from fp8sim.anatomy.value import ValueAnatomy, ValueInFormats
 
-__all__ = ["bits_spans", "formats_page", "percent_text", "value_page"]
+__all__ = ["bits_spans", "formats_page", "value_page"]
 
 FIELDS: tuple[Style, ...] = ("sign", "exponent", "mantissa")
 _INDENT = 12
@@ -220,7 +210,7 @@ def _error(v: ValueAnatomy) -> str:
         return "0"
     if not math.isfinite(v.error):
         return "not a number" if math.isnan(v.error) else "infinite"
-    share = f", {percent_text(v.relative_error)} of {full_text(v.given)}" if v.given else ""
+    share = f", {signed_percent_text(v.relative_error)} of {full_text(v.given)}" if v.given else ""
     steps = abs(v.error) / v.place.step
     return f"{signed_text(v.error)}{share}" + (f"; {steps:.3g} of a step" if steps <= 1 else "")
 
@@ -228,18 +218,5 @@ def _error(v: ValueAnatomy) -> str:
 def _relative(v: ValueAnatomy) -> str:
     """Write a relative error for a table, or say that there is none."""
     if math.isfinite(v.error):
-        return percent_text(v.relative_error)
+        return signed_percent_text(v.relative_error)
     return "NaN" if math.isnan(v.error) else "infinite"
-
-
-def percent_text(share: float) -> str:
-    """Write a share with its sign in percent; what is not quite all of it does not read as all.
-
-    Examples
-    --------
-    >>> percent_text(0.0417), percent_text(-4e-8), percent_text(-0.99955)
-    ('+4.17 %', '-4e-06 %', '-99.955 %')
-    """
-    if 0.999 < abs(share) < 1:
-        return f"{100 * share:+.{3 - math.floor(math.log10(1 - abs(share)))}g} %"
-    return f"{100 * share:+.{3 if abs(share) >= 1e-4 else 1}g} %"

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fp8sim import _checks
+from fp8sim._support import checks
 from fp8sim.cli.options import DeviceName, Json, Seed, app
 from fp8sim.cli.output import print_json, progress, show
 
@@ -50,7 +50,7 @@ def _operands(shape: str, checkpoint: Path | None, tensor: str, activations: Pat
         return data.llm_like_operands(*_parse_shape(shape or "256x2048x2048"), seed=seed)
     if shape:
         raise ValueError("--shape makes a matrix and --checkpoint reads one; pass one of them")
-    from fp8sim.experiments.checkpoints import read_array, read_tensor, tensor_names
+    from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
 
     if not tensor:
         matrices = [name for name, size in tensor_names(checkpoint).items() if len(size) == 2]
@@ -58,7 +58,7 @@ def _operands(shape: str, checkpoint: Path | None, tensor: str, activations: Pat
     operands = data.weight_operands(read_tensor(checkpoint, tensor), tensor, seed=seed)
     if activations is None:
         return operands
-    a = _checks.as_matrix(read_array(activations), str(activations))
+    a = checks.as_matrix(read_array(activations), str(activations))
     return data.Operands(a.astype("float32"), operands.b, f"{tensor}, activations {activations}")
 
 

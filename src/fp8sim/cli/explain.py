@@ -10,7 +10,7 @@ import typer
 
 from fp8sim.cli.options import Json, Seed, app
 from fp8sim.cli.output import print_json
-from fp8sim.rounding import ROUNDINGS
+from fp8sim.reference.rounding import ROUNDINGS
 
 __all__ = ["explain_command"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fp8sim._tables import Table
+from fp8sim._support.tables import Table
 from fp8sim.cli.options import Json, app
 from fp8sim.cli.output import print_json, print_table
 

@@ -54,7 +54,7 @@ def model_command(
 
 
 def _save_picture(cost: Any, path: Path) -> None:
-    from fp8sim.models.picture import plot_model
+    from fp8sim.plotting.models import plot_model
 
     plot_model(cost).savefig(path, bbox_inches="tight")
     sys.stderr.write(f"wrote {path}\n")

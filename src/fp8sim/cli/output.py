@@ -10,14 +10,15 @@ from typing import Any
 
 import typer
 
-from fp8sim._tables import Table, plain_data
+from fp8sim._support.results import plain_data
+from fp8sim._support.tables import Table
 
 __all__ = ["print_json", "print_table", "progress", "show"]
 
 
 def show(result: Any) -> None:
     """Print the tables of a result."""
-    for table in result.tables():
+    for table in result.parts():
         print_table(table)
 
 

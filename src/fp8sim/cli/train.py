@@ -44,13 +44,13 @@ def train_command(
     as_json: Json = False,
 ) -> None:
     """Train a small language model on real text under each recipe, and compare the losses."""
-    from fp8sim.experiments.train import DEFAULT_RECIPES, train
+    from fp8sim.experiments.train.training import DEFAULT_RECIPES, train
 
     if resume and out is None:
         raise ValueError("--resume continues what is in a folder: pass --out DIR too")
     draw = None if plot is None else _picture(plot)  # refused before anything is trained
-    from fp8sim.experiments.language_model import ModelSize
-    from fp8sim.experiments.training_run import Schedule
+    from fp8sim.experiments.train.language_model import ModelSize
+    from fp8sim.experiments.train.run import Schedule
 
     with _bar() as on_step:
         result = train(

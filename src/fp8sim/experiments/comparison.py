@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from fp8sim import _checks, metrics
-from fp8sim._tables import Table, Tabled, bytes_text, percent_text, time_text
-from fp8sim._typing import F64, ArrayLike, FloatArray
-from fp8sim.cost import GemmCost, gemm_cost
-from fp8sim.devices import Device, DeviceLike, get_device
-from fp8sim.error_bounds import sum_error_bound
+from fp8sim import metrics
+from fp8sim._support import checks
+from fp8sim._support.quantities import bytes_text, percent_text, time_text
+from fp8sim._support.results import Result
+from fp8sim._support.tables import Table
+from fp8sim._support.typing import F64, ArrayLike, FloatArray
+from fp8sim.accumulators.bounds import sum_error_bound
+from fp8sim.costs.devices import Device, DeviceLike, get_device
+from fp8sim.costs.gemm import GemmCost, gemm_cost
 from fp8sim.gemm import quantize_operands
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
@@ -47,7 +50,7 @@ class ComparisonRow:
 
 
 @dataclass(frozen=True)
-class Comparison(Tabled):
+class Comparison(Result):
     """Recipes side by side on one product; prints as aligned tables and shows as them in a notebook.
 
     Parameters
@@ -78,13 +81,13 @@ class Comparison(Tabled):
 
     def __getitem__(self, recipe: str) -> ComparisonRow:
         """Return the row of a recipe."""
-        return _checks.lookup(recipe, {row.recipe: row for row in self.rows}, "recipe of this comparison")
+        return checks.lookup(recipe, {row.recipe: row for row in self.rows}, "recipe of this comparison")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data, ready for JSON."""
         return dataclasses.asdict(self)
 
-    def tables(self) -> list[Table]:
+    def parts(self) -> list[Table]:
         """Return what the recipes save, and what they cost in accuracy."""
         saved = Table(
             f"({self.m}, {self.k}) @ ({self.k}, {self.n}): bytes, and time modelled on {self.device}",
@@ -162,12 +165,12 @@ def compare(
     >>> [(row.recipe, round(row.relative_error, 4)) for row in result.rows]
     [('bf16', 0.0023), ('deepseek-v3', 0.0357)]
     """
-    left, right = _checks.as_matrix(a, "a"), _checks.as_matrix(b, "b")
-    m, n, k = _checks.multiply_shapes(left, right)
+    left, right = checks.as_matrix(a, "a"), checks.as_matrix(b, "b")
+    m, n, k = checks.multiply_shapes(left, right)
     if 0 in (m, n, k):
         raise ValueError(f"an empty product ({m}x{n}x{k}) has no error to measure")
     for matrix, name in ((left, "a"), (right, "b")):
-        _checks.finite(matrix, name, "an error cannot be measured then")
+        checks.finite(matrix, name, "an error cannot be measured then")
     truth = left.astype(np.float64) @ right.astype(np.float64)
     if not truth.any():
         raise ValueError("the product is all zero: no relative error can be measured")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim._typing import F32
-from fp8sim.experiments.checkpoints import read_tensor
+from fp8sim._support import checks
+from fp8sim._support.typing import F32
+from fp8sim.checkpoints.tensors import read_tensor
 
 __all__ = ["SAMPLE_MATRICES", "Operands", "llm_like_activations", "llm_like_operands", "sample_model_path"]
 
@@ -91,7 +91,7 @@ def llm_like_operands(m: int, n: int, k: int, seed: int = 0) -> Operands:
     >>> llm_like_operands(8, 4, 16).source
     'generated, LLM-like (8x4x16, seed 0)'
     """
-    m, n, k = (_checks.positive_int(v, name) for v, name in ((m, "m"), (n, "n"), (k, "k")))
+    m, n, k = (checks.positive_int(v, name) for v, name in ((m, "m"), (n, "n"), (k, "k")))
     rng = np.random.default_rng(seed)
     a = llm_like_activations(m, k, rng)
     b = np.float32(0.006) * rng.standard_normal((k, n), dtype=np.float32)
@@ -159,5 +159,5 @@ def weight_operands(weight: F32, name: str, m: int = 256, seed: int = 0) -> Oper
     if weight.ndim != 2:
         raise ValueError(f"tensor {name} has shape {weight.shape}; a product needs a matrix")
     rng = np.random.default_rng(seed)
-    a = llm_like_activations(_checks.positive_int(m, "m"), weight.shape[1], rng)
+    a = llm_like_activations(checks.positive_int(m, "m"), weight.shape[1], rng)
     return Operands(a, weight.T, f"{name} {weight.shape[0]}x{weight.shape[1]}, generated activations")

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim._tables import Table, Tabled, percent_text
-from fp8sim._typing import F32
-from fp8sim.experiments.corpus import standard_library
+from fp8sim._support import checks
+from fp8sim._support.quantities import percent_text
+from fp8sim._support.results import Result
+from fp8sim._support.tables import Table
+from fp8sim._support.typing import F32
 from fp8sim.experiments.data import sample_model_path
+from fp8sim.experiments.train.corpus import standard_library
 from fp8sim.metrics import cosine_similarity
-from fp8sim.training_recipes import TrainingRecipeLike, get_training_recipe
+from fp8sim.training.recipes import TrainingRecipeLike, get_training_recipe
 
 __all__ = ["EmbeddingRow", "Embeddings", "embed_sentences", "sentences"]
 
@@ -37,7 +39,7 @@ class EmbeddingRow:
 
 
 @dataclass(frozen=True)
-class Embeddings(Tabled):
+class Embeddings(Result):
     """Rows of `embed_sentences`; prints as a table and shows as one in a notebook."""
 
     model: str
@@ -51,7 +53,7 @@ class Embeddings(Tabled):
         """Return everything as plain data, ready for JSON."""
         return dataclasses.asdict(self)
 
-    def tables(self) -> list[Table]:
+    def parts(self) -> list[Table]:
         """Return the rows as a table."""
         headers = ["recipe", "1 - mean cosine>", "1 - lowest cosine>", "neighbour changed>", "not in five>"]
         rows = [
@@ -99,7 +101,7 @@ def sentences(count: int = 300) -> list[str]:
     found = list(
         dict.fromkeys(line for path in standard_library() for line in _first_lines(path.read_bytes()))
     )
-    if _checks.positive_int(count, "count") > len(found):
+    if checks.positive_int(count, "count") > len(found):
         raise ValueError(f"there are {len(found)} such lines in the standard library, not {count}")
     return [found[i * len(found) // count] for i in range(count)]
 

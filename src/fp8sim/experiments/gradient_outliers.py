@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim._tables import Table, Tabled, percent_text
-from fp8sim._typing import F32
-from fp8sim.experiments.loss_curves import recipe_label
-from fp8sim.linear_gemms import LinearGemms
+from fp8sim._support import checks
+from fp8sim._support.quantities import percent_text
+from fp8sim._support.results import Result
+from fp8sim._support.tables import Table
+from fp8sim._support.typing import F32
+from fp8sim.experiments.train.losses import recipe_label
 from fp8sim.metrics import cosine_similarity
-from fp8sim.quantization import quantize_with
-from fp8sim.training_recipes import get_training_recipe
+from fp8sim.quantization.pipeline import quantize_with
+from fp8sim.training.layer import LinearGemms
+from fp8sim.training.recipes import get_training_recipe
 
 __all__ = ["GradientOutliers", "OutlierRow", "gradient_outliers", "token_gradients"]
 
@@ -41,7 +43,7 @@ class OutlierRow:
 
 
 @dataclass(frozen=True)
-class GradientOutliers(Tabled):
+class GradientOutliers(Result):
     """Rows of `gradient_outliers`; prints as a table and shows as one in a notebook."""
 
     tokens: int
@@ -55,7 +57,7 @@ class GradientOutliers(Tabled):
         """Return everything as plain data, ready for JSON."""
         return dataclasses.asdict(self)
 
-    def tables(self) -> list[Table]:
+    def parts(self) -> list[Table]:
         """Return the rows as a table."""
         headers = [
             "decades>", "recipe", "flushed>", "tokens lost>", "median error>", "low cosine>", "error of all>",
@@ -115,7 +117,7 @@ def gradient_outliers(
     Parameters
     ----------
     recipes : sequence of str
-        Names in `fp8sim.training_recipes.TRAINING_RECIPES`, without delayed scaling.
+        Names in `fp8sim.training.recipes.TRAINING_RECIPES`, without delayed scaling.
     spreads : sequence of float
         Imbalances, as `token_gradients` takes them.
     tokens, width : int
@@ -140,7 +142,7 @@ def gradient_outliers(
     >>> lost["deepseek-v3"], lost["deepseek-v3-block-gradients"] > 0.2
     (0.0, True)
     """
-    tokens, width = _checks.positive_int(tokens, "tokens"), _checks.positive_int(width, "width")
+    tokens, width = checks.positive_int(tokens, "tokens"), checks.positive_int(width, "width")
     weights = np.float32(0.02) * np.random.default_rng(seed).standard_normal((width, width), np.float32)
     rows = []
     for decades in spreads:

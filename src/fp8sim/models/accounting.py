@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from fp8sim import _checks
-from fp8sim._tables import Table, Tabled
-from fp8sim.cost import Traffic, operand_class
-from fp8sim.devices import Device, DeviceLike, get_device
+from fp8sim._support import checks
+from fp8sim._support.results import Result
+from fp8sim._support.tables import Table
+from fp8sim.costs.devices import Device, DeviceLike, get_device
+from fp8sim.costs.gemm import Traffic, operand_class
 from fp8sim.models.builtin import ModelLike, get_model
 from fp8sim.models.description import Latent, ModelDescription
 from fp8sim.models.figures import model_dict
@@ -25,7 +26,7 @@ from fp8sim.models.memory import (
     training_states,
     weight_bytes,
 )
-from fp8sim.models.report import model_tables, product_table
+from fp8sim.models.tables import model_tables, product_table
 from fp8sim.models.timing import (
     PHASES,
     Phase,
@@ -66,7 +67,7 @@ class Ceiling(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class ModelCost(Tabled):
+class ModelCost(Result):
     """Bytes, flops and roofline time of a model under a recipe and under a baseline.
 
     Made by `model_cost`. Prints as tables: by component; totals beside the baseline;
@@ -285,7 +286,7 @@ class ModelCost(Tabled):
         """Return every figure as plain data, the unit in the key; times without a rate are None."""
         return model_dict(self)
 
-    def tables(self) -> list[Table]:
+    def parts(self) -> list[Table]:
         """Return the tables that it prints as."""
         return model_tables(self)
 
@@ -358,13 +359,13 @@ def model_cost(
     '673.15 GB against 1342.05 GB'
     """
     description = get_model(model)
-    _checks.one_of(phase, PHASES, "phase")
+    checks.one_of(phase, PHASES, "phase")
     if phase == "decode" and not description.decoder:
         raise ValueError(f"{description} is an encoder, which does not decode; use phase='prefill'")
     work = Workload(
         phase,
-        _checks.positive_int(seq_len, "seq_len"),
-        _checks.positive_int(batch, "batch"),
+        checks.positive_int(seq_len, "seq_len"),
+        checks.positive_int(batch, "batch"),
         description.decoder if causal is None else bool(causal),
     )
     chosen, base = get_recipe(recipe), get_recipe(baseline)

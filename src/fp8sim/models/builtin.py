@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from fp8sim import _checks
+from fp8sim._support import checks
 from fp8sim.models.description import ModelDescription
 from fp8sim.models.parsing import describe, read_config
 
@@ -179,6 +179,6 @@ def get_model(model: ModelLike) -> ModelDescription:
     path = Path(model)
     if not path.exists() and path.suffix != ".json":
         hint = " (or pass the path of a config.json)"
-        raise ValueError(_checks.unknown("model", path.name, MODELS) + hint)
+        raise ValueError(checks.unknown("model", path.name, MODELS) + hint)
     folder = path if path.is_dir() else path.absolute().parent
     return describe(read_config(path), folder.name or str(path), source=str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from fp8sim.models.report import LEFT_OUT
+from fp8sim.models.tables import LEFT_OUT
 
 if TYPE_CHECKING:
     from fp8sim.models.accounting import ComponentCost, ModelCost

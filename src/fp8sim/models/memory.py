@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fp8sim.cost import Traffic, traffic
+from fp8sim.costs.gemm import Traffic, traffic
 from fp8sim.formats import get_format
 from fp8sim.models.description import FeedForward, GroupedQuery, Mixture
 from fp8sim.models.matrices import COMPONENTS, Component, Inventory
+from fp8sim.quantization.scaling import Scaling
 from fp8sim.recipes import Operand, Recipe
-from fp8sim.scaling import Scaling
 
 __all__ = [
     "KeptTensor",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fp8sim._tables import Table
-from fp8sim.devices import get_device
-from fp8sim.experiments.published import DEEPSEEK_V3, MODEL_FIGURES, Published
+from fp8sim._support.published import DEEPSEEK_V3, MODEL_FIGURES, Published
+from fp8sim._support.tables import Table
+from fp8sim.costs.devices import get_device
 from fp8sim.models.accounting import ModelCost, model_cost
 from fp8sim.models.builtin import MODELS, ModelLike, get_model
 from fp8sim.models.layers import mtp_parameters

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-from fp8sim.cost import formats_class, traffic
-from fp8sim.devices import Device
+from fp8sim.costs.devices import Device
+from fp8sim.costs.gemm import formats_class, traffic
 from fp8sim.models.matrices import Component, Gemm, Inventory
 from fp8sim.recipes import Operand, Recipe
 
@@ -105,7 +105,7 @@ def product_times(found: Inventory, recipe: Recipe, work: Workload, device: Devi
 
     Examples
     --------
-    >>> from fp8sim.devices import get_device
+    >>> from fp8sim.costs.devices import get_device
     >>> from fp8sim.models import get_model, inventory
     >>> from fp8sim.recipes import get_recipe
     >>> work = Workload("decode", seq_len=1024, batch=1, causal=True)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim.cost import GemmCost
+from fp8sim._support import checks
+from fp8sim.costs.gemm import GemmCost
 from fp8sim.experiments.comparison import Comparison
 from fp8sim.models.accounting import ModelCost
 from fp8sim.plotting._style import GREY, axes_for, bar_look, legend_above, line_look, octaves, write
@@ -62,7 +62,7 @@ def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax:
     >>> [text.get_text() for text in ax.texts]
     ['1.34 TB', '0.673 TB, 0.502 of bf16']
     """
-    _checks.one_of(quantity, ("bytes", "seconds"), "quantity")
+    checks.one_of(quantity, ("bytes", "seconds"), "quantity")
     if isinstance(cost, ModelCost):
         stacks, what = _model_stacks(cost, quantity), f"{cost.model}, {_what(cost, quantity)}"
         baseline = str(cost.baseline)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fp8sim import _checks, metrics
-from fp8sim._typing import F64, AnyArray, ArrayLike, FloatArray
+from fp8sim import metrics
+from fp8sim._support import checks
+from fp8sim._support.typing import F64, AnyArray, ArrayLike, FloatArray
 from fp8sim.casts import encode, round_to
-from fp8sim.codec import decode_table
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look, octaves, write
-from fp8sim.quantization import Quantized
+from fp8sim.quantization.pipeline import Quantized
+from fp8sim.reference.codes import decode_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,8 +72,8 @@ def sqnr_against_scale(
     >>> {name: f"{decibels.max():.1f} dB" for name, decibels in lines.items()}
     {'e4m3': '31.7 dB', 'e5m2': '25.7 dB', 'int8': '40.8 dB'}
     """
-    array = _checks.as_float(x).ravel()
-    _checks.finite(array, "x", "it has no signal-to-noise ratio")
+    array = checks.as_float(x).ravel()
+    checks.finite(array, "x", "it has no signal-to-noise ratio")
     rms = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
     if rms == 0:
         raise ValueError("x is empty or all zero: it has no signal-to-noise ratio")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fp8sim import _checks
-from fp8sim._typing import F64, Rounding
+from fp8sim._support import checks
+from fp8sim._support.typing import F64, Rounding
 from fp8sim.casts import round_to
-from fp8sim.codec import decode_table
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.plotting._style import COLOURS, GREY, axes_for, legend_above, line_look, octaves, write
-from fp8sim.rounding import ROUNDINGS
+from fp8sim.reference.codes import decode_table
+from fp8sim.reference.rounding import ROUNDINGS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def number_lines(
     >>> [label.get_text() for label in ax.get_yticklabels()]
     ['e2m1', 'e4m3', 'e5m2']
     """
-    _checks.one_of(scale, ("linear", "log"), "scale of a number line")
+    checks.one_of(scale, ("linear", "log"), "scale of a number line")
     chosen = _formats(formats)
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}; 8 shows E4M3 well")
@@ -184,7 +184,7 @@ def rounding_error(
     >>> print(f"{percent[(x >= 1) & (x < 256)].max():.2f} %")  # half of eps, of a number near 1.06
     5.88 %
     """
-    _checks.one_of(rounding, [name for name in ROUNDINGS if name != "stochastic"], "rounding to draw")
+    checks.one_of(rounding, [name for name in ROUNDINGS if name != "stochastic"], "rounding to draw")
     chosen = _formats(formats)
     ax = axes_for(ax)
     for index, fmt in enumerate(chosen):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fp8sim import _checks, metrics
-from fp8sim._typing import ArrayLike
-from fp8sim.fused_sum import TensorCore
+from fp8sim import metrics
+from fp8sim._support import checks
+from fp8sim._support.typing import ArrayLike
 from fp8sim.plotting._style import axes_for, legend_above, line_look, octaves
-from fp8sim.tensor_cores import get_tensor_core, tensor_core_matmul
+from fp8sim.reference.fused_step import TensorCore
+from fp8sim.tensor_cores.product import get_tensor_core, tensor_core_matmul
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,14 +71,14 @@ def error_against_k(
     >>> [f"{line.get_label()}: {line.get_ydata()[-1]:.2g} %" for line in ax.lines]
     ['one chain: 6.7 %', 'promoted every 128: 0.049 %']
     """
-    left, right = _checks.as_matrix(a, "a"), _checks.as_matrix(b, "b")
-    _, _, k = _checks.multiply_shapes(left, right)
+    left, right = checks.as_matrix(a, "a"), checks.as_matrix(b, "b")
+    _, _, k = checks.multiply_shapes(left, right)
     chosen = get_tensor_core(core)
     if lengths is None:
         powers = [2**n for n in range(k.bit_length()) if chosen.step <= 2**n < k]
         lengths = [*powers, k]
     for length in lengths:
-        if not 1 <= _checks.positive_int(length, "a length") <= k:
+        if not 1 <= checks.positive_int(length, "a length") <= k:
             raise ValueError(f"a length must be 1 to {k}, the k of the operands, got {length}")
     references = [
         left[:, :length].astype(np.float64) @ right[:length].astype(np.float64) for length in lengths

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fp8sim._typing import F64
-from fp8sim.experiments.loss_curves import SMOOTHING, recipe_label, relative_errors, smooth
-from fp8sim.experiments.published import DEEPSEEK_V3
+from fp8sim._support.published import DEEPSEEK_V3
+from fp8sim._support.typing import F64
+from fp8sim.experiments.train.losses import SMOOTHING, recipe_label, relative_errors, smooth
 from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fp8sim.experiments.train import Training
+    from fp8sim.experiments.train.training import Training
 
 __all__ = ["training_curves", "training_figure"]
 
@@ -32,7 +32,7 @@ def training_curves(
     Parameters
     ----------
     result : Training
-        From `fp8sim.experiments.train.train`.
+        From `fp8sim.experiments.train.training.train`.
     what : {"error", "loss"}
         Relative loss error against the baseline, in percent; or loss, in nats per byte. Both
         smoothed as in the DeepSeek-V3 report's figure 10.
@@ -55,8 +55,8 @@ def training_curves(
 
     Examples
     --------
-    >>> from fp8sim.experiments.train import Training
-    >>> from fp8sim.experiments.loss_curves import RunResult
+    >>> from fp8sim.experiments.train.training import Training
+    >>> from fp8sim.experiments.train.losses import RunResult
     >>> runs = (RunResult("bf16", 0, (4.0, 3.0)), RunResult("deepseek-v3", 0, (4.0, 3.003)))
     >>> ax = training_curves(Training("bf16", "two steps", {}, {}, runs))
     >>> print(f"{ax.lines[0].get_ydata()[-1]:.4f} %")
@@ -93,8 +93,8 @@ def training_figure(result: Training) -> Figure:
 
     Examples
     --------
-    >>> from fp8sim.experiments.train import Training
-    >>> from fp8sim.experiments.loss_curves import RunResult
+    >>> from fp8sim.experiments.train.training import Training
+    >>> from fp8sim.experiments.train.losses import RunResult
     >>> runs = (RunResult("bf16", 0, (4.0, 3.0)), RunResult("deepseek-v3", 0, (4.0, 3.003)))
     >>> len(training_figure(Training("bf16", "two steps", {}, {}, runs)).axes)
     2

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import nn
 
-from fp8sim._tables import Table
+from fp8sim._support.tables import Table
 from fp8sim.pytorch.attention import MultiheadAttention, cannot_emulate
 from fp8sim.pytorch.modules import Conv1D, Emulated, Linear
-from fp8sim.training_recipes import TrainingRecipe, TrainingRecipeLike, get_training_recipe
+from fp8sim.training.recipes import TrainingRecipe, TrainingRecipeLike, get_training_recipe
 
 __all__ = ["DEFAULT_SKIP", "Conversion", "conversion", "convert"]
 
@@ -70,7 +70,7 @@ def convert(
     model : nn.Module
         Any model.
     recipe : str or TrainingRecipe
-        A name in `fp8sim.training_recipes.TRAINING_RECIPES`, or a recipe of your own.
+        A name in `fp8sim.training.recipes.TRAINING_RECIPES`, or a recipe of your own.
     skip : sequence of str, or callable
         Layers to keep: patterns with ``*``, compared with a layer's full name and with the last part
         of it; or ``skip(name, module) -> bool``. By default output heads and routers, as in the

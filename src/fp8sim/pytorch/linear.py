@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fp8sim._typing import F32, AnyArray, FloatArray
-from fp8sim.linear_gemms import LinearGemms
-from fp8sim.quantization import Quantized
+from fp8sim._support.typing import F32, AnyArray, FloatArray
+from fp8sim.quantization.pipeline import Quantized
+from fp8sim.training.layer import LinearGemms
 
 __all__ = ["linear", "multiply"]
 
@@ -62,7 +62,7 @@ def linear(
     Examples
     --------
     >>> import torch
-    >>> from fp8sim.training_recipes import get_training_recipe
+    >>> from fp8sim.training.recipes import get_training_recipe
     >>> x, w = torch.ones(2, 5, 3), torch.ones(4, 3, requires_grad=True)
     >>> y = linear(x, w, None, LinearGemms(get_training_recipe("fp32")))
     >>> y.shape

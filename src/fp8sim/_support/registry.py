@@ -1,0 +1,68 @@
+"""Named things: found by name, the nearest one suggested, shown as a table, open for more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from fp8sim._support import checks
+from fp8sim._support.results import Result
+from fp8sim._support.tables import Table
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+
+class Registry(Result, dict[str, T], Generic[T]):
+    """A dictionary of named entries of one kind; ``registry["mine"] = entry`` adds one.
+
+    Parameters
+    ----------
+    what : str
+        What an entry is called in messages, such as ``recipe``.
+    kind : type
+        Its class: `find` returns an instance of it as it is.
+    entries : iterable
+        The entries, each with a ``name``.
+    columns : mapping of str to callable
+        Header -> what to write of an entry; a header that ends in ``>`` is aligned to the right.
+    notes : tuple of str
+        Lines below the table.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> fp8sim.RECIPES.find("BF16").name
+    'bf16'
+    >>> fp8sim.RECIPES.find("deepseek")
+    Traceback (most recent call last):
+    ValueError: unknown recipe 'deepseek'; did you mean 'deepseek-v3' or 'deepseek-v3.1'?
+    """
+
+    def __init__(
+        self,
+        what: str,
+        kind: type[T],
+        entries: Iterable[Any],
+        columns: Mapping[str, Callable[[T], Any]],
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__({entry.name: entry for entry in entries})
+        self.what, self.kind, self.columns, self.notes = what, kind, columns, notes
+
+    def find(self, name: object) -> T:
+        """Return an entry as it is, or the one of that name, upper and lower case alike.
+
+        Raises
+        ------
+        ValueError
+            If the name is not known; the message suggests the nearest.
+        """
+        return name if isinstance(name, self.kind) else checks.lookup(name, self, self.what)
+
+    def parts(self) -> list[Table]:
+        """Return a table of the entries."""
+        headers = [f"{self.what}", *self.columns]
+        rows = [[name, *(str(cell(entry)) for cell in self.columns.values())] for name, entry in self.items()]
+        return [Table(f"{self.what.capitalize()}s", headers, rows, self.notes)]

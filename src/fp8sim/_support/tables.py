@@ -1,0 +1,98 @@
+"""Tables: aligned text for a terminal, HTML for a notebook; the drawing is rich's."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.table
+    from rich.console import RenderableType
+
+__all__ = ["Table"]
+
+_WRAPS_ABOVE = 24  # characters: columns of short cells are never broken, columns of prose are
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text: columns whose header ends in ``>`` are aligned to the right.
+
+    Examples
+    --------
+    >>> print(Table("Sizes", ["format", "bytes>"], [["bf16", "2"], ["e4m3", "1"]]).text())
+    Sizes
+    <BLANKLINE>
+    format  bytes
+    ─────────────
+    bf16        2
+    e4m3        1
+    """
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = field(default=())
+
+    def renderables(self) -> Iterator[RenderableType]:
+        """Yield title, table and notes for a rich console; all of it is plain text, not markup."""
+        from rich.text import Text
+
+        yield Text(self.title, style="bold")
+        yield ""
+        yield self._grid()
+        yield from [""] * bool(self.notes)
+        yield from map(Text, self.notes)
+
+    def _grid(self) -> rich.table.Table:
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        table = RichTable(
+            box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False, collapse_padding=True
+        )
+        for index, header in enumerate(self.headers):
+            longest = max((len(row[index]) for row in self.rows), default=0)
+            table.add_column(
+                Text(header.rstrip(">")),
+                justify="right" if header.endswith(">") else "left",
+                no_wrap=longest <= _WRAPS_ABOVE,
+            )
+        for row in self.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        return table
+
+    def text(self, width: int = 110) -> str:
+        """Return title, table and notes as plain text of at most `width` columns."""
+        from rich.console import Console
+
+        out = io.StringIO()
+        console = Console(file=out, width=width, color_system=None, legacy_windows=False, force_jupyter=False)
+        console.print(self._grid())
+        lines = [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
+        return "\n".join([self.title, "", *lines, *([""] if self.notes else []), *self.notes])
+
+    def html(self) -> str:
+        """Return the table as HTML, all text escaped."""
+        escape = html.escape
+
+        def cell(tag: str, text: str, header: str) -> str:
+            side = "right" if header.endswith(">") else "left"
+            return f'<{tag} style="text-align:{side};padding:0.15em 0.6em">{escape(text)}</{tag}>'
+
+        head = "".join(cell("th", header.rstrip(">"), header) for header in self.headers)
+        body = "".join(
+            "<tr>"
+            + "".join(cell("td", text, header) for text, header in zip(row, self.headers, strict=True))
+            + "</tr>"
+            for row in self.rows
+        )
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return (
+            f"<table><caption>{escape(self.title)}</caption>"
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+        )

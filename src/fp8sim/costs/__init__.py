@@ -1,0 +1,1 @@
+"""What a matrix multiply costs from shapes alone, on which device."""

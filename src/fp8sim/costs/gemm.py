@@ -1,0 +1,363 @@
+"""What one matrix multiply costs, from shapes alone: bytes, flops, and the roofline time on a device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from fp8sim._support import checks
+from fp8sim._support.quantities import bytes_text, count_text, percent_text, time_text
+from fp8sim._support.tables import Table
+from fp8sim.costs.devices import Device, DeviceLike, OperandClass, Rate, get_device
+from fp8sim.formats import FORMATS, FloatFormat
+from fp8sim.recipes import Operand, Recipe, RecipeLike, get_recipe
+
+__all__ = [
+    "Bound",
+    "CostRatio",
+    "GemmCost",
+    "Traffic",
+    "formats_class",
+    "gemm_cost",
+    "operand_class",
+    "traffic",
+]
+
+Bound: TypeAlias = Literal["compute", "memory", "unknown"]
+
+
+class Traffic(NamedTuple):
+    """The bytes of one matrix, read or written once."""
+
+    elements: int
+    scales: int = 0
+
+    @property
+    def total(self) -> int:
+        """Elements and scales."""
+        return self.elements + self.scales
+
+
+class CostRatio(NamedTuple):
+    """One cost as a share of another."""
+
+    flops: float
+    bytes: float  #: with scales
+    bytes_without_scales: float
+    seconds: float
+
+
+@dataclass(frozen=True, repr=False)
+class GemmCost:
+    """Bytes, flops and roofline time of ``A (m, k) @ B (k, n)`` under a recipe on a device.
+
+    Every operand is read once and the product written once; the time is the larger of bytes over
+    bandwidth and flops over the dense peak: a lower bound, which leaves out launches, caches and
+    every kernel's distance from the peak.
+
+    Examples
+    --------
+    >>> cost = gemm_cost(4096, 7168, 2048, "deepseek-v3", "h800")
+    >>> cost.flops, cost.bytes_without_scales, cost.bytes - cost.bytes_without_scales
+    (120259084288, 81788928, 265728)
+    >>> cost.bound, round(cost.seconds * 1e6, 1)
+    ('compute', 60.8)
+    """
+
+    m: int
+    n: int
+    k: int
+    recipe: Recipe
+    device: Device
+    a: Traffic  #: bytes of A, activations in a linear layer
+    b: Traffic  #: bytes of B, the weights
+    output: Traffic  #: bytes of the product in the recipe's output format
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, 2 m n k: they do not depend on the format."""
+        return 2 * self.m * self.n * self.k
+
+    @property
+    def bytes(self) -> int:
+        """Bytes read and written, scales included."""
+        return self.a.total + self.b.total + self.output.total
+
+    @property
+    def bytes_without_scales(self) -> int:
+        """Bytes of the elements alone, as DeepGEMM counts them."""
+        return self.a.elements + self.b.elements + self.output.elements
+
+    @property
+    def intensity(self) -> float:
+        """Arithmetic intensity in FLOP/B, scales included."""
+        return self.flops / self.bytes
+
+    @property
+    def rate(self) -> Rate:
+        """The unit of the device that multiplies these operands."""
+        return self.device.rate(operand_class(self.recipe))
+
+    @property
+    def compute_seconds(self) -> float:
+        """Seconds for the flops at the dense peak; NaN where the device has no figure."""
+        return self.flops / self.rate.flops
+
+    @property
+    def memory_seconds(self) -> float:
+        """Seconds for the bytes, scales included, at the memory bandwidth."""
+        return self.bytes / self.device.bandwidth.value
+
+    @property
+    def seconds(self) -> float:
+        """Roofline time in seconds: the larger of compute and memory time."""
+        if math.isnan(self.compute_seconds):
+            return math.nan
+        return max(self.compute_seconds, self.memory_seconds)
+
+    @property
+    def bound(self) -> Bound:
+        """What the roofline time is made of."""
+        if math.isnan(self.compute_seconds):
+            return "unknown"
+        return "compute" if self.compute_seconds >= self.memory_seconds else "memory"
+
+    @property
+    def note(self) -> str:
+        """What to know about the rate that was taken; empty where the device has the unit."""
+        asked, rate = operand_class(self.recipe), self.rate
+        notes = [rate.note]
+        if asked in ("fp8", "fp4") and rate.operand_class in ("bf16", "fp16"):
+            notes = [f"{rate.note}; this saves bytes, and no compute time"]
+        if rate.operand_class == "fp8":
+            notes.append(self.device.remark)
+        return "; ".join(filter(None, notes))
+
+    def gbps_at(self, tflops: float, *, scales: bool = False) -> float:
+        """Return the memory traffic in GB/s of a kernel that runs this GEMM at `tflops`.
+
+        Parameters
+        ----------
+        tflops : float
+            Achieved rate in 10^12 FLOP/s.
+        scales : bool
+            Whether to count the scales; DeepGEMM's published column does not.
+
+        Returns
+        -------
+        float
+            10^9 B/s.
+
+        Raises
+        ------
+        ValueError
+            If `tflops` is not positive and finite.
+
+        Examples
+        --------
+        >>> cost = gemm_cost(64, 2112, 7168)
+        >>> round(cost.gbps_at(206)), round(cost.gbps_at(206, scales=True))  # DeepGEMM prints 1688
+        (1687, 1689)
+        """
+        if not (math.isfinite(tflops) and tflops > 0):
+            raise ValueError(f"tflops must be positive and finite, got {tflops}")
+        moved = self.bytes if scales else self.bytes_without_scales
+        return moved * tflops * 1e3 / self.flops
+
+    def ratio_to(self, other: GemmCost) -> CostRatio:
+        """Return this cost as a share of `other`: 0.5 is half.
+
+        Examples
+        --------
+        >>> fp8, bf16 = gemm_cost(4096, 7168, 2048), gemm_cost(4096, 7168, 2048, "bf16")
+        >>> fp8.ratio_to(bf16).seconds, round(fp8.ratio_to(bf16).bytes, 3)
+        (0.5, 0.783)
+        """
+        return CostRatio(
+            self.flops / other.flops,
+            self.bytes / other.bytes,
+            self.bytes_without_scales / other.bytes_without_scales,
+            self.seconds / other.seconds,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every figure as plain data, the unit in the key; NaN times become None."""
+
+        def number(value: float) -> float | None:
+            return None if math.isnan(value) else value
+
+        return {
+            "m": self.m,
+            "n": self.n,
+            "k": self.k,
+            "recipe": self.recipe.name,
+            "device": self.device.name,
+            "a_bytes": self.a.elements,
+            "a_scale_bytes": self.a.scales,
+            "b_bytes": self.b.elements,
+            "b_scale_bytes": self.b.scales,
+            "output_bytes": self.output.elements,
+            "bytes_without_scales": self.bytes_without_scales,
+            "bytes": self.bytes,
+            "flops": self.flops,
+            "intensity_flop_per_byte": self.intensity,
+            "operand_class": self.rate.operand_class,
+            "peak_flops_per_s": number(self.rate.flops),
+            "bandwidth_bytes_per_s": self.device.bandwidth.value,
+            "compute_s": number(self.compute_seconds),
+            "memory_s": self.memory_seconds,
+            "roofline_s": number(self.seconds),
+            "bound": self.bound,
+            "note": self.note,
+        }
+
+    def table(self) -> Table:
+        """Return the table that it prints as."""
+        m, n, k, recipe = self.m, self.n, self.k, self.recipe
+        stored = [
+            (f"A ({m}, {k})", str(recipe.a), self.a),
+            (f"B ({k}, {n})", str(recipe.b), self.b),
+            (f"output ({m}, {n})", str(recipe.output), self.output),
+        ]
+        rows = [
+            [what, how, bytes_text(t.elements), bytes_text(t.scales), bytes_text(t.total)]
+            for what, how, t in stored
+        ]
+        scales = self.bytes - self.bytes_without_scales
+        sums = (self.bytes_without_scales, scales, self.bytes)
+        rows.append(["total", "", *map(bytes_text, sums)])
+        return Table(
+            f"{m} x {n} x {k} (m x n x k), {recipe} on {self.device}",
+            ["", "stored as", "elements>", "scales>", "bytes>"],
+            rows,
+            self._summary(scales / self.bytes),
+        )
+
+    def _summary(self, scale_share: float) -> list[str]:
+        rate, bandwidth = self.rate, self.device.bandwidth.value
+        lines = [
+            f"flops      {count_text(self.flops)}FLOP (2mnk), {self.intensity:.1f} FLOP/B"
+            + (f"; scales are {percent_text(scale_share)} of the bytes" if scale_share else ""),
+            f"memory     {time_text(self.memory_seconds)} at {bandwidth / 1e12:g} TB/s",
+        ]
+        if self.bound == "unknown":
+            return [*lines, f"note       {self.note}"]
+        lines += [
+            f"compute    {time_text(self.compute_seconds)} at {rate.flops / 1e12:g} TFLOP/s "
+            f"(dense {rate.operand_class.upper()} peak)",
+            f"roofline   {time_text(self.seconds)}, bound by {self.bound}: the least a kernel takes",
+        ]
+        return [*lines, f"note       {self.note}"] if self.note else lines
+
+    def __repr__(self) -> str:
+        """Return the table as text."""
+        return self.table().text()
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        return self.table().html()
+
+
+def gemm_cost(
+    m: int, n: int, k: int, recipe: RecipeLike = "deepseek-v3", device: DeviceLike = "h800"
+) -> GemmCost:
+    """Count what ``A (m, k) @ B (k, n)`` moves and computes, and how fast a device could be.
+
+    Parameters
+    ----------
+    m, n, k : int
+        Rows of A (tokens), columns of B (output features), and the reduction length.
+    recipe : str or Recipe
+        How A, B and the product are stored.
+    device : str or Device
+        A name in `DEVICES`, or a device of your own.
+
+    Returns
+    -------
+    GemmCost
+        Bytes with and without scales, flops, roofline time and what bounds it; prints as a table.
+
+    Raises
+    ------
+    TypeError
+        If a size is no whole number.
+    ValueError
+        If a size is not positive, or the recipe or the device is unknown.
+
+    Examples
+    --------
+    >>> cost = gemm_cost(128, 7168, 2048, "deepseek-v3", "a100")
+    >>> cost.rate.operand_class, cost.bound
+    ('bf16', 'compute')
+    >>> print(cost.note.partition("; ")[2])
+    this saves bytes, and no compute time
+    """
+    m, n, k = (checks.positive_int(size, label) for size, label in ((m, "m"), (n, "n"), (k, "k")))
+    chosen = get_recipe(recipe)
+    return GemmCost(
+        m,
+        n,
+        k,
+        chosen,
+        get_device(device),
+        a=traffic(chosen.a, (m, k), axis=1),
+        b=traffic(chosen.b, (k, n), axis=0),
+        output=traffic(Operand(chosen.output), (m, n)),
+    )
+
+
+def traffic(operand: Operand, shape: tuple[int, ...], axis: int = -1) -> Traffic:
+    """Return the bytes of an array stored as `operand`, groups running along `axis`.
+
+    Examples
+    --------
+    >>> from fp8sim.recipes import get_recipe
+    >>> traffic(get_recipe("deepseek-v3").b, (7168, 2048), axis=0)
+    Traffic(elements=14680064, scales=3584)
+    """
+    elements = -(-math.prod(shape) * operand.fmt.bits // 8)
+    return Traffic(elements, operand.scaling.nbytes(shape, axis))
+
+
+def operand_class(recipe: Recipe) -> OperandClass:
+    """Return which kind of unit multiplies the operands of a recipe.
+
+    Examples
+    --------
+    >>> from fp8sim.recipes import get_recipe
+    >>> operand_class(get_recipe("mxfp8")), operand_class(get_recipe("nvfp4"))
+    ('fp8', 'fp4')
+    """
+    return formats_class(recipe.a.fmt, recipe.b.fmt)
+
+
+def formats_class(a: FloatFormat, b: FloatFormat) -> OperandClass:
+    """Return which kind of unit multiplies operands of two formats, by the wider of them.
+
+    At most 4 bits: ``fp4``; at most 8: ``fp8``; else the first of ``fp16``, ``bf16`` and ``tf32``
+    that holds every value of both, and ``fp32`` if none does.
+
+    Examples
+    --------
+    >>> from fp8sim.formats import get_format
+    >>> formats_class(get_format("bf16"), get_format("e4m3"))
+    'bf16'
+    """
+    bits = max(a.bits, b.bits)
+    if bits <= 8:
+        return "fp4" if bits <= 4 else "fp8"
+    sixteen: tuple[OperandClass, ...] = ("fp16", "bf16", "tf32")
+    for narrow in sixteen:
+        if all(_holds(FORMATS[narrow], fmt) for fmt in (a, b)):
+            return narrow
+    return "fp32"
+
+
+def _holds(wide: FloatFormat, fmt: FloatFormat) -> bool:
+    """Whether `wide` holds the finite values of `fmt`."""
+    return (
+        wide.mantissa_bits >= fmt.mantissa_bits
+        and wide.max >= fmt.max
+        and wide.smallest_subnormal <= fmt.smallest_subnormal
+    )

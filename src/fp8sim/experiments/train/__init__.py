@@ -1,0 +1,1 @@
+"""One small language model trained under several recipes."""

@@ -1,0 +1,216 @@
+"""Loss curves against a baseline's, as the DeepSeek-V3 report compares them, and the tables of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fp8sim._support.published import DEEPSEEK_V3
+from fp8sim._support.quantities import percent_text
+from fp8sim._support.tables import Table
+from fp8sim._support.typing import F64, ArrayLike
+
+__all__ = [
+    "SMOOTHING",
+    "RecipeLoss",
+    "compare_losses",
+    "loss_tables",
+    "recipe_label",
+    "relative_errors",
+    "smooth",
+]
+
+#: Coefficient of the exponential moving average (DeepSeek-V3 report, figure 10).
+SMOOTHING = 0.9
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """What came out of one run."""
+
+    recipe: str
+    seed: int
+    losses: tuple[float, ...]  #: nats per byte, one a step
+    diverged: bool = False  #: a loss or gradient was not finite, and the run ended
+    saturated: float = 0.0  #: share of all elements that were quantised
+    flushed: float = 0.0  #: share of all elements that were quantised
+    #: layer -> product -> its SQNR in dB, and the shares that saturated and became zero, at the last step
+    layers: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    digest: str = ""  #: of the final parameters, bit for bit
+    seconds: float = 0.0  #: of this process; not of all the run, if it was resumed
+    tokens: int = 0  #: bytes trained on
+
+
+@dataclass(frozen=True)
+class RecipeLoss:
+    """How a recipe's losses compare with the baseline's, over seeds."""
+
+    recipe: str
+    seeds: int
+    loss: float  #: nats per byte, smoothed, at the last step; mean over seeds
+    loss_spread: float  #: half the distance from the smallest to the largest of the seeds
+    error: float  #: relative loss error, mean over the last half of the steps and over seeds
+    error_low: float  #: of the seed with the smallest
+    error_high: float  #: of the seed with the largest
+    largest: float  #: largest size of the relative loss error in the last half, of all seeds
+    saturated: float  #: share of quantised elements
+    flushed: float  #: share of quantised elements
+    diverged: int  #: seeds
+
+
+def smooth(losses: ArrayLike, coefficient: float = SMOOTHING) -> F64:
+    """Return the exponential moving average of a loss curve, starting at its first value.
+
+    Examples
+    --------
+    >>> smooth([4.0, 2.0, 2.0])
+    array([4.  , 3.8 , 3.62])
+    """
+    averages = np.array(losses, dtype=np.float64)
+    for step in range(1, len(averages)):
+        averages[step] = coefficient * averages[step - 1] + (1 - coefficient) * averages[step]
+    return averages
+
+
+def relative_errors(losses: ArrayLike, baseline: ArrayLike) -> F64:
+    """Return the relative loss error at each step: smoothed loss over the smoothed baseline, less one.
+
+    Examples
+    --------
+    >>> relative_errors([4.0, 2.02], [4.0, 2.0])
+    array([0.        , 0.00052632])
+    """
+    mine, theirs = smooth(losses), smooth(baseline)
+    steps = min(len(mine), len(theirs))
+    return np.asarray(mine[:steps] / theirs[:steps] - 1)
+
+
+def compare_losses(runs: Sequence[RunResult], baseline: str) -> tuple[RecipeLoss, ...]:
+    """Compare each recipe with the baseline, seed by seed.
+
+    Parameters
+    ----------
+    runs : sequence of RunResult
+        With the baseline for each seed among them.
+    baseline : str
+        Name of its recipe.
+
+    Returns
+    -------
+    tuple of RecipeLoss
+        In the order of the runs. A run that diverged has no finite loss.
+    """
+    base = {run.seed: run for run in runs if run.recipe == baseline}
+    names = list(dict.fromkeys(run.recipe for run in runs))
+    return tuple(_compare([run for run in runs if run.recipe == name], base) for name in names)
+
+
+def _compare(runs: list[RunResult], base: dict[int, RunResult]) -> RecipeLoss:
+    ends = [math.nan if run.diverged else float(smooth(run.losses)[-1]) for run in runs]
+    halves = []
+    for run in runs:
+        errors = relative_errors(run.losses, base[run.seed].losses)
+        halves.append(np.full(1, np.nan) if run.diverged else errors[len(errors) // 2 :])
+    means = [float(half.mean()) for half in halves]
+    return RecipeLoss(
+        recipe=runs[0].recipe,
+        seeds=len(runs),
+        loss=float(np.mean(ends)),
+        loss_spread=(max(ends) - min(ends)) / 2,
+        error=float(np.mean(means)),
+        error_low=min(means),
+        error_high=max(means),
+        largest=max(float(np.abs(half).max()) for half in halves),
+        saturated=float(np.mean([run.saturated for run in runs])),
+        flushed=float(np.mean([run.flushed for run in runs])),
+        diverged=sum(run.diverged for run in runs),
+    )
+
+
+def recipe_label(recipe: str) -> str:
+    """Shorten the name of what is DeepSeek-V3's recipe but for one part, for a table.
+
+    Examples
+    --------
+    >>> recipe_label("deepseek-v3"), recipe_label("deepseek-v3-no-promotion")
+    ('deepseek-v3', 'v3 no-promotion')
+    """
+    part = recipe.removeprefix("deepseek-v3-")
+    return recipe if part == recipe else f"v3 {part}"
+
+
+def loss_tables(
+    rows: Sequence[RecipeLoss],
+    runs: Sequence[RunResult],
+    baseline: str,
+    notes: Sequence[str],
+    gemms: Sequence[str],
+) -> list[Table]:
+    """Return the table of losses, and one of SQNR by layer for each product."""
+    limit = DEEPSEEK_V3["loss_error"]
+    headers = [
+        "recipe", "loss>", "±>", "error>", "from>", "to>", "largest>", f"in {limit.value} %", "saturated>",
+        "flushed>",
+    ]  # fmt: skip
+    explained = (
+        *notes,
+        f"loss: nats per byte at the end, smoothed (EMA {SMOOTHING}); mean over seeds ± half their range",
+        f"error: smoothed loss over that of {baseline}, less one; mean over the last half of the steps",
+        "from, to: of the seed with the least and the one with the most",
+        f"largest: largest size of it in that half, of all seeds; limit {limit.value} % ({limit.source})",
+        "saturated, flushed: shares of all elements that were quantised; v3: deepseek-v3 but for one part",
+    )
+    losses = Table(
+        f"Loss under each recipe, against {baseline}",
+        headers,
+        [_cells(row, row.recipe == baseline, limit.value / 100) for row in rows],
+        explained,
+    )
+    return [losses, *(_by_layer(gemm, rows, runs) for gemm in gemms)]
+
+
+def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
+    if row.diverged:
+        shares = [percent_text(row.saturated), percent_text(row.flushed)]
+        return [recipe_label(row.recipe), f"diverged {row.diverged}/{row.seeds}", *["-"] * 5, "no", *shares]
+    if is_baseline:
+        error, verdict = ["-"] * 4, "-"
+    else:
+        figures = (row.error, row.error_low, row.error_high)
+        error = [*(f"{100 * value:+.3f} %" for value in figures), f"{100 * row.largest:.3f} %"]
+        verdict = "yes" if row.largest <= limit else "on average" if abs(row.error) <= limit else "no"
+    return [
+        recipe_label(row.recipe),
+        f"{row.loss:.4f}",
+        f"{row.loss_spread:.4f}",
+        *error,
+        verdict,
+        percent_text(row.saturated),
+        percent_text(row.flushed),
+    ]
+
+
+def _by_layer(gemm: str, rows: Sequence[RecipeLoss], runs: Sequence[RunResult]) -> Table:
+    names = [row.recipe for row in rows]
+    layers = list(dict.fromkeys(layer for run in runs for layer in run.layers))
+    cells = []
+    for layer in layers:
+        of_layer = {
+            name: [r.layers[layer][gemm]["sqnr_db"] for r in runs if r.recipe == name and layer in r.layers]
+            for name in names
+        }
+        cells.append([layer, *(_decibels(of_layer[name]) for name in names)])
+    return Table(
+        f"SQNR of {gemm} by layer, dB",
+        ["layer", *(f"{recipe_label(name)}>" for name in names)],
+        cells,
+        ("at the last step, against the FP32 product of that step's own operands; mean over seeds",),
+    )
+
+
+def _decibels(values: list[float]) -> str:
+    mean = float(np.mean(values)) if values else math.nan
+    return "-" if math.isnan(mean) else f"{mean:.1f}"

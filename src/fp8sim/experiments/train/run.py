@@ -1,0 +1,350 @@
+"""One training run under one recipe: the loop, its log, and checkpoints that resume to the same bits."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fp8sim._support import checks
+from fp8sim.experiments.train.corpus import Corpus, read_corpus
+from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
+from fp8sim.experiments.train.losses import RunResult
+from fp8sim.pytorch import convert, emulated_layers
+from fp8sim.training.layer import Counts, Statistics
+from fp8sim.training.recipes import GEMMS, TrainingRecipe
+
+import torch  # isort: skip  (after the modules that say how to install it)
+
+__all__ = ["Job", "Schedule", "run_job"]
+
+_settings = threading.Lock()  # PyTorch's are of the process, and runs may be in several threads
+_on: list[Callable[[], None]] = []  # for each run that is on, what puts the settings back as they were
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a model is trained; betas and decay are DeepSeek-V3's (report, 4.2)."""
+
+    steps: int = 200
+    sequences: int = 4  #: of the context's length, a step
+    peak_lr: float = 5e-4
+    warmup: float = 0.1  #: share of the steps; then a cosine down to a tenth of the peak
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = 0.1
+    clip: float = 1.0  #: largest norm of the gradient
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        checks.positive_int(self.steps, "steps")
+        checks.positive_int(self.sequences, "sequences")
+        if not (math.isfinite(self.peak_lr) and self.peak_lr > 0):
+            raise ValueError(f"the learning rate must be positive, got {self.peak_lr}")
+
+    def lr(self, step: int) -> float:
+        """Return the learning rate of a step.
+
+        Examples
+        --------
+        >>> schedule = Schedule(steps=101, peak_lr=1.0)
+        >>> [round(schedule.lr(step), 3) for step in (0, 9, 10, 55, 100)]
+        [0.1, 1.0, 1.0, 0.55, 0.1]
+        """
+        warm = max(1, round(self.warmup * self.steps))
+        if step < warm:
+            return self.peak_lr * (step + 1) / warm
+        done = (step - warm) / max(1, self.steps - 1 - warm)
+        return self.peak_lr * (0.55 + 0.45 * math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that one run depends on, ready to be sent to another process."""
+
+    recipe: TrainingRecipe
+    seed: int
+    size: ModelSize
+    schedule: Schedule
+    files: tuple[str, ...] = ()  #: text; none is Python's standard library
+    folder: Path | None = None  #: where the log and checkpoints go
+    resume: bool = False
+    save_every: int = 25  #: steps
+    threads: int = 1  #: of PyTorch, whose sums depend on it; more would fight with those of the kernels
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"{self.recipe}-seed{self.seed}"
+
+    def fingerprint(self, corpus: Corpus) -> str:
+        """Return what must be equal for a run to be continued."""
+        parts = (self.recipe, self.seed, self.size, self.schedule, self.threads, corpus.digest)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> RunResult:
+    """Train a model from its seed, or continue a run that was interrupted.
+
+    Parameters
+    ----------
+    job : Job
+        What to train.
+    on_step : callable, optional
+        Called with the number of steps done and the loss of the last.
+
+    Returns
+    -------
+    RunResult
+        Losses and counters.
+
+    Raises
+    ------
+    ValueError
+        If the run to be continued was started with other options, or there is too little text.
+
+    Examples
+    --------
+    >>> from fp8sim.training.recipes import get_training_recipe
+    >>> size, schedule = ModelSize(width=32, layers=1, heads=2, context=16), Schedule(steps=2)
+    >>> result = run_job(Job(get_training_recipe("deepseek-v3"), 0, size, schedule))
+    >>> len(result.losses), result.diverged
+    (2, False)
+    """
+    corpus = read_corpus(job.files, least=job.size.context + 2)
+    start = time.perf_counter()
+    with _deterministic(job.threads):
+        run = _Run(job, corpus)
+        run.restore()
+        while len(run.losses) < job.schedule.steps and not run.diverged:
+            run.step()
+            if on_step is not None:
+                on_step(len(run.losses), run.losses[-1])
+        run.finish()
+    return RunResult(
+        recipe=str(job.recipe),
+        seed=job.seed,
+        losses=tuple(run.losses),
+        diverged=run.diverged,
+        saturated=run.share("saturated"),
+        flushed=run.share("flushed"),
+        layers=run.layers,
+        digest=_digest(run.model),
+        seconds=time.perf_counter() - start,
+        tokens=len(run.losses) * job.schedule.sequences * job.size.context,
+    )
+
+
+class _Run:
+    """A run between two steps."""
+
+    def __init__(self, job: Job, corpus: Corpus) -> None:
+        self.job, self.corpus = job, corpus
+        self.rng = np.random.default_rng([job.seed, 1])  # of stochastic rounding
+        with _settings, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(job.seed)
+            model = LanguageModel(job.size)
+        self.model = convert(model, job.recipe, rng=self.rng)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=1.0, betas=job.schedule.betas, weight_decay=job.schedule.weight_decay
+        )
+        self.losses: list[float] = []
+        self.diverged = False
+        self.totals = {"elements": 0, "saturated": 0, "flushed": 0}
+        self.layers: dict[str, dict[str, dict[str, float]]] = {}
+        folder = job.folder
+        self.log = None if folder is None else folder / f"{job.name}.jsonl"
+        self.checkpoint = None if folder is None else folder / f"{job.name}.pt"
+
+    def step(self) -> None:
+        """Do one step, and write what it gave."""
+        job, done = self.job, len(self.losses)
+        last = done + 1 == job.schedule.steps
+        counters = self._count(sqnr=last)
+        inputs, targets = self.corpus.batch(
+            job.schedule.sequences, job.size.context, seed=job.seed, step=done
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = job.schedule.lr(done)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.losses.append(math.nan)
+        norm = math.inf
+        with contextlib.suppress(checks.NotFiniteError):  # raised by what has no scale; the run has diverged
+            loss = self.model.loss(torch.from_numpy(inputs), torch.from_numpy(targets))
+            self.losses[-1] = loss.item()
+            if math.isfinite(self.losses[-1]):
+                loss.backward()
+                norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), job.schedule.clip))
+        if math.isfinite(norm):
+            self.optimizer.step()
+        else:
+            self.diverged = True
+        self._record(counters, norm)
+        if last or self.diverged:
+            self.layers = {layer: _describe(statistics) for layer, statistics in counters.items()}
+        elif len(self.losses) % job.save_every == 0:
+            self.save()
+
+    def share(self, what: str) -> float:
+        """Return which share of all elements saturated or became zero."""
+        return self.totals[what] / max(1, self.totals["elements"])
+
+    def finish(self) -> None:
+        """Keep the end of the run too, so that resuming a finished run reads it."""
+        self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint beside the old one, then put it in its place in one step."""
+        if self.checkpoint is None:
+            return
+        state = {
+            "fingerprint": self.job.fingerprint(self.corpus),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "run": json.dumps(
+                {
+                    "losses": self.losses,
+                    "diverged": self.diverged,
+                    "totals": self.totals,
+                    "layers": self.layers,
+                    "rng": self.rng.bit_generator.state,
+                }
+            ),
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.checkpoint)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer has errors of its own
+            partial.unlink(missing_ok=True)
+            raise OSError(f"{self.checkpoint} could not be written ({error}); is the disk full?") from None
+
+    def restore(self) -> None:
+        """Take up the last checkpoint where there is one and it is asked for; drop what came after it."""
+        if self.log is None or self.checkpoint is None:
+            return
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.job.resume and self.checkpoint.exists():
+            state = self._load(self.checkpoint)
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            run = json.loads(state["run"])
+            self.losses, self.diverged = run["losses"], run["diverged"]
+            self.totals, self.layers = run["totals"], run["layers"]
+            self.rng.bit_generator.state = run["rng"]
+            lines = self._read_log(self.log)
+        else:
+            self.checkpoint.unlink(missing_ok=True)  # of another run: nothing is to go on from it
+            lines = []
+        self.log.write_text("".join(lines))
+
+    def _load(self, checkpoint: Path) -> dict[str, Any]:
+        """Read a checkpoint of this run, or say why it is none."""
+        try:
+            state = dict(torch.load(checkpoint, weights_only=True))
+            fingerprint = state["fingerprint"]
+        except Exception as error:  # damaged files raise anything
+            raise ValueError(
+                f"{checkpoint} is damaged or no checkpoint of fp8sim train ({type(error).__name__}); "
+                "delete it, or start anew in another folder"
+            ) from None
+        if fingerprint != self.job.fingerprint(self.corpus):
+            raise ValueError(
+                f"{checkpoint} was started with other options or text; "
+                "repeat those, or start anew in another folder"
+            )
+        return state
+
+    def _read_log(self, log: Path) -> list[str]:
+        """Return a line for each step of the checkpoint; later ones are done again."""
+        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        kept = lines[: len(self.losses)]
+        if len(kept) < len(self.losses) or not all(line.endswith("\n") for line in kept):
+            raise ValueError(
+                f"{log} has fewer lines than its checkpoint has steps, {len(self.losses)}; "
+                "start anew in another folder, or without --resume"
+            )
+        return kept
+
+    def _count(self, *, sqnr: bool) -> dict[str, Statistics]:
+        """Start the counters of a step, one set per layer."""
+        return {
+            name: layer.measure(sqnr=sqnr)["weight"] for name, layer in emulated_layers(self.model).items()
+        }
+
+    def _record(self, counters: dict[str, Statistics], norm: float) -> None:
+        """Add the counters of a step up, and log it."""
+        counts = [c for statistics in counters.values() for c in statistics.gemms.values()]
+        step = {key: sum(getattr(c, key) for c in counts) for key in self.totals}
+        for key, value in step.items():
+            self.totals[key] += value
+        if self.log is None:
+            return
+        line = {"step": len(self.losses), "loss": self.losses[-1], "gradient_norm": norm, **step}
+        with self.log.open("a") as file:
+            file.write(
+                json.dumps({k: None if v != v or v == math.inf else v for k, v in line.items()}) + "\n"
+            )
+
+
+def _describe(statistics: Statistics) -> dict[str, dict[str, float]]:
+    def shares(counts: Counts) -> dict[str, float]:
+        elements = max(1, counts.elements)
+        return {
+            "sqnr_db": counts.sqnr_db,
+            "saturated": counts.saturated / elements,
+            "flushed": counts.flushed / elements,
+        }
+
+    return {gemm: shares(statistics.gemms[gemm]) for gemm in GEMMS}
+
+
+def _digest(model: Any) -> str:
+    """Return a digest of the bits of all parameters."""
+    sha = hashlib.sha256()
+    for parameter in model.parameters():
+        sha.update(parameter.detach().numpy().tobytes())
+    return sha.hexdigest()
+
+
+@contextlib.contextmanager
+def _deterministic(threads: int) -> Iterator[None]:
+    """Let PyTorch repeat itself to the bit; the last run to end leaves its settings as they were."""
+    with _settings:
+        if _on:
+            _on.append(_on[0])
+        else:
+            _on.append(_settings_now())
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        with _settings:
+            put_back = _on.pop()
+            if not _on:
+                put_back()
+
+
+def _settings_now() -> Callable[[], None]:
+    """Return what puts PyTorch's settings back as they are now."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+
+    def put_back() -> None:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+
+    return put_back

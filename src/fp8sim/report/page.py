@@ -1,0 +1,299 @@
+"""The report: one self-contained HTML page with the verdicts, pictures and a format explorer."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import html
+import json
+import os
+import secrets
+from collections.abc import Iterable
+from itertools import groupby
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from fp8sim._support.results import plain_data
+from fp8sim.casts import overflow_policy
+from fp8sim.experiments.claims.claims import Claims
+from fp8sim.experiments.claims.verdicts import VERDICTS, Claim
+from fp8sim.experiments.comparison import Comparison
+from fp8sim.formats import FORMATS, FloatFormat
+from fp8sim.quantization.scaling import SCALE_FORMATS, SCALE_RULES
+from fp8sim.reference.rounding import ROUNDINGS
+from fp8sim.report import pictures
+from fp8sim.report.svg import asset, picture_style, slug, svg
+
+__all__ = ["check_target", "html_report", "write_report"]
+
+#: verdict -> a sign that says it without colour.
+_SIGNS = {"holds": "✓", "partly": "◐", "does not hold": "✗", "not measured": "?"}
+
+Groups = list[tuple[str, list[tuple[int, Claim]]]]
+
+
+def html_report(result: Claims, comparison: Comparison | None = None, *, data: str = "") -> str:
+    """Return the report as one HTML page that loads nothing else.
+
+    Its content security policy allows the page's own style and script, by their hashes, and no
+    request to anywhere. The figures stand in it as JSON too, in the element ``report-data``.
+
+    Parameters
+    ----------
+    result : Claims
+        What `claims` returned.
+    comparison : Comparison, optional
+        Recipes on one product, for one picture more.
+    data : str
+        In words, what was multiplied in `comparison`.
+
+    Returns
+    -------
+    str
+        The page; the same input gives the same text.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> page = html_report(fp8sim.claims(training=False))
+    >>> page[:15], "https://" in page
+    ('<!DOCTYPE html>', False)
+    """
+    style = picture_style() + asset("report.css")
+    script = asset("arithmetic.js") + asset("explorer.js")
+    groups = _by_part(result.rows)
+    sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
+    return Template(asset("report.html")).substitute(
+        policy=_policy(style, script),
+        style=style,
+        script=script,
+        title=html.escape(f"fp8sim claims: {result.summary}"),
+        sentence=_annotated(result.sentence, groups),
+        summary=html.escape(result.summary),
+        tally=_tally(result.rows),
+        verdicts="\n".join(_group(i, part, rows, sources) for i, (part, rows) in enumerate(groups, 1)),
+        pictures="\n".join(_pictures(result, comparison, data)),
+        sources="\n".join(_source(i, source, result.rows) for i, source in enumerate(sources, 1)),
+        setting=_definitions(_setting(result)),
+        environment=_definitions(result.environment.items()),
+        data=_embedded_json({"claims": result.to_dict(), "explorer": _explorer_data()}),
+    )
+
+
+def write_report(
+    result: Claims, path: str | Path, comparison: Comparison | None = None, *, data: str = ""
+) -> Path:
+    """Write `html_report` to a file: the whole page, or nothing.
+
+    Parameters
+    ----------
+    result, comparison, data
+        As for `html_report`.
+    path : str or Path
+        The file; one that exists is replaced once the new page is complete.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, PermissionError, OSError
+        As `check_target`, or if the disk is full; what was there before is still there then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> result = Claims("FP8 halved it", "H800 SXM", 0, data=(), environment={}, rows=())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = write_report(result, Path(folder) / "report.html")
+    ...     file.name, file.stat().st_size > 50_000
+    ('report.html', True)
+    """
+    target = check_target(path)
+    page = html_report(result, comparison, data=data)
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("x", encoding="utf-8", errors="xmlcharrefreplace", newline="\n") as stream:
+            stream.write(page)
+        part.replace(target)  # in one step: a reader sees the old page or the new one
+    except OSError as error:
+        raise type(error)(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def check_target(path: str | Path) -> Path:
+    """Return where a report for `path` goes, links followed; refuse what cannot be written.
+
+    Called before anything is measured, so that a wrong name costs no waiting.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        If the name is a folder, a device or a pipe.
+    PermissionError
+        If the folder is not writable.
+
+    Examples
+    --------
+    >>> check_target("no/such/folder/report.html")
+    Traceback (most recent call last):
+    FileNotFoundError: no folder no/such/folder to write report.html in; make it first
+    """
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise ValueError(f"{path} is a folder; name a file in it, such as {Path(path) / 'report.html'}")
+    if not target.parent.is_dir():
+        folder = Path(path).parent
+        raise FileNotFoundError(f"no folder {folder} to write {Path(path).name} in; make it first")
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} is no regular file; name one, such as report.html")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"folder {target.parent} is not writable; name a file in another one")
+    return target
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a content security policy under which only this very style and script work."""
+
+    def source(text: str) -> str:
+        digest = hashlib.sha256(text.encode()).digest()
+        return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+    return (
+        f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
+        f"style-src {source(style)}; script-src {source(script)}"
+    )
+
+
+def _embedded_json(data: Any) -> str:
+    """Write JSON that no value can end early: the characters that mean something to HTML are escaped."""
+    text = json.dumps(plain_data(data), ensure_ascii=True, allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _explorer_data() -> dict[str, Any]:
+    """Return what the script must know: it holds no format, rule or name of its own."""
+    return {
+        "formats": {name: _describe(fmt) for name, fmt in FORMATS.items()},
+        "roundings": {name: words for name, words in ROUNDINGS.items() if name != "stochastic"},
+        "scale_formats": SCALE_FORMATS,
+        "scale_rules": SCALE_RULES,
+    }
+
+
+def _describe(fmt: FloatFormat) -> dict[str, Any]:
+    derived = ("bits", "has_inf", "has_nan", "emin", "emax", "max", "smallest_normal", "smallest_subnormal")
+    return {
+        **dataclasses.asdict(fmt),
+        **{name: getattr(fmt, name) for name in derived},
+        "overflow": overflow_policy(fmt, None),
+    }
+
+
+def _by_part(rows: Iterable[Claim]) -> Groups:
+    """Group the rows, numbered from 1, by the part of the sentence, in order of first appearance."""
+    numbered = list(enumerate(rows, 1))
+    order = {part: i for i, part in enumerate(dict.fromkeys(row.part for _, row in numbered))}
+    numbered.sort(key=lambda pair: order[pair[1].part])
+    return [(part, list(group)) for part, group in groupby(numbered, key=lambda pair: pair[1].part)]
+
+
+def _annotated(sentence: str, groups: Groups) -> str:
+    """Return the sentence, each of its parts a link to the verdicts on it."""
+    places = sorted(
+        (sentence.find(part), part, i) for i, (part, _) in enumerate(groups, 1) if part in sentence
+    )
+    out, done = [], 0
+    for start, part, i in places:
+        if start < done:
+            continue  # it lies within another part
+        out.append(html.escape(sentence[done:start]))
+        out.append(f'<a class="part" href="#part-{i}">{html.escape(part)}</a>')
+        done = start + len(part)
+    return "".join([*out, html.escape(sentence[done:])])
+
+
+def _counted(rows: Iterable[Claim]) -> list[tuple[str, int]]:
+    verdicts = [row.verdict for row in rows]
+    names = [*VERDICTS, *(v for v in dict.fromkeys(verdicts) if v not in VERDICTS)]
+    return [(name, verdicts.count(name)) for name in names if name in verdicts]
+
+
+def _tally(rows: tuple[Claim, ...]) -> str:
+    """Draw a bar of the verdicts, as wide as each is frequent."""
+    shapes, x, total = [], 0.0, max(len(rows), 1)
+    for verdict, count in _counted(rows):
+        width = 400 * count / total
+        shapes.append(svg("rect", x=x, y=0, width=max(width - 2, 1), height=14, class_=slug(verdict)))
+        x += width
+    words = ", ".join(f"{count} {verdict}" for verdict, count in _counted(rows))
+    return (
+        f'<svg class="tally" role="img" aria-label="{html.escape(words)}" viewBox="0 0 400 14" '
+        f'preserveAspectRatio="none">{"".join(shapes)}</svg>'
+    )
+
+
+def _group(index: int, part: str, rows: list[tuple[int, Claim]], sources: list[str]) -> str:
+    words = ", ".join(f"{count} {verdict}" for verdict, count in _counted(row for _, row in rows))
+    head = (
+        f'<tbody role="rowgroup" id="part-{index}"><tr role="row" class="part-row">'
+        '<th role="rowheader" scope="rowgroup" colspan="6">'
+        f"“{html.escape(part)}” <small>{html.escape(words)}</small></th></tr>"
+    )
+    return "\n".join([head, *(_row(number, row, sources) for number, row in rows), "</tbody>"])
+
+
+def _row(number: int, row: Claim, sources: list[str]) -> str:
+    escape = html.escape
+    ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+    note = sources.index(row.source) + 1 if row.source else None
+    link = f' <a class="note" href="#source-{note}" aria-label="source {note}">[{note}]</a>' if note else ""
+    sign = f'<span aria-hidden="true">{_SIGNS.get(row.verdict, "•")}</span>'
+    return (
+        f'<tr role="row" id="row-{number}"><td role="cell" class="number">{number}</td>'
+        f'<th role="rowheader" scope="row">{escape(row.what)}<p>{escape(row.why)}</p></th>'
+        f'<td role="cell" data-label="measured">{escape(row.figure(row.measured))}</td>'
+        f'<td role="cell" data-label="published">{escape(row.figure(row.published))}{link}</td>'
+        f'<td role="cell" data-label="ratio">{ratio}</td>'
+        f'<td role="cell" class="verdict {slug(row.verdict)}">{sign} {escape(row.verdict)}</td></tr>'
+    )
+
+
+def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Iterable[str]:
+    drawn = (
+        pictures.ratio_picture(result.rows),
+        pictures.speed_picture(result.rows),
+        pictures.agreement_picture(result.rows),
+        None if comparison is None else pictures.recipe_picture(comparison, data),
+        pictures.error_picture(),
+        pictures.number_line_picture(),
+    )
+    return (picture.html() for picture in drawn if picture is not None)
+
+
+def _source(index: int, source: str, rows: tuple[Claim, ...]) -> str:
+    used = [n for n, row in enumerate(rows, 1) if row.source == source]
+    links = ", ".join(f'<a href="#row-{n}">{n}</a>' for n in used)
+    return f'<li id="source-{index}">{html.escape(source)} (row{"s" * (len(used) > 1)} {links})</li>'
+
+
+def _setting(result: Claims) -> Iterable[tuple[str, str]]:
+    yield "times modelled on", f"{result.device}: roofline at dense peak rates"
+    yield "seed", str(result.seed)
+    for i, source in enumerate(result.data, 1):
+        yield f"data {i}", source
+
+
+def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(
+        f"<div><dt>{html.escape(str(term))}</dt><dd>{html.escape(str(text))}</dd></div>"
+        for term, text in pairs
+    )

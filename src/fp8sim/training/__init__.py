@@ -1,0 +1,1 @@
+"""The three products of a linear layer under one recipe."""

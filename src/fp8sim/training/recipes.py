@@ -1,0 +1,292 @@
+"""One name for a way to train: how a linear layer's three products are quantised and summed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from fp8sim._support import checks
+from fp8sim._support.typing import Rounding
+from fp8sim.accumulators.catalogue import Accumulator, get_accumulator
+from fp8sim.accumulators.one_chain import OneChain
+from fp8sim.formats import get_format
+from fp8sim.quantization.scaling import Scaling
+from fp8sim.recipes import Operand, Recipe, get_recipe
+from fp8sim.reference.rounding import ROUNDINGS
+from fp8sim.tensor_cores.product import get_tensor_core
+
+__all__ = [
+    "GEMMS",
+    "TRAINING_RECIPES",
+    "DelayedScaling",
+    "TrainingRecipe",
+    "TrainingRecipeLike",
+    "get_training_recipe",
+]
+
+#: The products of a linear layer y = x W^T -> what A, B and the reduction axis are.
+GEMMS: dict[str, str] = {
+    "fprop": "y = x W^T: A = x (tokens, in), B = W^T (in, out), summed over in",
+    "dgrad": "dx = dy W: A = dy (tokens, out), B = W (out, in), summed over out",
+    "wgrad": "dW = dy^T x: A = dy^T (out, tokens), B = x (tokens, in), summed over tokens",
+}
+
+
+@dataclass(frozen=True)
+class DelayedScaling:
+    """Scales from the past: per tensor, the largest amax of the last steps, not of this one.
+
+    TransformerEngine's ``DelayedScaling``: before a first amax is known the multiplier is 1; what a
+    scale did not foresee saturates (common/recipe/delayed_scaling.cu).
+
+    Examples
+    --------
+    >>> DelayedScaling()
+    DelayedScaling(history=1024, margin=0)
+    """
+
+    history: int = 1024  #: steps that are remembered
+    margin: int = 0  #: amax maps to the largest finite value over ``2**margin``
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        checks.positive_int(self.history, "history")
+        if isinstance(self.margin, bool) or not isinstance(self.margin, int):
+            raise TypeError(f"margin must be a whole number of bits, got {self.margin!r}")
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How the products of a linear layer are done, frozen: ``dataclasses.replace`` makes a what-if.
+
+    Parameters
+    ----------
+    name : str
+        What tables call it.
+    fprop, dgrad, wgrad : Recipe
+        One per product, as `GEMMS` describes them: operands A and B, groups along the axis that is
+        summed over, accumulator, and the format that the result is rounded to.
+    cached_input : {"original", "quantized"}
+        What Wgrad's B is quantised from: x itself, or the quantised x of Fprop, which is then all
+        that is kept for the backward pass (DeepSeek-V3 report, 3.3.1 and 3.5.2).
+    gradient_rounding : str
+        Rounding of the codes of dy; ``stochastic`` needs a generator.
+    delayed : DelayedScaling, optional
+        Scales from the past instead of current ones; all operands must be scaled per tensor.
+    summary : str
+        One line on what it is and where it comes from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a name is unknown, or an operand under delayed scaling is not scaled per tensor.
+
+    Examples
+    --------
+    >>> recipe = get_training_recipe("deepseek-v3")
+    >>> print(recipe.wgrad.a, "|", recipe.wgrad.b, "|", recipe.wgrad.output)
+    e4m3 1x128 fp32 | e4m3 1x128 fp32 | fp32
+    """
+
+    name: str
+    fprop: Recipe
+    dgrad: Recipe
+    wgrad: Recipe
+    cached_input: Literal["original", "quantized"] = "original"
+    gradient_rounding: Rounding = "nearest-even"
+    delayed: DelayedScaling | None = None
+    summary: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Check the names, and that delayed scales have one tensor to belong to."""
+        checks.one_of(self.cached_input, ("original", "quantized"), "cached input")
+        checks.one_of(self.gradient_rounding, ROUNDINGS, "rounding")
+        for gemm in GEMMS:
+            if not isinstance(getattr(self, gemm), Recipe):
+                raise TypeError(f"{gemm} must be a Recipe, got {getattr(self, gemm)!r}")
+        if self.delayed is not None:
+            for operand in (o for gemm in GEMMS for o in (getattr(self, gemm).a, getattr(self, gemm).b)):
+                if operand.scaling != Scaling("tensor"):
+                    raise ValueError(
+                        f"delayed scaling keeps one FP32 scale per tensor, but an operand is {operand}; "
+                        "give every operand Scaling('tensor')"
+                    )
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return self.name
+
+
+TrainingRecipeLike: TypeAlias = "str | TrainingRecipe"
+
+
+_E4M3, _E5M2 = get_format("e4m3"), get_format("e5m2")
+_FP32_SUMS = get_accumulator("fp32")
+_PROMOTED = get_recipe("deepseek-v3").accumulator
+_FAST = get_recipe("fp8-tensor").accumulator
+
+_TENSOR = Operand(_E4M3, Scaling("tensor"))
+_ROW = Operand(_E4M3, Scaling("row"))
+_MX = Operand(_E4M3, Scaling("1x32", "e8m0", "ceil"))
+# The floor of 1e-4 under amax is of the inference kernel; gradients are smaller than that.
+_FINE = Operand(_E4M3, Scaling("1x128"))
+_ACTIVATION, _WEIGHT = get_recipe("deepseek-v3").a, get_recipe("deepseek-v3").b
+
+
+def _make(
+    name: str,
+    summary: str,
+    *,
+    x: Operand,
+    w: Operand | None = None,
+    dy: Operand | None = None,
+    x_wgrad: Operand | None = None,
+    dy_wgrad: Operand | None = None,
+    sums: Accumulator = _PROMOTED,
+    fprop_sums: Accumulator | None = None,
+    output: str = "bf16",
+    cached_input: Literal["original", "quantized"] = "original",
+    gradient_rounding: Rounding = "nearest-even",
+    delayed: DelayedScaling | None = None,
+) -> TrainingRecipe:
+    """Build a recipe from its operands; W and dy are stored as x is, and in Wgrad as elsewhere, unless given.
+
+    The weight gradient stays in FP32 in all of them (DeepSeek-V3 report, figure 6).
+    """
+    w, dy = w or x, dy or x
+    rounded, kept = get_format(output), get_format("fp32")
+    return TrainingRecipe(
+        name,
+        Recipe(f"{name} fprop", x, w, fprop_sums or sums, rounded),
+        Recipe(f"{name} dgrad", dy, w, sums, rounded),
+        Recipe(f"{name} wgrad", dy_wgrad or dy, x_wgrad or x, sums, kept),
+        cached_input,
+        gradient_rounding,
+        delayed,
+        summary,
+    )
+
+
+def _deepseek(name: str, summary: str, **changes: Any) -> TrainingRecipe:
+    """DeepSeek-V3's: 1x128 along the sum for activations and gradients, 128x128 for weights; and what-ifs."""
+    base: dict[str, Any] = {"x": _ACTIVATION, "w": _WEIGHT, "dy": _FINE, "cached_input": "quantized"}
+    return _make(name, summary, **{**base, **changes})
+
+
+def _power_of_two(operand: Operand) -> Operand:
+    return Operand(operand.fmt, dataclasses.replace(operand.scaling, scale_format="e8m0", scale_rule="ceil"))
+
+
+#: Name -> training recipe. Add your own with ``TRAINING_RECIPES["mine"] = TrainingRecipe(...)``.
+TRAINING_RECIPES: dict[str, TrainingRecipe] = {
+    recipe.name: recipe
+    for recipe in (
+        _make(
+            "fp32",
+            "FP32 throughout: PyTorch's own products",
+            x=Operand(get_format("fp32")),
+            sums=_FP32_SUMS,
+            output="fp32",
+        ),
+        _make(
+            "bf16",
+            "BF16 on Hopper's BF16 tensor cores: DeepSeek-V3's own baseline (report, 3.3)",
+            x=get_recipe("bf16").a,
+            sums=get_recipe("bf16").accumulator,
+        ),
+        _make(
+            "fp16",
+            "FP16 on Hopper's FP16 tensor cores; gradients below 6e-8 need loss scaling",
+            x=get_recipe("fp16").a,
+            sums=get_recipe("fp16").accumulator,
+            output="fp16",
+        ),
+        # Fast accumulation in Fprop alone: Float8CurrentScaling and _2X_ACC_FPROP of TransformerEngine,
+        # use_fast_accum of torchao's Float8LinearConfig.
+        _make(
+            "fp8-tensor",
+            "E4M3, one current scale per tensor; Fprop with fast accumulation, as TransformerEngine",
+            x=_TENSOR,
+            fprop_sums=_FAST,
+        ),
+        _make(
+            "fp8-delayed",
+            "E4M3 forward and E5M2 backward, one scale per tensor of past amax (TransformerEngine)",
+            x=_TENSOR,
+            dy=Operand(_E5M2, Scaling("tensor")),
+            fprop_sums=_FAST,
+            delayed=DelayedScaling(),
+        ),
+        _make(
+            "fp8-row",
+            "E4M3, one current scale per row; Fprop with fast accumulation, as torchao's rowwise",
+            x=_ROW,
+            fprop_sums=_FAST,
+        ),
+        _deepseek("deepseek-v3", "E4M3, activations and gradients 1x128, weights 128x128 (report, 3.3)"),
+        _make(
+            "mxfp8",
+            "E4M3 in blocks of 32, E8M0 scales rounded up (TransformerEngine, MXFP8BlockScaling)",
+            x=_MX,
+            sums=get_recipe("mxfp8").accumulator,
+        ),
+        _deepseek(
+            "deepseek-v3-no-promotion",
+            "deepseek-v3, all sums kept in the tensor core's 14 bits",
+            sums=OneChain(get_tensor_core("hopper-fp8")),
+        ),
+        _deepseek("deepseek-v3-fp32-sums", "deepseek-v3, summed in FP32", sums=_FP32_SUMS),
+        _deepseek(
+            "deepseek-v3-block-gradients",
+            "deepseek-v3, gradients 128x128 in Dgrad (report, B.2: diverged)",
+            dy=Operand(_E4M3, Scaling("128x128")),
+            dy_wgrad=_FINE,
+        ),
+        _deepseek(
+            "deepseek-v3-e5m2-gradients",
+            "deepseek-v3, gradients in E5M2",
+            dy=Operand(_E5M2, Scaling("1x128")),
+        ),
+        _deepseek(
+            "deepseek-v3-power-of-two-scales",
+            "deepseek-v3, scales rounded up to powers of two (V3.1; TransformerEngine, Float8BlockScaling)",
+            x=_power_of_two(_ACTIVATION),
+            w=_power_of_two(_WEIGHT),
+            dy=_power_of_two(_FINE),
+        ),
+        _deepseek(
+            "deepseek-v3-stochastic-gradients",
+            "deepseek-v3, gradients rounded stochastically",
+            gradient_rounding="stochastic",
+        ),
+    )
+}
+
+
+def get_training_recipe(recipe: TrainingRecipeLike) -> TrainingRecipe:
+    """Find a training recipe by name.
+
+    Parameters
+    ----------
+    recipe : str or TrainingRecipe
+        A name in `TRAINING_RECIPES`, or a `TrainingRecipe`, which is returned.
+
+    Returns
+    -------
+    TrainingRecipe
+        The recipe.
+
+    Raises
+    ------
+    ValueError
+        If the name is not known; the message suggests the nearest.
+
+    Examples
+    --------
+    >>> get_training_recipe("deepseek-v3").cached_input
+    'quantized'
+    """
+    if isinstance(recipe, TrainingRecipe):
+        return recipe
+    return checks.lookup(recipe, TRAINING_RECIPES, "training recipe")
