@@ -13,9 +13,9 @@ import numpy as np
 
 import fp8sim
 import harness
-from fp8sim.accumulators.catalogue import ACCUMULATORS
-from fp8sim.quantization.pipeline import quantize
-from fp8sim.tensor_cores.product import TENSOR_CORES, tensor_core_matmul_reference
+from fp8sim.accumulators import ACCUMULATORS
+from fp8sim.quantization import quantize
+from fp8sim.tensor_cores import TENSOR_CORES, tensor_core_matmul_reference
 from harness import Case, Options, Peer
 
 CORES = {  # core -> least share of numpy's speed

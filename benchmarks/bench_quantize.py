@@ -15,8 +15,8 @@ import numpy as np
 
 import fp8sim
 import harness
-from fp8sim.quantization.pipeline import quantize_reference, quantize_with
-from fp8sim.quantization.scaling import Scaling
+from fp8sim import _kernels
+from fp8sim.quantization import Operand, Scaling, quantize_with
 from harness import Case, Options, Peer
 
 E4M3 = fp8sim.get_format("e4m3")
@@ -54,7 +54,7 @@ def cases(options: Options) -> Iterator[Case]:
     for name, scaling, axis in OTHERS:
         yield case(
             name,
-            lambda scaling=scaling, axis=axis: quantize_with(x, E4M3, scaling, axis=axis),
+            lambda scaling=scaling, axis=axis: quantize_with(x, Operand(E4M3, scaling), axis=axis),
             {
                 "fp8sim's readable way": Peer(
                     lambda scaling=scaling, axis=axis: lambda: readable(x, scaling, axis), check=same
@@ -128,7 +128,8 @@ def numpy_dequantize(q: fp8sim.Quantized) -> np.ndarray:
 
 def readable(x: np.ndarray, scaling: Scaling, axis: int) -> tuple[Any, ...]:
     """Quantise as fp8sim's numpy code does."""
-    q = quantize_reference(x, E4M3, scaling, axis=axis)
+    with _kernels.readable():
+        q = quantize_with(x, Operand(E4M3, scaling), axis=axis)
     return q.codes, q.scales, q.saturated, q.flushed
 
 

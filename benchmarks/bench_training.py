@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 
 import harness
-from fp8sim.training.layer import LinearGemms
-from fp8sim.training.recipes import get_training_recipe
+from fp8sim.training import LinearGemms, get_training_recipe
 from harness import Case, Options, Peer
 
 SHARES = {

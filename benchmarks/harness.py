@@ -277,9 +277,9 @@ def _traced(call: Call) -> tuple[Any, int]:
 
 def _set_threads(threads: int) -> None:
     """Give fp8sim and torch as many threads; jax and numpy's BLAS take the CPUs the process may run on."""
-    from fp8sim._kernels import _jit
+    import fp8sim
 
-    _jit.set_num_threads(threads)
+    fp8sim.set_num_threads(threads)
     try:
         import torch
     except ImportError:

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from fp8sim import FloatFormat
-from fp8sim.quantization.scaling import SCALE_FORMATS, Scaling
+from fp8sim.quantization import SCALE_FORMATS, Scaling
 from oracle import LAYOUTS, MODES, Layout
 
 Array = NDArray[Any]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fp8sim import RECIPES, get_recipe, matmul, quantize
-from fp8sim._kernels.exact import exact_product
-from fp8sim.accumulators.catalogue import ACCUMULATORS, Exact, Sequential, get_accumulator
+from fp8sim._kernels.exact_kernels import exact_product
+from fp8sim.accumulators import ACCUMULATORS, Exact, Sequential, get_accumulator
 from fp8sim.formats import FORMATS
 
 

@@ -21,7 +21,7 @@ import strategies
 from fp8sim import FORMATS, FloatFormat
 from fp8sim.anatomy import ValueAnatomy, explain, explain_block, explain_dot
 from fp8sim.reference.fused_step import fused_step
-from fp8sim.tensor_cores.product import TENSOR_CORES, tensor_core_matmul
+from fp8sim.tensor_cores import TENSOR_CORES, tensor_core_matmul
 from oracle import LAYOUTS, MODES, around, decode, exact_product, grid, round_one
 
 NARROW = [name for name, layout in LAYOUTS.items() if layout.bits <= 8]

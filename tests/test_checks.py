@@ -10,7 +10,7 @@ import pytest
 
 import fp8sim
 from fp8sim import FloatFormat, metrics
-from fp8sim.quantization.scaling import Scaling
+from fp8sim.quantization import Scaling
 
 ONES = np.ones((4, 4))
 
@@ -322,7 +322,6 @@ def test_stochastic_rounding_wants_a_generator(rng):
         np.array([1], np.float16),
         np.array([True]),
         np.array(["a"]),
-        np.array([None]),
     ],
 )
 def test_what_are_no_codes_is_a_type_error(codes):
@@ -330,6 +329,13 @@ def test_what_are_no_codes_is_a_type_error(codes):
         TypeError, match=r"codes of e4m3 are float8_e4m3fn or unsigned integers, .*encode\(\)"
     ):
         fp8sim.decode(codes, "e4m3")
+
+
+def test_what_numpy_cannot_read_as_an_array_of_codes_says_so():
+    with pytest.raises(TypeError, match="codes is an object array"):
+        fp8sim.decode(np.array([None]), "e4m3")
+    with pytest.raises(TypeError, match="codes is a masked array, whose mask would be lost"):
+        fp8sim.decode(np.ma.masked_array(np.array([56], np.uint8), [True]), "e4m3")
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fp8sim import RECIPES, get_recipe
-from fp8sim.accumulators.bounds import sum_error_bound
-from fp8sim.accumulators.catalogue import get_accumulator
-from fp8sim.gemm import quantize_operands
+from fp8sim.accumulators import get_accumulator, sum_error_bound
+from fp8sim.gemm import quantize_both
 
 
 def measure(a, b, recipe):
-    left, right = quantize_operands(a, b, recipe)
+    left, right = quantize_both(a, b, recipe)
     exact = left.dequantize(np.float64) @ right.dequantize(np.float64)
     error = np.abs(recipe.accumulator.multiply(left, right) - exact)
     return error, sum_error_bound(left, right, recipe.accumulator), exact
@@ -49,7 +48,7 @@ def test_a_bound_for_one_fraction_bit_more_is_broken():
     a, b = rng.random((8, 4096)), rng.random((4096, 8))
     recipe = get_recipe("fp8-row")
     core = dataclasses.replace(recipe.accumulator.core, fraction_bits=16, output="fp32-rz")
-    left, right = quantize_operands(a, b, recipe)
+    left, right = quantize_both(a, b, recipe)
     finer = sum_error_bound(left, right, dataclasses.replace(recipe.accumulator, core=core))
     error, _, _ = measure(a, b, recipe)
     assert np.any(error > finer)
@@ -57,7 +56,7 @@ def test_a_bound_for_one_fraction_bit_more_is_broken():
 
 def test_promotion_makes_the_bound_smaller():
     rng = np.random.default_rng(0)
-    left, right = quantize_operands(
+    left, right = quantize_both(
         rng.standard_normal((4, 4096)), rng.standard_normal((4096, 4)), get_recipe("fp8-row")
     )
     one, promoted = (
@@ -68,5 +67,5 @@ def test_promotion_makes_the_bound_smaller():
 
 @pytest.mark.parametrize("name", ["exact", "fp16-sequential", "hopper-fp16-fp16out"])
 def test_accumulators_without_a_bound_say_so(name):
-    left, right = quantize_operands(np.ones((2, 3)), np.ones((3, 2)), get_recipe("fp16"))
+    left, right = quantize_both(np.ones((2, 3)), np.ones((3, 2)), get_recipe("fp16"))
     assert sum_error_bound(left, right, get_accumulator(name)) is None

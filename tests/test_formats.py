@@ -210,10 +210,52 @@ def test_get_format_knows_names_in_both_cases_dtypes_and_formats(name):
 
 
 @pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("float8_e4m3fn", "e4m3"),
+        ("torch.float8_e5m2", "e5m2"),
+        ("ml_dtypes.float8_e8m0fnu", "e8m0"),
+        ("FLOAT8E4M3FNUZ", "e4m3fnuz"),  # ONNX
+        ("FLOAT4E2M1", "e2m1"),
+        ("float8_e4m3", "e4m3-ieee"),  # ml_dtypes: another format than safetensors' F8_E4M3
+        ("F8_E4M3", "e4m3"),
+        ("f8_e8m0", "e8m0"),
+        ("bfloat16", "bf16"),
+        ("BF16", "bf16"),
+        ("F32", "fp32"),
+        ("float6_e2m3fn", "e2m3"),
+    ],
+)
+def test_formats_answer_to_what_other_libraries_call_them(text, name):
+    assert get_format(text) is FORMATS[name]
+
+
+def test_a_format_of_ones_own_may_take_a_name_of_another_library(monkeypatch):
+    mine = FloatFormat("float8_e4m3fn", 3, 4)
+    monkeypatch.setitem(FORMATS, "float8_e4m3fn", mine)
+    assert get_format("float8_e4m3fn") is mine
+
+
+@pytest.mark.extra
+def test_torch_dtypes_and_tensors_of_narrow_formats_are_taken():
+    torch = pytest.importorskip("torch")
+    assert get_format(torch.float8_e5m2) is FORMATS["e5m2"]
+    assert get_format(torch.bfloat16) is FORMATS["bf16"]
+    x = torch.tensor([[0.3, -2.0, 448.0, 1e-3]])
+    for dtype in (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64):
+        tensor = x.to(dtype)
+        np.testing.assert_array_equal(fp8sim.round_to(tensor, "fp32"), tensor.to(torch.float32).numpy())
+        assert fp8sim.quantize(tensor, "e4m3").shape == (1, 4)
+    assert fp8sim.matmul(torch.nn.Parameter(x), x.T.bfloat16(), "fp32").shape == (1, 1)
+    codes = x.to(torch.float8_e4m3fn)
+    np.testing.assert_array_equal(fp8sim.decode(codes, "e4m3"), codes.float().numpy())
+
+
+@pytest.mark.parametrize(
     ("name", "hint"),
     [
         ("e4m4", r"did you mean .*'e4m3'"),
-        ("float8_e4m3fn", r"did you mean .*'e4m3"),
+        ("float8_e4m3fx", r"did you mean .*'e4m3"),
         ("fp17", r"did you mean .*'fp16'"),
         ("BF-16", r"did you mean 'bf16'"),
         ("", r"known: fp32, tf32, bf16, fp16, e4m3"),

@@ -19,13 +19,17 @@ from numpy.typing import NDArray
 
 import fp8sim
 from fp8sim import FORMATS, FloatFormat
-from fp8sim._kernels import _jit, casts, nearest, quantize, tiles
-from fp8sim._support.threads import run_in_threads
+from fp8sim._kernels import cast_driver as casts
+from fp8sim._kernels import nearest_kernels as nearest
+from fp8sim._kernels import quantize_driver as driver
+from fp8sim._kernels import quantize_kernels as kernels
+from fp8sim._support.threads import run_in_threads, set_num_threads
 from fp8sim.casts import COMPILED_FROM
-from fp8sim.quantization.pipeline import Quantized, quantize_reference, quantize_with, round_trip
-from fp8sim.quantization.scaling import Scaling
-from fp8sim.reference.codes import decode_reference, encode_reference
+from fp8sim.quantization import Operand, Quantized, Scaling, quantize_with, round_trip
+from fp8sim.reference.codes import decode_reference, decode_table, encode_reference
 from fp8sim.reference.rounding import ROUNDINGS, round_reference
+from fp8sim.reference.scales import expand_groups, group_amax
+from readable import quantize_readable
 
 Array = NDArray[Any]
 
@@ -92,10 +96,10 @@ def inputs(fmt: FloatFormat, dtype: type) -> Array:
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Run on so many threads, with parts small enough that each gets some."""
     monkeypatch.setattr(casts, "LEAST", 1 << 10)
-    monkeypatch.setattr(quantize, "LEAST", 1 << 10)
-    _jit.set_num_threads(request.param)
+    monkeypatch.setattr(driver, "LEAST", 1 << 10)
+    set_num_threads(request.param)
     yield request.param
-    _jit.set_num_threads(None)
+    set_num_threads(None)
 
 
 # --- threads --------------------------------------------------------------------------------------
@@ -133,8 +137,7 @@ def test_tasks_may_run_tasks_of_their_own(threads):
 def test_several_callers_and_a_forked_child_get_their_results():
     code = (
         "import os, sys; from concurrent.futures import ThreadPoolExecutor as Pool\n"
-        "from fp8sim._kernels._jit import set_num_threads\n"
-        "from fp8sim._support.threads import run_in_threads\n"
+        "from fp8sim._support.threads import run_in_threads, set_num_threads\n"
         "set_num_threads(3)\n"
         "work = lambda i: sum(run_in_threads(pow, [(i, j) for j in range(9)]))\n"
         "right = [sum(i**j for j in range(9)) for i in range(20)]\n"
@@ -156,6 +159,11 @@ def test_threads_may_run_on_any_cpu_afterwards(threads):
 # --- casts ----------------------------------------------------------------------------------------
 
 
+def cast(x: Array, fmt: FloatFormat, rounding: str, policy: str, *, codes: bool) -> Any:
+    rng = np.random.default_rng(SEED)
+    return casts.cast_array(x, fmt, codes=codes, rounding=rounding, policy=policy, rng=rng)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("fmt", ALL, ids=str)
 def test_compiled_casts_equal_the_oracle_in_every_mode_and_policy(fmt, dtype):
@@ -163,11 +171,11 @@ def test_compiled_casts_equal_the_oracle_in_every_mode_and_policy(fmt, dtype):
     for rounding, policy in product(ROUNDINGS, POLICIES):
         draws = np.random.default_rng(SEED).random(x.size) if rounding == "stochastic" else None
         expected = round_reference(x, fmt, rounding, policy, draws)
-        values, seen = casts.round_to(x, fmt, rounding, policy, np.random.default_rng(SEED))
+        values, seen = cast(x, fmt, rounding, policy, codes=False)
         assert_same_bits(values, expected)
         assert seen.nan
 
-        codes, seen = casts.encode(x, fmt, rounding, policy, np.random.default_rng(SEED))
+        codes, seen = cast(x, fmt, rounding, policy, codes=True)
         assert seen.nan
         answered = ~np.isnan(expected) | fmt.has_nan
         assert_array_equal(codes[answered], encode_reference(expected, fmt)[answered])
@@ -182,8 +190,8 @@ def test_compiled_casts_say_what_a_format_without_nan_must_refuse(fmt, dtype):
     for rounding, policy in product([mode for mode in ROUNDINGS if mode != "stochastic"], POLICIES):
         for part in (x, inside):
             lost = bool(np.isnan(round_reference(part, fmt, rounding, policy)).any())
-            assert casts.round_to(part, fmt, rounding, policy)[1] == (False, lost)
-            assert casts.encode(part, fmt, rounding, policy)[1] == (False, lost)
+            assert cast(part, fmt, rounding, policy, codes=False)[1] == (False, lost)
+            assert cast(part, fmt, rounding, policy, codes=True)[1] == (False, lost)
 
 
 @pytest.mark.parametrize("fmt", ALL, ids=str)
@@ -191,7 +199,7 @@ def test_compiled_decoding_equals_the_oracle(fmt):
     rng = np.random.default_rng(SEED)
     codes = np.arange(2**fmt.bits) if fmt.bits <= 16 else rng.integers(0, 2**fmt.bits, 50_000)
     codes = codes.astype(fmt.code_dtype)
-    decoded, expected = casts.decode(codes, fmt), decode_reference(codes, fmt)
+    decoded, expected = fp8sim.decode(codes, fmt), decode_reference(codes, fmt)
     number = ~np.isnan(expected)  # an FP32 code is its own value, the digits of a NaN included
     assert_same_bits(decoded[number], expected[number])
     assert_array_equal(np.isnan(decoded), ~number)
@@ -207,11 +215,11 @@ def test_casts_depend_neither_on_threads_nor_on_layout(threads, dtype, rounding,
     draws = np.random.default_rng(SEED).random(x.shape) if rounding == "stochastic" else None
     expected = round_reference(x, fmt, rounding, "saturate", draws)
     for laid_out in (x, np.asfortranarray(x), x[:, ::-1].copy()[:, ::-1], np.repeat(x, 2, axis=1)[:, ::2]):
-        values, _ = casts.round_to(laid_out, fmt, rounding, "saturate", np.random.default_rng(SEED))
+        values, _ = cast(laid_out, fmt, rounding, "saturate", codes=False)
         assert_same_bits(values, expected)
-        codes, _ = casts.encode(laid_out, fmt, rounding, "saturate", np.random.default_rng(SEED))
+        codes, _ = cast(laid_out, fmt, rounding, "saturate", codes=True)
         assert_array_equal(codes, encode_reference(expected, fmt))
-        assert_same_bits(casts.decode(codes, fmt), decode_reference(codes, fmt))
+        assert_same_bits(casts.decode(codes, decode_table(fmt)), decode_reference(codes, fmt))
         assert_same_bits(laid_out, x)  # still
 
 
@@ -295,7 +303,7 @@ def assert_same_quantized(actual: Quantized, expected: Quantized) -> None:
 
 @pytest.fixture
 def always_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fp8sim.quantization.pipeline, "COMPILED_FROM", 1)
+    monkeypatch.setattr(fp8sim.casts, "COMPILED_FROM", 1)
 
 
 @pytest.mark.parametrize("granularity", GRANULARITIES)
@@ -312,17 +320,17 @@ def test_compiled_quantisation_equals_the_readable_one(fmt, granularity, threads
         scaling = Scaling(granularity, scale_format, rule, [0.0, 1e-4][rng.integers(2)])
         axis = int(rng.integers(len(shape)))
         for x in matrices(shape, dtype):
-            expected = quantize_reference(x, target, scaling, axis=axis)
+            expected = quantize_readable(x, target, scaling, axis=axis)
             before = x.copy()
             x.setflags(write=False)
-            quantized = quantize_with(x, target, scaling, axis=axis)
+            quantized = quantize_with(x, Operand(target, scaling), axis=axis)
             assert_same_quantized(quantized, expected)
             assert_same_bits(x, before)
             with np.errstate(over="ignore", under="ignore"):
-                factors = fp8sim.quantization.scaling.expand_groups(expected.scales, expected.sizes, shape)
+                factors = expand_groups(expected.scales, expected.sizes, shape)
                 products = decode_reference(expected.codes.view(target.code_dtype), target) * factors
             assert_same_bits(quantized.dequantize(), products)
-            assert_same_bits(round_trip(x, target, scaling, axis=axis), products)
+            assert_same_bits(round_trip(x, Operand(target, scaling), axis=axis), products)
 
 
 @pytest.mark.parametrize(("scale_format", "rule"), SCALES)
@@ -334,8 +342,8 @@ def test_every_scale_rule_is_the_same_over_all_exponents(scale_format, rule, alw
     scaling = Scaling("1x2", scale_format, rule)
     for name in ("e4m3", "e5m2", "e2m1"):
         target = fp8sim.get_format(name)
-        expected = quantize_reference(x, target, scaling)
-        assert_same_quantized(quantize_with(x, target, scaling), expected)
+        expected = quantize_readable(x, target, scaling)
+        assert_same_quantized(quantize_with(x, Operand(target, scaling)), expected)
 
 
 def test_quantising_refuses_in_large_arrays_what_it_refuses_in_small_ones(always_compiled):
@@ -346,7 +354,7 @@ def test_quantising_refuses_in_large_arrays_what_it_refuses_in_small_ones(always
             with pytest.raises(ValueError, match=r"x holds 1 NaN or infinite values, the first at \[63, 5\]"):
                 fp8sim.quantize(x, "e4m3", granularity, scale_format=scale_format)
     with pytest.raises(ValueError, match=r"a holds 1 NaN or infinite values"):
-        round_trip(x, "e4m3", Scaling("1x128"), what="a")
+        round_trip(x, Operand("e4m3", Scaling("1x128")), what="a")
     tiny = FloatFormat("tiny-e4m3", 4, 3, bias=140)
     with pytest.raises(ValueError, match="needs a scale above 2"):
         fp8sim.quantize(np.full((64, 128), 2.0**100, np.float32), tiny, "1x32", scale_format="e8m0")
@@ -357,18 +365,18 @@ def test_quantising_refuses_in_large_arrays_what_it_refuses_in_small_ones(always
 def test_quantisation_in_one_pass_and_in_two_are_the_same():
     x = np.random.default_rng(SEED).standard_normal((300, 700), dtype=np.float32)
     e4m3, sizes = FORMATS["e4m3"], (1, 128)
-    one = quantize.quantize(x, sizes, e4m3, "saturate", "amax", 0.0)
-    codes, lost = quantize.encode_scaled(x, one.scales, sizes, e4m3, "saturate")
+    one = driver.quantize(x, sizes, e4m3, policy="saturate", rule=("amax", 0.0))
+    codes, lost = driver.encode_scaled(x, one.scales, sizes, e4m3, policy="saturate")
     assert_array_equal(codes, one.codes)
     assert lost == one.lost
-    assert_same_bits(quantize.group_amax(x, sizes), fp8sim.quantization.scaling.group_amax(x, sizes))
+    assert_same_bits(driver.group_amax(x, sizes), group_amax(x, sizes))
 
 
 def test_a_contiguous_matrix_is_quantised_where_it_lies():
     x = np.zeros((200, 300), np.float32)
     for matrix, sizes in ((x, (1, 128)), (x, (128, 1)), (x.T, (128, 1)), (x.T, (128, 128))):
-        found = quantize.tiling(matrix, sizes)
-        assert np.shares_memory(found.stack(matrix, found.shape), x)
+        tiling = driver.tiling(matrix, sizes)
+        assert np.shares_memory(tiling.stack(matrix, tiling.shape), x)
 
 
 @pytest.mark.parametrize("field", ["kind", "max", "emax", "fraction"])
@@ -376,13 +384,13 @@ def test_the_comparison_finds_a_scale_rule_that_is_wrong_in_one_number(field):
     x = np.random.default_rng(SEED).standard_normal((64, 128), dtype=np.float32)
     e4m3 = FORMATS["e4m3"]
     p, name = nearest.nearest(e4m3, "saturate"), "amax" if field == "max" else "ceil"
-    right = tiles.rule(e4m3, name)
+    right = kernels.scale_rule(e4m3, name)
     wrong = {"kind": 2, "max": np.float32(447), "emax": 7, "fraction": 0}[field]
     results = []
     for r in (right, right._replace(**{field: wrong})):
         codes, scales = np.empty(x.shape, np.uint8), np.empty((64, 8), np.float32)
-        tiles.quantize_rows(x, codes, scales, 1, 16, r, p)
+        kernels.quantize_rows(x, codes, scales, (1, 16), r, p)
         results.append(scales)
-    expected = quantize_reference(x, e4m3, Scaling("1x16", "fp32", name)).scales
+    expected = quantize_readable(x, e4m3, Scaling("1x16", "fp32", name)).scales
     assert_same_bits(results[0], expected)
     assert (results[1] != expected).any()

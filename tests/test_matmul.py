@@ -16,9 +16,9 @@ import oracle
 import strategies
 from fp8sim import FORMATS, RECIPES, metrics
 from fp8sim._support import memory
-from fp8sim.gemm import quantize_operands
-from fp8sim.quantization.scaling import Scaling
-from fp8sim.recipes import Operand, Recipe
+from fp8sim.gemm import quantize_both
+from fp8sim.quantization import Operand, Scaling
+from fp8sim.recipes import Recipe
 from oracle import LAYOUTS, NATIVE, assert_same
 
 NAMES = ["fp32", "bf16", "fp16", "fp8-tensor", "fp8-row", "deepseek-v3", "deepseek-v3.1", "mxfp8", "nvfp4"]
@@ -102,7 +102,7 @@ def test_the_recipe_itself_sums_closely_enough_that_quantisation_dominates(name,
 @pytest.mark.parametrize("name", NAMES)
 def test_operands_are_quantised_along_k(name, rng):
     a, b = operands(rng)
-    left, right = quantize_operands(a, b, RECIPES[name])
+    left, right = quantize_both(a, b, RECIPES[name])
     expected = dequantised(a, name, weights=False), dequantised(b.T.copy(), name, weights=True).T
     assert_same(left.dequantize(np.float64), expected[0])
     assert_same(right.dequantize(np.float64), expected[1])
@@ -123,7 +123,7 @@ def test_operands_are_quantised_along_k(name, rng):
 def test_an_outlier_flushes_only_those_who_share_its_scale(name, rows, columns, rng):
     a, b = rng.uniform(0.5, 1, (4, 512)), np.ones((512, 2))
     a[1, 300] = 1e6  # 448 * 2^10 is the range of E4M3
-    left, _ = quantize_operands(a, b, RECIPES[name])
+    left, _ = quantize_both(a, b, RECIPES[name])
     expected = np.zeros((4, 512), bool)
     expected[slice(*rows), slice(*columns)] = True
     expected[1, 300] = False
@@ -138,7 +138,7 @@ def test_an_outlier_flushes_only_those_who_share_its_scale(name, rows, columns, 
 def test_exact_sums_are_rounded_once(name, rng):
     a, b = operands(rng, m=3, n=4, k=150)
     recipe = dataclasses.replace(RECIPES[name], accumulator="exact")
-    left, right = quantize_operands(a, b, recipe)
+    left, right = quantize_both(a, b, recipe)
     expected = oracle.exact_product(left.dequantize(np.float64), right.dequantize(np.float64))
     assert_same(fp8sim.matmul(a, b, recipe), expected)
 
@@ -181,7 +181,7 @@ def test_small_products_are_within_the_bound_of_fp32_sums(data, name):
     a, b = np.resize(values, (m, k)), np.resize(values[::-1], (k, n))
     before = a.copy(), b.copy()
     recipe = fp32_sums(name)
-    left, right = (q.dequantize(np.float64) for q in quantize_operands(a, b, recipe))
+    left, right = (q.dequantize(np.float64) for q in quantize_both(a, b, recipe))
     product = fp8sim.matmul(a, b, recipe)
     assert product.shape == (m, n)
     bound = (k + 4) * 2.0**-24 * (np.abs(left) @ np.abs(right)) + k * 2.0**-149
@@ -243,7 +243,7 @@ def test_empty_operands_give_an_empty_product_or_zeros(name, m, k, n):
 @pytest.mark.parametrize("name", NAMES)
 def test_any_k_multiplies_ragged_or_shorter_than_a_group(name, k, rng):
     a, b = rng.standard_normal((3, k)), rng.standard_normal((k, 5))
-    left, right = (q.dequantize(np.float64) for q in quantize_operands(a, b, RECIPES[name]))
+    left, right = (q.dequantize(np.float64) for q in quantize_both(a, b, RECIPES[name]))
     product = fp8sim.matmul(a, b, name)
     bound = 2.0**-9 * (np.abs(left) @ np.abs(right))  # 13 fraction bits, with room for FP8 sums of 32
     assert np.all(np.abs(product - left @ right) <= bound)

@@ -19,7 +19,7 @@ from fp8sim import FORMATS, gemm_cost, plotting
 from fp8sim.costs.devices import get_device
 from fp8sim.experiments.train.training import Training
 from fp8sim.models import model_cost
-from fp8sim.tensor_cores.product import tensor_core_matmul_reference
+from fp8sim.tensor_cores import tensor_core_matmul_reference
 from oracle import LAYOUTS, decode, round_one
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs the plot extra")

@@ -56,16 +56,16 @@ def modules() -> list[ModuleType]:
 FOR_USERS = [
     *(
         "fp8sim",
-        "fp8sim.accumulators.catalogue",
+        "fp8sim.accumulators",
         "fp8sim.anatomy",
         "fp8sim.costs.devices",
-        "fp8sim.accumulators.bounds",
+        "fp8sim.accumulators",
     ),
     *(
-        "fp8sim.training.layer",
+        "fp8sim.training",
         "fp8sim.metrics",
         "fp8sim.models",
-        "fp8sim.accumulators.one_chain",
+        "fp8sim.accumulators",
         "fp8sim.plotting",
     ),
     *(
@@ -73,7 +73,7 @@ FOR_USERS = [
         "fp8sim.recipes",
         "fp8sim.report.page",
         "fp8sim.report.verdict",
-        "fp8sim.training.recipes",
+        "fp8sim.training",
     ),
     *("fp8sim.checkpoints.tensors", "fp8sim.experiments.claims.claims", "fp8sim.experiments.comparison"),
     *("fp8sim.experiments.data", "fp8sim.experiments.embeddings", "fp8sim.experiments.gradient_outliers"),
@@ -336,7 +336,7 @@ def test_directives_are_found_with_the_module_they_name():
 .. py:data:: RECIPES
    :module: fp8sim
    :type: dict[str, Recipe]
-.. automodule:: fp8sim.accumulators.one_chain
+.. automodule:: fp8sim.accumulators
    :members:
 .. automodule:: fp8sim.plotting
 """
@@ -345,7 +345,7 @@ def test_directives_are_found_with_the_module_they_name():
         ("fp8sim.pytorch", "Linear"),
         ("fp8sim", "RECIPES"),
         ("fp8sim", "one_chain"),
-        ("fp8sim.accumulators.one_chain", "OneChain"),
+        ("fp8sim.accumulators", "OneChain"),
         ("fp8sim", "plotting"),
     ]
 

@@ -15,9 +15,8 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
 from fp8sim import pytorch as emulated  # noqa: E402
-from fp8sim.tensor_cores.product import promoted_matmul  # noqa: E402
-from fp8sim.training.layer import LinearGemms  # noqa: E402
-from fp8sim.training.recipes import get_training_recipe  # noqa: E402
+from fp8sim.tensor_cores import promoted_matmul  # noqa: E402
+from fp8sim.training import LinearGemms, get_training_recipe  # noqa: E402
 
 pytestmark = pytest.mark.extra
 
@@ -79,7 +78,9 @@ def test_deepseek_is_the_tensor_core_on_separately_quantised_operands_bit_for_bi
         return codes, np.broadcast_to(scales, groups.shape).reshape(t.shape)
 
     def product(a, b):
-        return promoted_matmul(a[0], b[0], "hopper-fp8", 128, a[1][:, ::128], b[1][::128])
+        return promoted_matmul(
+            a[0], b[0], "hopper-fp8", promote_every=128, a_scales=a[1][:, ::128], b_scales=b[1][::128]
+        )
 
     def bf16(t):
         return t.astype(ml_dtypes.bfloat16).astype(np.float32)

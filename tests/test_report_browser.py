@@ -21,7 +21,7 @@ from fp8sim import report
 from fp8sim.experiments.claims.claims import Claims
 from fp8sim.experiments.claims.verdicts import Claim
 from fp8sim.formats import FORMATS
-from fp8sim.quantization.scaling import SCALE_FORMATS
+from fp8sim.quantization import SCALE_FORMATS
 from fp8sim.reference.rounding import ROUNDINGS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from fp8sim import FloatFormat, _kernels, get_format
+from fp8sim import FloatFormat, get_format
+from fp8sim._support.threads import get_num_threads, set_num_threads
 from fp8sim._support.typing import F32
-from fp8sim.reference.fused_step import fused_step
-from fp8sim.tensor_cores.product import (
+from fp8sim.reference.fused_step import Factors, fused_step
+from fp8sim.tensor_cores import (
     TENSOR_CORES,
     TensorCore,
     get_tensor_core,
@@ -34,9 +35,9 @@ FP32_OUT = [name for name, core in TENSOR_CORES.items() if core.output == "fp32-
 
 @pytest.fixture(params=[1, 2], ids=["1 thread", "2 threads"])
 def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    _kernels.set_num_threads(request.param)
+    set_num_threads(request.param)
     yield request.param
-    _kernels.set_num_threads(None)
+    set_num_threads(None)
 
 
 def assert_same_bits(found: F32, expected: F32) -> None:
@@ -196,7 +197,7 @@ def test_neither_threads_nor_blocks_change_a_bit(name: str, m: int, n: int, k: i
     whole = tensor_core_matmul(a, b, name)
     rows, columns = rng.integers(0, m, 4), rng.integers(0, n, 4)
     assert_same_bits(whole[rows][:, columns], tensor_core_matmul_reference(a[rows], b[:, columns], name))
-    _kernels.set_num_threads(3)
+    set_num_threads(3)
     assert_same_bits(tensor_core_matmul(a, b, name), whole)
 
 
@@ -333,7 +334,7 @@ def test_promoted_scales_enter_by_one_fma(rng: np.random.Generator, threads: int
     a, b = random_values(e4m3, (m, k), "normal", rng), random_values(e4m3, (k, n), "normal", rng)
     a_scales = np.exp(rng.normal(0, 3, (m, 8))).astype(np.float32)
     b_scales = np.exp(rng.normal(0, 3, (8, n))).astype(np.float32)
-    result = promoted_matmul(a, b, "hopper-fp8", 128, a_scales, b_scales)
+    result = promoted_matmul(a, b, "hopper-fp8", promote_every=128, a_scales=a_scales, b_scales=b_scales)
     expected = tensor_core_matmul_reference(a, b, promote_every=128, promotion=(a_scales, b_scales))
     assert_same_bits(result, expected)
     separate = np.zeros((m, n), np.float32)
@@ -389,17 +390,17 @@ def test_kernels_compile_where_no_cache_can_be_kept() -> None:
 
 
 def test_the_number_of_threads_is_checked() -> None:
-    _kernels.set_num_threads(3)
-    assert _kernels.get_num_threads() == 3
+    set_num_threads(3)
+    assert get_num_threads() == 3
     for wrong in (0, True, 1.5):
         with pytest.raises(ValueError, match="number of threads must be a whole number from 1 on"):
-            _kernels.set_num_threads(wrong)
-    _kernels.set_num_threads(None)
-    assert _kernels.get_num_threads() >= 1
+            set_num_threads(wrong)
+    set_num_threads(None)
+    assert get_num_threads() >= 1
 
 
 def test_numba_is_imported_on_first_use_only() -> None:
-    code = "import sys, fp8sim.tensor_cores.product; assert not {'numba', 'torch'} & sys.modules.keys()"
+    code = "import sys, fp8sim.tensor_cores; assert not {'numba', 'torch'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -443,8 +444,9 @@ def test_unusable_options_are_refused() -> None:
         tensor_core_matmul(one, one, "blackwell-mxfp8", scales=(one, 3 * one))
     with pytest.raises(ValueError, match="b looks transposed"):
         tensor_core_matmul(np.ones((2, 3)), np.ones((4, 3)))
+    scales = {"a_scales": np.ones((1, 2), np.float32), "b_scales": np.ones((1, 1), np.float32)}
     with pytest.raises(ValueError, match=r"a_scales must be float32 \(1, 1\)"):
-        promoted_matmul(one, one, "hopper-fp8", 128, np.ones((1, 2), np.float32), np.ones((1, 1), np.float32))
+        promoted_matmul(one, one, "hopper-fp8", promote_every=128, **scales)
 
 
 def test_impossible_cores_are_refused() -> None:
@@ -514,8 +516,9 @@ def test_the_step_alone_fails_with_a_wrong_width() -> None:
     e4m3 = get_format("e4m3")
     right, zero = HOPPER_FP8, np.zeros(1, np.float32)
     wrong = dataclasses.replace(right, fraction_bits=12)
-    assert fused_step(a, b, zero, right, e4m3, e4m3) == 1 + 2.0**-12
-    assert fused_step(a, b, zero, wrong, e4m3, e4m3) == 1
+    factors = Factors(a, e4m3.emin), Factors(b, e4m3.emin)
+    assert fused_step(*factors, zero, right.rule) == 1 + 2.0**-12
+    assert fused_step(*factors, zero, wrong.rule) == 1
 
 
 # A peer

@@ -24,8 +24,7 @@ from fp8sim.experiments.gradient_outliers import gradient_outliers, token_gradie
 from fp8sim.experiments.train.corpus import Corpus, read_corpus
 from fp8sim.experiments.train.losses import RunResult, compare_losses, relative_errors, smooth
 from fp8sim.experiments.train.training import Training, train
-from fp8sim.training.layer import LinearGemms
-from fp8sim.training.recipes import GEMMS, get_training_recipe
+from fp8sim.training import GEMMS, LinearGemms, get_training_recipe
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the torch extra")
 
@@ -385,7 +384,7 @@ CHILD = """
 import sys
 from fp8sim.experiments.train.language_model import ModelSize
 from fp8sim.experiments.train.run import Job, Schedule, run_job
-from fp8sim.training.recipes import get_training_recipe
+from fp8sim.training import get_training_recipe
 recipe, folder, resume = sys.argv[1:]
 job = Job(get_training_recipe(recipe), 3, ModelSize(width=32, layers=1, heads=2, context=16),
           Schedule(steps=40, sequences=2), folder=__import__("pathlib").Path(folder), resume=resume == "resume",

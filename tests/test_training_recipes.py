@@ -8,19 +8,21 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fp8sim.accumulators.catalogue import get_accumulator
-from fp8sim.accumulators.one_chain import OneChain
+import fp8sim
+import fp8sim.training.layer
+from fp8sim.accumulators import OneChain, get_accumulator
 from fp8sim.formats import FORMATS, FloatFormat, get_format
-from fp8sim.quantization.pipeline import quantize, quantize_with
-from fp8sim.quantization.scaling import Scaling
-from fp8sim.recipes import Operand, Recipe
-from fp8sim.tensor_cores.product import TENSOR_CORES, promoted_matmul, tensor_core_matmul
-from fp8sim.training.layer import Counts, LinearGemms, Statistics
-from fp8sim.training.operands import DelayedScales, quantize_by, quantize_rounding, same_codes
-from fp8sim.training.recipes import (
+from fp8sim.quantization import Operand, Scaling, quantize, quantize_with
+from fp8sim.recipes import Recipe
+from fp8sim.tensor_cores import TENSOR_CORES, promoted_matmul, tensor_core_matmul
+from fp8sim.training import (
     GEMMS,
     TRAINING_RECIPES,
+    Counts,
+    DelayedScales,
     DelayedScaling,
+    LinearGemms,
+    Statistics,
     get_training_recipe,
 )
 
@@ -60,7 +62,9 @@ def bf16(x):
 
 def promoted(a, b):
     """Multiply two (codes, scale of each element) on Hopper's FP8 core, promoted every 128."""
-    return promoted_matmul(a[0], b[0], "hopper-fp8", 128, a[1][:, ::128], b[1][::128])
+    return promoted_matmul(
+        a[0], b[0], "hopper-fp8", promote_every=128, a_scales=a[1][:, ::128], b_scales=b[1][::128]
+    )
 
 
 # --- DeepSeek-V3 ------------------------------------------------------------------------------------------
@@ -121,19 +125,26 @@ def test_every_recipe_is_near_the_float64_products(name, layer):
         assert np.linalg.norm(found - exact) < limit * np.linalg.norm(exact)
 
 
-@pytest.mark.parametrize("name", TRAINING_RECIPES)
-def test_groups_run_along_the_axis_that_is_summed(name, layer):
-    recipe = get_training_recipe(name)
-    x, w, dy = layer
-    for gemm, (a, b) in {"fprop": (x, w.T), "dgrad": (dy, w), "wgrad": (dy.T, x)}.items():
-        product = getattr(recipe, gemm)
-        for operand, matrix, axis in ((product.a, a, 1), (product.b, b, 0)):
-            q = quantize(matrix, operand.fmt, operand.scaling.granularity, axis=axis,
-                         scale_format=operand.scaling.scale_format)  # fmt: skip
-            if operand.scaling.granularity in ("1x128", "1x32"):
-                group = int(operand.scaling.granularity[2:])
-                assert q.sizes[axis] == group
-                assert q.sizes[1 - axis] == 1
+@pytest.mark.parametrize("name", ["deepseek-v3", "mxfp8", "fp8-row"])
+def test_groups_run_along_the_axis_that_is_summed(name, layer, monkeypatch):
+    seen = []
+    multiply = fp8sim.training.layer.multiply_quantized
+
+    def watch(a, b, recipe, **options):
+        seen.append((recipe.name.rpartition(" ")[2], a, b))
+        return multiply(a, b, recipe, **options)
+
+    monkeypatch.setattr(fp8sim.training.layer, "multiply_quantized", watch)
+    run(name, layer)
+    assert [gemm for gemm, *_ in seen] == list(GEMMS)
+    for gemm, a, b in seen:
+        recipe = getattr(get_training_recipe(name), gemm)
+        assert a.shape[1] == b.shape[0]
+        for side, operand, axis in ((a, recipe.a, 1), (b, recipe.b, 0)):
+            assert side.axis % 2 == axis
+            length = {"1x128": 128, "128x128": 128, "1x32": 32, "row": side.shape[axis]}
+            assert side.sizes[axis] == length[operand.scaling.granularity]
+            assert side.sizes[1 - axis] == (128 if operand.scaling.granularity == "128x128" else 1)
 
 
 @pytest.mark.parametrize("name", TRAINING_RECIPES)
@@ -390,12 +401,18 @@ def test_no_token_and_one_token_work(name, tokens):
     np.testing.assert_allclose(dw, np.full((3, 5), float(tokens)), rtol=1e-3)
 
 
-def test_square_blocks_have_the_same_codes_along_either_axis():
-    assert same_codes(Operand("e4m3", Scaling("128x128")), Operand("e4m3", Scaling("128x128")))
-    assert same_codes(Operand("e4m3", Scaling("tensor")), Operand("e4m3", Scaling("tensor")))
-    assert not same_codes(Operand("e4m3", Scaling("1x128")), Operand("e4m3", Scaling("1x128")))
-    assert not same_codes(Operand("e4m3", Scaling("row")), Operand("e4m3", Scaling("row")))
-    assert not same_codes(Operand("e4m3"), Operand("e5m2"))
+@pytest.mark.parametrize(
+    ("granularity", "same"),
+    [("128x128", True), ("tensor", True), ("none", True), ("1x128", False), ("row", False), ("2x3", False)],
+)
+def test_square_blocks_have_the_same_codes_along_either_axis(granularity, same, rng):
+    operand = Operand("e4m3", Scaling(granularity))
+    assert operand.is_symmetric == same
+    x = rng.standard_normal((300, 200))
+    x[:100] *= 100
+    x[:, :50] *= 1000
+    along = [quantize_with(x, operand, axis=axis).dequantize() for axis in (0, 1)]
+    assert np.array_equal(*along) == same
 
 
 @pytest.mark.parametrize("name", ["deepseek-v3", "fp8-delayed", "deepseek-v3-stochastic-gradients"])
@@ -472,9 +489,9 @@ def test_stochastic_rounding_takes_every_scaling(granularity, scale_format, rule
     x = rng.standard_normal((4, 64)).astype(np.float32)
     x[1] = 0
     operand = Operand(FORMATS["e2m1"], Scaling(granularity, scale_format, rule))
-    q = quantize_rounding(x, operand, 1, "stochastic", rng)
+    q = quantize_with(x, operand, axis=1, rounding="stochastic", rng=rng)
     assert np.all(q.dequantize()[1] == 0)
-    nearest = quantize_with(x, "e2m1", operand.scaling, axis=1)
+    nearest = quantize_with(x, Operand("e2m1", operand.scaling), axis=1)
     assert q.saturated == nearest.saturated
     assert np.array_equal(q.scales, nearest.scales)
 
@@ -482,8 +499,8 @@ def test_stochastic_rounding_takes_every_scaling(granularity, scale_format, rule
 def test_delayed_scales_of_tiny_tensors_stay_finite():
     scales = DelayedScales(DelayedScaling(history=1))
     scales.push("x", 1e-40)
-    multiplier = scales.multiplier("x", FORMATS["e4m3"])
-    q = quantize_by(
-        np.array([[1e-40, 0.0]], np.float32), Operand(FORMATS["e4m3"]), 1, multiplier, "nearest-even", None
+    x = np.array([[1e-40, 0.0]], np.float32)
+    q = quantize_with(
+        x, Operand("e4m3", Scaling("tensor")), axis=1, scales=scales.scales("x", FORMATS["e4m3"])
     )
     assert np.isfinite(q.dequantize()).all()

@@ -2,43 +2,65 @@
 
 from __future__ import annotations
 
-from fp8sim import metrics
-from fp8sim.anatomy import explain
-from fp8sim.casts import decode, encode, round_to
-from fp8sim.costs.gemm import gemm_cost
-from fp8sim.experiments.claims.claims import claims
-from fp8sim.experiments.comparison import Comparison, compare
-from fp8sim.formats import FORMATS, FloatFormat, get_format
-from fp8sim.gemm import matmul
-from fp8sim.models import ModelCost, model_cost
-from fp8sim.quantization.pipeline import Quantized, quantize
-from fp8sim.recipes import RECIPES, Recipe, get_recipe
-from fp8sim.tensor_cores.product import TENSOR_CORES, TensorCore, tensor_core_matmul
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fp8sim import metrics
+    from fp8sim._support.threads import set_num_threads
+    from fp8sim.anatomy import explain
+    from fp8sim.casts import decode, encode, round_to
+    from fp8sim.costs import gemm_cost
+    from fp8sim.experiments import Comparison, claims, compare
+    from fp8sim.formats import FORMATS, FloatFormat, get_format
+    from fp8sim.gemm import matmul
+    from fp8sim.models import ModelCost, model_cost
+    from fp8sim.quantization import Operand, Quantized, Scaling, quantize
+    from fp8sim.recipes import RECIPES, Recipe, get_recipe
+    from fp8sim.tensor_cores import TENSOR_CORES, TensorCore, tensor_core_matmul
 
 __version__ = "0.1.0"
 
+#: Module -> what is taken from it on first use, as for a type checker above.
+_HOMES = {
+    "_support.threads": "set_num_threads",
+    "anatomy": "explain",
+    "casts": "decode encode round_to",
+    "costs": "gemm_cost",
+    "experiments": "Comparison claims compare",
+    "formats": "FORMATS FloatFormat get_format",
+    "gemm": "matmul",
+    "models": "ModelCost model_cost",
+    "quantization": "Operand Quantized Scaling quantize",
+    "recipes": "RECIPES Recipe get_recipe",
+    "tensor_cores": "TENSOR_CORES TensorCore tensor_core_matmul",
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
+
 __all__ = [
-    "FORMATS",
-    "RECIPES",
-    "TENSOR_CORES",
-    "Comparison",
-    "FloatFormat",
-    "ModelCost",
-    "Quantized",
-    "Recipe",
-    "TensorCore",
-    "claims",
-    "compare",
-    "decode",
-    "encode",
-    "explain",
-    "gemm_cost",
-    "get_format",
-    "get_recipe",
-    "matmul",
-    "metrics",
-    "model_cost",
-    "quantize",
-    "round_to",
-    "tensor_core_matmul",
-]
+    "FORMATS", "RECIPES", "TENSOR_CORES", "Comparison", "FloatFormat", "ModelCost", "Operand",
+    "Quantized", "Recipe", "Scaling", "TensorCore", "claims", "compare", "decode", "encode", "explain",
+    "gemm_cost", "get_format", "get_recipe", "matmul", "metrics", "model_cost", "quantize", "round_to",
+    "set_num_threads", "tensor_core_matmul",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for: a function, a class, or a submodule."""
+    try:
+        if name in _HOME:
+            value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        elif name.startswith("_"):
+            raise ModuleNotFoundError(name=f"{__name__}.{name}")
+        else:
+            value = importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from fp8sim import _kernels
 from fp8sim._support import checks
-from fp8sim._support.typing import F32, F64, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
+from fp8sim._support.threads import split
+from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.reference.codes import decode_reference, decode_table, encode_reference
 from fp8sim.reference.rounding import ROUNDINGS, round_reference
 
-__all__ = ["decode", "encode", "overflow_policy", "round_to"]
+__all__ = ["decode", "encode", "overflow_policy", "round_to", "worth_compiling"]
 
 # Smaller arrays go through the numpy oracle, so that numba need not be loaded for a few numbers.
 COMPILED_FROM = 4096
+CHUNK = 1 << 14  # elements decoded at a time where there is no table
 
 
 def round_to(
@@ -70,16 +73,7 @@ def round_to(
     >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", rounding="stochastic", rng=rng).mean())
     1.04995
     """
-    array, target, policy, numbers = _prepare(x, fmt, rounding, overflow, rng)
-    if array.size >= COMPILED_FROM:
-        from fp8sim._kernels import casts as compiled
-
-        result, seen = compiled.round_to(array, target, rounding, policy, numbers)
-        _refuse_lost(*seen, target, policy)
-        return result
-    values = round_reference(array, target, rounding, policy, _draw(numbers, array))
-    _refuse_lost(bool(np.isnan(array).any()), bool(np.isnan(values).any()), target, policy)
-    return values
+    return _cast(x, fmt, rounding, overflow, rng, codes=False)
 
 
 def encode(
@@ -116,16 +110,7 @@ def encode(
     >>> codes.view(np.uint8)
     array([ 42,  56, 126], dtype=uint8)
     """
-    array, target, policy, numbers = _prepare(x, fmt, rounding, overflow, rng)
-    if array.size >= COMPILED_FROM:
-        from fp8sim._kernels import casts as compiled
-
-        codes, seen = compiled.encode(array, target, rounding, policy, numbers)
-        _refuse_lost(*seen, target, policy)
-        return codes.view(target.dtype)
-    values = round_reference(array, target, rounding, policy, _draw(numbers, array))
-    _refuse_lost(bool(np.isnan(array).any()), bool(np.isnan(values).any()), target, policy)
-    return encode_reference(values, target).view(target.dtype)
+    return _cast(x, fmt, rounding, overflow, rng, codes=True)
 
 
 def decode(codes: ArrayLike, fmt: FormatLike) -> F32:
@@ -157,13 +142,13 @@ def decode(codes: ArrayLike, fmt: FormatLike) -> F32:
     array([  1., 448.,  nan], dtype=float32)
     """
     target = get_format(fmt)
-    bits = _code_bits(np.asarray(codes), target)
-    if bits.size >= COMPILED_FROM:
-        from fp8sim._kernels import casts as compiled
-
-        return compiled.decode(bits, target)
+    bits = _code_bits(checks.as_array(codes, "codes"), target)
     if target.bits > 16:
-        return decode_reference(bits, target)
+        return _decode_wide(bits, target)
+    if worth_compiling(bits.size):
+        from fp8sim._kernels.cast_driver import decode as look_up
+
+        return look_up(bits, decode_table(target))
     return np.asarray(decode_table(target)[bits])
 
 
@@ -175,19 +160,37 @@ def overflow_policy(fmt: FloatFormat, overflow: str | None) -> Overflow:
     return "saturate" if overflow == "saturate" else "ieee"
 
 
-def _prepare(
-    x: ArrayLike, fmt: FormatLike, rounding: str, overflow: str | None, rng: np.random.Generator | None
-) -> tuple[FloatArray, FloatFormat, str, np.random.Generator | None]:
-    """Return what the casts work on; the generator only where they draw from it."""
+def worth_compiling(size: int) -> bool:
+    """Whether an array of that size is large enough for the compiled way, and there is one."""
+    return size >= COMPILED_FROM and _kernels.available()
+
+
+def _cast(
+    x: ArrayLike,
+    fmt: FormatLike,
+    rounding: Rounding,
+    overflow: Overflow | None,
+    rng: np.random.Generator | None,
+    *,
+    codes: bool,
+) -> AnyArray:
+    """Check the arguments, and round or encode, compiled or not."""
     target = get_format(fmt)
     checks.one_of(rounding, ROUNDINGS, "rounding")
     policy = overflow_policy(target, overflow)
     array = checks.as_float(x)
-    return array, target, policy, checks.generator(rng) if rounding == "stochastic" else None
+    numbers = checks.generator(rng) if rounding == "stochastic" else None
+    if worth_compiling(array.size):
+        from fp8sim._kernels.cast_driver import cast_array
 
-
-def _draw(rng: np.random.Generator | None, x: FloatArray) -> F64 | None:
-    return None if rng is None else np.asarray(rng.random(x.shape))
+        result, seen = cast_array(array, target, codes=codes, rounding=rounding, policy=policy, rng=numbers)
+        _refuse_lost(*seen, target, policy)
+    else:
+        draws = None if numbers is None else np.asarray(numbers.random(array.shape))
+        result = round_reference(array, target, rounding, policy, draws)
+        _refuse_lost(bool(np.isnan(array).any()), bool(np.isnan(result).any()), target, policy)
+        result = encode_reference(result, target) if codes else result
+    return result.view(target.dtype) if codes else result
 
 
 def _refuse_lost(nan: bool, lost: bool, fmt: FloatFormat, policy: str) -> None:
@@ -216,3 +219,14 @@ def _code_bits(codes: AnyArray, fmt: FloatFormat) -> AnyArray:
     if bits.size and 8 * bits.itemsize > fmt.bits and int(bits.max()) >= 2**fmt.bits:
         raise ValueError(f"code {int(bits.max()):#x} has more than the {fmt.bits} bits of {fmt}")
     return bits.astype(fmt.code_dtype, copy=False)
+
+
+def _decode_wide(bits: AnyArray, fmt: FloatFormat) -> F32:
+    """Decode more than 16 bits, for which there is no table, in parts that fit a cache."""
+    if fmt.dtype == np.float32:
+        return np.array(bits.view(np.float32))
+    out = np.empty(bits.shape, np.float32, order="F" if bits.flags.fnc else "C")
+    flat, values = bits.reshape(-1, order="A"), out.reshape(-1, order="A")
+    for start, stop in split(bits.size, CHUNK):
+        values[start:stop] = decode_reference(flat[start:stop], fmt)
+    return out

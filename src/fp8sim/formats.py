@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.registry import Registry
 
 __all__ = ["FORMATS", "FloatFormat", "FormatLike", "Specials", "get_format"]
 
@@ -166,6 +167,26 @@ class FloatFormat:
         return 2.0**-self.mantissa_bits
 
     @property
+    def infinity_code(self) -> int:
+        """Code of +infinity in an IEEE-like format: the top exponent, no mantissa."""
+        return int((1 << self.exponent_bits) - 1) << self.mantissa_bits
+
+    @property
+    def nan_code(self) -> int:
+        """Code of the NaN that a conversion gives, its sign bit 0 (the quiet NaN of IEEE 754)."""
+        if self.specials == "fnuz":
+            return 1 << (self.bits - 1)
+        if self.specials == "ieee":
+            return self.infinity_code | (1 << self.mantissa_bits >> 1)
+        return (1 << (self.exponent_bits + self.mantissa_bits)) - 1
+
+    @property
+    def top_code(self) -> int:
+        """Code of the largest finite value; the codes of one sign count the values upwards."""
+        steps = int(self.max * 2.0 ** (self.mantissa_bits - self.emax))
+        return ((self.emax - self.emin - (not self.zero)) << self.mantissa_bits) + steps
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the codes: numpy's or ml_dtypes' own where there is one, else an unsigned int."""
         native = _NATIVE.get(self._layout)
@@ -232,27 +253,64 @@ _OTHER_FORMATS = [
 _NATIVE: dict[tuple[object, ...], Any] = {fmt._layout: dtype for fmt, dtype in _NATIVE_FORMATS}
 _BY_DTYPE: dict[np.dtype[Any], FloatFormat] = {np.dtype(d): fmt for fmt, d in _NATIVE_FORMATS}
 
-_ORDER = [
-    "fp32",
-    "tf32",
-    "bf16",
-    "fp16",
-    "e4m3",
-    "e5m2",
-    "e4m3fnuz",
-    "e5m2fnuz",
-    "e3m4",
-    "e5m6",
-    "e2m3",
-    "e3m2",
-    "e2m1",
-    "e8m0",
-]
+_COMMON = (
+    "fp32", "tf32", "bf16", "fp16", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "e3m4", "e5m6", "e2m3", "e3m2",
+    "e2m1", "e8m0",
+)  # fmt: skip
+
+
+def _in_order(formats: list[FloatFormat]) -> list[FloatFormat]:
+    """Return the common formats first, then the others by name."""
+    return sorted(
+        formats, key=lambda fmt: (_COMMON.index(fmt.name) if fmt.name in _COMMON else len(_COMMON), fmt.name)
+    )
+
 
 #: Name -> format. Add your own with ``FORMATS["mine"] = FloatFormat("mine", ...)``.
-FORMATS: dict[str, FloatFormat] = {fmt.name: fmt for fmt, _ in _NATIVE_FORMATS}
-FORMATS.update({fmt.name: fmt for fmt in _OTHER_FORMATS})
-FORMATS = {name: FORMATS[name] for name in [*_ORDER, *sorted(FORMATS.keys() - set(_ORDER))]}
+FORMATS: Registry[FloatFormat] = Registry(
+    "format",
+    FloatFormat,
+    _in_order([*(fmt for fmt, _ in _NATIVE_FORMATS), *_OTHER_FORMATS]),
+    {
+        "bits>": lambda fmt: fmt.bits,
+        "E>": lambda fmt: fmt.exponent_bits,
+        "M>": lambda fmt: fmt.mantissa_bits,
+        "bias>": lambda fmt: fmt.bias,
+        "max>": lambda fmt: f"{fmt.max:.6g}",
+        "min normal>": lambda fmt: f"{fmt.smallest_normal:.6g}",
+        "min subnormal>": lambda fmt: f"{fmt.smallest_subnormal:.6g}" if fmt.subnormals else "-",
+        "eps>": lambda fmt: f"{fmt.eps:.6g}",
+        "inf": lambda fmt: "yes" if fmt.has_inf else "-",
+        "NaN": lambda fmt: "yes" if fmt.has_nan else "-",
+        "dtype of codes": lambda fmt: fmt.dtype,
+    },
+    ("E, M: exponent and mantissa bits; min: smallest positive; eps: from 1 to the next value",),
+)
+
+#: What safetensors calls formats (its format.md, and `Dtype` of its Rust code).
+_SAFETENSORS = {
+    "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "e4m3", "F8_E5M2": "e5m2", "F8_E8M0": "e8m0",
+    "F8_E4M3FNUZ": "e4m3fnuz", "F8_E5M2FNUZ": "e5m2fnuz", "F6_E2M3": "e2m3", "F6_E3M2": "e3m2", "F4": "e2m1",
+}  # fmt: skip
+#: What ONNX's TensorProto calls those that are not a dtype's name without underscores.
+_ONNX = {
+    "FLOAT": "fp32",
+    "FLOAT8E8M0": "e8m0",
+    "FLOAT4E2M1": "e2m1",
+    "FLOAT6E2M3": "e2m3",
+    "FLOAT6E3M2": "e3m2",
+}
+
+
+def _aliases() -> dict[str, str]:
+    """Return every text by which torch, ml_dtypes, ONNX and safetensors call a format, in lower case."""
+    names = {str(dtype): fmt.name for dtype, fmt in _BY_DTYPE.items()}
+    joined = {name.replace("_", ""): fmt for name, fmt in names.items() if fmt != "e4m3-ieee"}
+    texts = {**joined, **_ONNX, **_SAFETENSORS, **names}
+    return {text.lower(): fmt for text, fmt in texts.items()}
+
+
+_ALIASES = _aliases()
 
 
 def get_format(fmt: FormatLike) -> FloatFormat:
@@ -261,7 +319,9 @@ def get_format(fmt: FormatLike) -> FloatFormat:
     Parameters
     ----------
     fmt : str, dtype or FloatFormat
-        A name in `FORMATS`, a numpy or ml_dtypes dtype, or a `FloatFormat`, which is returned.
+        A name in `FORMATS`; a numpy, ml_dtypes or torch dtype; what torch, ml_dtypes, ONNX and
+        safetensors call it (``"float8_e4m3fn"``, ``"torch.float8_e5m2"``, ``"FLOAT8E4M3FN"``,
+        ``"F8_E4M3"``); or a `FloatFormat`, which is returned.
 
     Returns
     -------
@@ -280,11 +340,16 @@ def get_format(fmt: FormatLike) -> FloatFormat:
     57344.0
     >>> fp8sim.get_format(ml_dtypes.float8_e4m3fn).name, fp8sim.get_format(np.float16).name
     ('e4m3', 'fp16')
+    >>> [fp8sim.get_format(text).name for text in ("float8_e4m3fn", "torch.float8_e5m2", "F8_E8M0")]
+    ['e4m3', 'e5m2', 'e8m0']
     """
+    if type(fmt).__module__ == "torch":  # a dtype, which prints as its name
+        fmt = str(fmt)
+    if isinstance(fmt, str):
+        text = fmt.lower().removeprefix("torch.").removeprefix("ml_dtypes.")
+        return FORMATS.find(fmt if fmt in FORMATS else _ALIASES.get(text, fmt))
     if isinstance(fmt, FloatFormat):
         return fmt
-    if isinstance(fmt, str):
-        return checks.lookup(fmt, FORMATS, "format")
     try:
         return _BY_DTYPE[np.dtype(fmt)]
     except (KeyError, TypeError):

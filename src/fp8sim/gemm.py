@@ -1,18 +1,34 @@
-"""Matrix products under a recipe."""
+"""Matrix products under a recipe: THE product, which everything that multiplies under one calls.
+
+Both operands are quantised along k, the accumulator sums their products, and what a GPU would store is
+the sums rounded to the recipe's output format.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.memory import scratch
 from fp8sim._support.typing import F32, ArrayLike, FloatArray
-from fp8sim.accumulators.catalogue import ValueSum
-from fp8sim.quantization.pipeline import Quantized, quantize_with, round_trip
+from fp8sim.accumulators import Fp32, ValueSum
+from fp8sim.casts import round_to
+from fp8sim.formats import FORMATS, FormatLike, get_format
+from fp8sim.quantization import Quantized, quantize_with, round_trip
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
-__all__ = ["matmul", "quantize_operands"]
+__all__ = ["matmul", "multiply_quantized", "quantize_both", "round_output"]
 
 
-def matmul(a: ArrayLike, b: ArrayLike, recipe: RecipeLike = "deepseek-v3") -> F32:
+def matmul(
+    a: ArrayLike,
+    b: ArrayLike,
+    recipe: RecipeLike = "deepseek-v3",
+    *,
+    output: Literal["recipe"] | FormatLike | None = None,
+) -> F32:
     """Multiply two matrices as a recipe does: quantise both, then sum as its accumulator sums.
 
     Parameters
@@ -23,18 +39,21 @@ def matmul(a: ArrayLike, b: ArrayLike, recipe: RecipeLike = "deepseek-v3") -> F3
         Right operand, the weights; its groups run along k too.
     recipe : str or Recipe
         A name in `RECIPES`, or a recipe of your own.
+    output : {"recipe"} or str, dtype or FloatFormat, optional
+        What the sums are rounded to, to nearest even: the recipe's output format, or another. Without
+        it they stay as the accumulator left them, in FP32.
 
     Returns
     -------
     (m, n) array of float32
-        The sums, not yet rounded to the recipe's output format.
+        The sums, or values of the output format.
 
     Raises
     ------
     TypeError
         If an operand is no array of real numbers.
     ValueError
-        If the recipe is unknown, the shapes do not multiply, or an operand that is scaled holds NaN
+        If a name is unknown, the shapes do not multiply, or an operand that is scaled holds NaN
         or infinity.
 
     Examples
@@ -47,33 +66,67 @@ def matmul(a: ArrayLike, b: ArrayLike, recipe: RecipeLike = "deepseek-v3") -> F3
     ((64, 32), dtype('float32'))
     >>> round(fp8sim.metrics.relative_error(product, a @ b), 3)
     0.037
+    >>> stored = fp8sim.matmul(a, b, "deepseek-v3", output="recipe")  # in BF16
+    >>> bool((stored == fp8sim.round_to(product, "bf16")).all())
+    True
     """
     chosen = get_recipe(recipe)
-    if isinstance(chosen.accumulator, ValueSum):
+    fmt = None if output is None else chosen.output if output == "recipe" else get_format(output)
+    if isinstance(chosen.accumulator, ValueSum):  # which needs no codes
         left, right = _as_matrices(a, b)
         with scratch() as allocate:
-            return chosen.accumulator.sum_products(
-                round_trip(left, chosen.a.fmt, chosen.a.scaling, axis=1, what="a", allocate=allocate),
-                round_trip(right, chosen.b.fmt, chosen.b.scaling, axis=0, what="b", allocate=allocate),
+            product = chosen.accumulator.sum_products(
+                round_trip(left, chosen.a, axis=1, what="a", allocate=allocate),
+                round_trip(right, chosen.b, axis=0, what="b", allocate=allocate),
             )
-    return chosen.accumulator.multiply(*quantize_operands(a, b, chosen))
+        return product if fmt is None else round_output(product, fmt)
+    product = multiply_quantized(*quantize_both(a, b, chosen), chosen)
+    return product if fmt is None else round_output(product, fmt)
 
 
-def quantize_operands(a: ArrayLike, b: ArrayLike, recipe: Recipe) -> tuple[Quantized, Quantized]:
+def multiply_quantized(a: Quantized, b: Quantized, recipe: Recipe, *, fp32: Fp32 | None = None) -> F32:
+    """Return the product of operands that are quantised already, as the recipe's accumulator sums it.
+
+    `fp32` does FP32 sums in numpy's place: under PyTorch's layers, PyTorch.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> recipe = fp8sim.get_recipe("bf16")
+    >>> multiply_quantized(*quantize_both(np.ones((1, 8)), np.ones((8, 1)), recipe), recipe)
+    array([[8.]], dtype=float32)
+    """
+    accumulator = fp32 if fp32 is not None and recipe.accumulator == fp32 else recipe.accumulator
+    return accumulator.multiply(a, b)
+
+
+def quantize_both(a: ArrayLike, b: ArrayLike, recipe: Recipe) -> tuple[Quantized, Quantized]:
     """Quantise A (m, k) along its columns and B (k, n) along its rows, as `recipe` says.
 
     Examples
     --------
     >>> import numpy as np, fp8sim
-    >>> a, b = quantize_operands(np.ones((2, 256)), np.ones((256, 3)), fp8sim.get_recipe("deepseek-v3"))
+    >>> a, b = quantize_both(np.ones((2, 256)), np.ones((256, 3)), fp8sim.get_recipe("deepseek-v3"))
     >>> a.scales.shape, b.scales.shape
     ((2, 2), (2, 1))
     """
     left, right = _as_matrices(a, b)
     return (
-        quantize_with(left, recipe.a.fmt, recipe.a.scaling, axis=1, what="a"),
-        quantize_with(right, recipe.b.fmt, recipe.b.scaling, axis=0, what="b"),
+        quantize_with(left, recipe.a, axis=1, what="a"),
+        quantize_with(right, recipe.b, axis=0, what="b"),
     )
+
+
+def round_output(sums: F32, fmt: FormatLike) -> F32:
+    """Round sums to the format in which a GPU writes them.
+
+    Examples
+    --------
+    >>> round_output(np.float32([1.001]), "bf16")
+    array([1.], dtype=float32)
+    """
+    target = get_format(fmt)
+    return sums if target == FORMATS["fp32"] else np.asarray(round_to(sums, target), dtype=np.float32)
 
 
 def _as_matrices(a: ArrayLike, b: ArrayLike) -> tuple[FloatArray, FloatArray]:

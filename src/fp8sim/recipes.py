@@ -5,47 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from fp8sim._support import checks
-from fp8sim.accumulators.catalogue import Accumulator, get_accumulator
+from fp8sim._support.registry import Registry
+from fp8sim._support.results import Result
+from fp8sim._support.tables import Table
+from fp8sim.accumulators import Accumulator, get_accumulator
 from fp8sim.formats import FloatFormat, get_format
-from fp8sim.quantization.scaling import Scaling
+from fp8sim.quantization import Operand, Scaling
 
 __all__ = ["RECIPES", "Operand", "Recipe", "RecipeLike", "get_recipe"]
 
-_UNSCALED = Scaling("none")
 
-
-@dataclass(frozen=True)
-class Operand:
-    """How one operand of a product is stored.
-
-    Parameters
-    ----------
-    fmt : FloatFormat
-        Format of its elements; a name or a dtype is looked up.
-    scaling : Scaling
-        Its scales; by default none, a plain cast.
-
-    Examples
-    --------
-    >>> print(Operand("e4m3", Scaling("1x128")))
-    e4m3 1x128 fp32
-    """
-
-    fmt: FloatFormat
-    scaling: Scaling = _UNSCALED
-
-    def __post_init__(self) -> None:
-        """Look up the format."""
-        object.__setattr__(self, "fmt", get_format(self.fmt))
-
-    def __str__(self) -> str:
-        """Return format and scaling in a few words."""
-        return str(self.fmt) if self.scaling.granularity == "none" else f"{self.fmt} {self.scaling}"
-
-
-@dataclass(frozen=True)
-class Recipe:
+@dataclass(frozen=True, repr=False)
+class Recipe(Result):
     """A way to multiply matrices, frozen, so that ``dataclasses.replace`` makes a what-if of it.
 
     Parameters
@@ -57,7 +28,7 @@ class Recipe:
     accumulator : Accumulator
         How products are summed; a name such as ``"fp32"`` is looked up.
     output : FloatFormat
-        What the product is stored in, for counting bytes; `matmul` returns its float32 sums.
+        What the product is stored in; `matmul` returns its float32 sums unless asked to round to it.
     summary : str
         One line on what it is and where it comes from.
 
@@ -82,10 +53,25 @@ class Recipe:
         """Look up what was given by name."""
         object.__setattr__(self, "accumulator", get_accumulator(self.accumulator))
         object.__setattr__(self, "output", get_format(self.output))
+        for side in ("a", "b"):
+            if not isinstance(getattr(self, side), Operand):
+                raise TypeError(
+                    f"{side} must be an Operand, got {getattr(self, side)!r}; write Operand('e4m3', ...)"
+                )
 
     def __str__(self) -> str:
         """Return the name."""
         return self.name
+
+    def parts(self) -> list[Table]:
+        """Return a table of what it is."""
+        rows = [
+            ["A (m, k)", str(self.a)],
+            ["B (k, n)", str(self.b)],
+            ["sums", self.accumulator.name],
+            ["output", str(self.output)],
+        ]
+        return [Table(f"Recipe {self.name}", ["", "stored as"], rows, tuple(filter(None, (self.summary,))))]
 
     @property
     def bits(self) -> int:
@@ -105,7 +91,7 @@ def _recipe(
 
 
 _FLOOR = 1e-4  # deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant
-_TENSOR, _ROW = Scaling("tensor"), Scaling("row")
+_UNSCALED, _TENSOR, _ROW = Scaling("none"), Scaling("tensor"), Scaling("row")
 _MX, _NVFP4 = Scaling("1x32", "e8m0", "floor"), Scaling("1x16", "e4m3")
 
 _RECIPES = (
@@ -135,7 +121,18 @@ _RECIPES = (
 )
 
 #: Name -> recipe. Add your own with ``RECIPES["mine"] = Recipe(...)``.
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
+RECIPES: Registry[Recipe] = Registry(
+    "recipe",
+    Recipe,
+    _RECIPES,
+    {
+        "A": lambda recipe: recipe.a,
+        "B": lambda recipe: recipe.b,
+        "sums": lambda recipe: recipe.accumulator.name,
+        "output": lambda recipe: recipe.output,
+    },
+    ("A: activations (m, k); B: weights (k, n); each with who shares a scale, its format and its rule",),
+)
 
 
 def get_recipe(recipe: RecipeLike) -> Recipe:
@@ -162,6 +159,4 @@ def get_recipe(recipe: RecipeLike) -> Recipe:
     >>> print(fp8sim.get_recipe("mxfp8").a)
     e4m3 1x32 e8m0 floor
     """
-    if isinstance(recipe, Recipe):
-        return recipe
-    return checks.lookup(recipe, RECIPES, "recipe")
+    return RECIPES.find(recipe)

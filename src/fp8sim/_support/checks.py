@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-import ml_dtypes  # noqa: F401  (registers bfloat16 and the FP8 types with numpy)
+import ml_dtypes
 import numpy as np
 
 from fp8sim._support.typing import AnyArray, ArrayLike, FloatArray
@@ -60,7 +61,7 @@ def as_float(x: ArrayLike, what: str = "x") -> FloatArray:
     float32 and float64 arrays pass as they are (no copy), narrower floats become float32, and
     integers and nested lists become float64. What would lose digits is refused.
     """
-    array = _as_array(x, what)
+    array = as_array(x, what)
     dtype = array.dtype
     if dtype in (np.float32, np.float64):
         return array
@@ -123,9 +124,13 @@ def generator(rng: object) -> np.random.Generator:
     return rng
 
 
-def _as_array(x: ArrayLike, what: str) -> AnyArray:
+def as_array(x: ArrayLike, what: str = "x") -> AnyArray:
+    """Take `x` as a numpy array in native byte order; a torch tensor is viewed, in its own dtype."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, whose mask would be lost; pass x.filled(value)")
+    torch = sys.modules.get("torch")  # there is no tensor before it is loaded
+    if torch is not None and isinstance(x, torch.Tensor):
+        return _from_torch(x, what, torch)
     try:
         array: AnyArray = np.asarray(x)
     except (ValueError, TypeError) as error:
@@ -136,6 +141,19 @@ def _as_array(x: ArrayLike, what: str) -> AnyArray:
             "pass np.asarray(x, dtype=np.float64)"
         )
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _from_torch(x: Any, what: str, torch: Any) -> AnyArray:
+    """View a tensor as numpy sees the same bits; ml_dtypes has the formats that numpy lacks."""
+    if x.device.type != "cpu" or x.layout != torch.strided:
+        raise TypeError(f"{what} is a tensor on {x.device}, {x.layout}; pass a dense one on the CPU: x.cpu()")
+    tensor = x.detach().resolve_neg()
+    native = getattr(ml_dtypes, str(x.dtype).removeprefix("torch."), None)
+    if native is None:
+        array: AnyArray = tensor.numpy()
+        return array
+    bits = tensor.view(torch.uint8 if x.dtype.itemsize == 1 else torch.int16)
+    return np.asarray(bits.numpy().view(native))
 
 
 def _exact(array: AnyArray, dtype: type[np.float64], what: str) -> FloatArray:

@@ -35,7 +35,7 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> AnyArray:
     """
     kind = np.dtype(dtype)
     size = math.prod(shape) if isinstance(shape, tuple) else shape
-    if size * kind.itemsize < HUGE:
+    if size * kind.itemsize < 2 * HUGE:  # to align less would cost more than it saves
         return np.empty(shape, kind)
     return _aligned(np.empty(size * kind.itemsize + HUGE, np.uint8), size, kind).reshape(shape)
 

@@ -22,8 +22,8 @@ class Part(Protocol):
     def html(self) -> str:
         """Return HTML, all text escaped."""
 
-    def renderables(self) -> Iterator[RenderableType]:
-        """Yield what rich prints."""
+    def renderables(self, width: int) -> Iterator[RenderableType]:
+        """Yield what rich prints on a console of `width` columns."""
 
 
 class Result(abc.ABC):
@@ -60,7 +60,7 @@ class Result(abc.ABC):
         for index, part in enumerate(self.parts()):
             if index:
                 yield ""
-            yield from part.renderables()
+            yield from part.renderables(options.max_width)
 
     def _repr_html_(self) -> str:
         return "".join(part.html() for part in self.parts())

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Table"]
 
 _WRAPS_ABOVE = 24  # characters: columns of short cells are never broken, columns of prose are
+_NARROWEST = 16  # characters that a column of prose may be squeezed to
 
 
 @dataclass(frozen=True)
@@ -37,34 +38,16 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
 
-    def renderables(self) -> Iterator[RenderableType]:
-        """Yield title, table and notes for a rich console; all of it is plain text, not markup."""
+    def renderables(self, width: int = 0) -> Iterator[RenderableType]:
+        """Yield title, grids and notes for a rich console of `width` columns; text, never markup."""
         from rich.text import Text
 
         yield Text(self.title, style="bold")
-        yield ""
-        yield self._grid()
+        for columns in self._stacks(width):
+            yield ""
+            yield self._grid(columns)
         yield from [""] * bool(self.notes)
         yield from map(Text, self.notes)
-
-    def _grid(self) -> rich.table.Table:
-        from rich import box
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
-        table = RichTable(
-            box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False, collapse_padding=True
-        )
-        for index, header in enumerate(self.headers):
-            longest = max((len(row[index]) for row in self.rows), default=0)
-            table.add_column(
-                Text(header.rstrip(">")),
-                justify="right" if header.endswith(">") else "left",
-                no_wrap=longest <= _WRAPS_ABOVE,
-            )
-        for row in self.rows:
-            table.add_row(*(Text(cell) for cell in row))
-        return table
 
     def text(self, width: int = 110) -> str:
         """Return title, table and notes as plain text of at most `width` columns."""
@@ -72,9 +55,48 @@ class Table:
 
         out = io.StringIO()
         console = Console(file=out, width=width, color_system=None, legacy_windows=False, force_jupyter=False)
-        console.print(self._grid())
+        for columns in self._stacks(width):
+            console.print("", self._grid(columns), sep="\n")
         lines = [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
-        return "\n".join([self.title, "", *lines, *([""] if self.notes else []), *self.notes])
+        return "\n".join([self.title, *lines, *([""] if self.notes else []), *self.notes])
+
+    def _longest(self, column: int) -> int:
+        return max((len(row[column]) for row in self.rows), default=0)
+
+    def _stacks(self, width: int) -> list[list[int]]:
+        """Cut the columns into grids that fit, each with the first column: no figure is ever cut."""
+        stacks: list[list[int]] = [[0]]
+        taken = [
+            max(len(header.rstrip(">")), longest if longest <= _WRAPS_ABOVE else _NARROWEST)
+            for header, longest in zip(
+                self.headers, map(self._longest, range(len(self.headers))), strict=True
+            )
+        ]
+        for index in range(1, len(taken)):
+            here = sum(taken[i] + 2 for i in [*stacks[-1], index]) - 2
+            if width and here > width and len(stacks[-1]) > 1:
+                stacks.append([0])
+            stacks[-1].append(index)
+        return stacks
+
+    def _grid(self, columns: list[int]) -> rich.table.Table:
+        from rich import box
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        grid = RichTable(
+            box=box.SIMPLE_HEAD, show_edge=False, header_style="bold", pad_edge=False, collapse_padding=True
+        )
+        for index in columns:
+            header = self.headers[index]
+            grid.add_column(
+                Text(header.rstrip(">")),
+                justify="right" if header.endswith(">") else "left",
+                no_wrap=self._longest(index) <= _WRAPS_ABOVE,
+            )
+        for row in self.rows:
+            grid.add_row(*(Text(row[index]) for index in columns))
+        return grid
 
     def html(self) -> str:
         """Return the table as HTML, all text escaped."""

@@ -2,17 +2,72 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fp8sim._kernels._jit import get_num_threads
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
-__all__ = ["run_in_threads"]
+__all__ = ["get_num_threads", "run_in_threads", "set_num_threads", "split"]
+
+_MOST = 256  # threads of the pool at most; it starts one only where none is idle
+
+_num_threads: int | None = None
+
+
+def get_num_threads() -> int:
+    """Return how many threads are used: what was set, else the CPUs this process may run on.
+
+    Examples
+    --------
+    >>> get_num_threads() >= 1
+    True
+    """
+    if _num_threads is not None:
+        return _num_threads
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def set_num_threads(n: int | None) -> None:
+    """Let fp8sim use `n` threads from now on; None goes back to all CPUs. Results never depend on it.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If `n` is neither.
+
+    Examples
+    --------
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(None)
+    """
+    global _num_threads
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+        raise ValueError(f"the number of threads must be a whole number from 1 on, or None, got {n!r}")
+    _num_threads = n
+
+
+def split(length: int, size: int) -> list[tuple[int, int]]:
+    """Cut ``range(length)`` into runs of at most `size`.
+
+    Examples
+    --------
+    >>> split(10, 4)
+    [(0, 4), (4, 8), (8, 10)]
+    """
+    return [(start, min(start + size, length)) for start in range(0, length, size)]
 
 
 def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]]) -> list[Any]:
@@ -29,11 +84,8 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
     todo = list(tasks)
     results: list[Any] = [None] * len(todo)
     turns = deque(range(len(todo)))
-    workers = min(get_num_threads(), len(todo))
 
-    def work(place: int) -> None:
-        if workers > 1:
-            _move_to(place, workers)
+    def work() -> None:
         while True:
             try:
                 turn = turns.popleft()
@@ -41,9 +93,15 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
                 return
             results[turn] = function(*todo[turn])
 
-    helpers = [_helpers(os.getpid(), get_num_threads()).submit(work, n) for n in range(1, workers)]
+    workers = min(get_num_threads(), len(todo))
+    if workers < 2:
+        work()
+        return results
+    from concurrent.futures import wait  # not needed by whoever only imports fp8sim
+
+    helpers = [_pool(os.getpid()).submit(work) for _ in range(1, workers)]
     try:
-        work(0)
+        work()
     finally:
         turns.clear()
         started = [helper for helper in helpers if not helper.cancel()]
@@ -54,20 +112,8 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
 
 
 @cache
-def _helpers(process: int, threads: int) -> ThreadPoolExecutor:
+def _pool(process: int) -> ThreadPoolExecutor:
     """Return the waiting threads of this process; after a fork there are none, and a new pool starts."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="fp8sim")
+    from concurrent.futures import ThreadPoolExecutor
 
-
-def _move_to(place: int, workers: int) -> None:
-    """Put this thread on a CPU of its own, if every CPU gets one; it may move on from there.
-
-    Some schedulers wake a thread where its waker runs and take longer than a cast to spread the load.
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        return
-    with contextlib.suppress(OSError):
-        cpus = os.sched_getaffinity(0)
-        if workers == len(cpus):
-            os.sched_setaffinity(0, {sorted(cpus)[place]})
-            os.sched_setaffinity(0, cpus)
+    return ThreadPoolExecutor(_MOST, thread_name_prefix="fp8sim")

@@ -10,12 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from fp8sim._support.typing import F64, AnyArray
-from fp8sim.accumulators.catalogue import Accumulator, Fp32, TensorCoreSum
+from fp8sim.accumulators.base import Accumulator
+from fp8sim.accumulators.float_sums import Fp32
+from fp8sim.accumulators.tensor_core_sum import TensorCoreSum
 from fp8sim.casts import decode
 from fp8sim.formats import get_format
-from fp8sim.quantization.pipeline import Quantized
-from fp8sim.quantization.scaling import expand_groups
-from fp8sim.reference.fused_step import OUTPUTS, TensorCore, split_number
+from fp8sim.quantization import Quantized
+from fp8sim.reference.fused_step import split_number
+from fp8sim.reference.scales import expand_groups
+from fp8sim.tensor_cores import OUTPUTS, TensorCore
 
 __all__ = ["sum_error_bound"]
 
@@ -47,10 +50,10 @@ def sum_error_bound(a: Quantized, b: Quantized, accumulator: Accumulator) -> F64
     Examples
     --------
     >>> import numpy as np, fp8sim
-    >>> from fp8sim.gemm import quantize_operands
+    >>> from fp8sim.gemm import quantize_both
     >>> rng = np.random.default_rng(0)
     >>> recipe = fp8sim.get_recipe("deepseek-v3")
-    >>> a, b = quantize_operands(rng.standard_normal((4, 512)), rng.standard_normal((512, 4)), recipe)
+    >>> a, b = quantize_both(rng.standard_normal((4, 512)), rng.standard_normal((512, 4)), recipe)
     >>> exact = a.dequantize(np.float64) @ b.dequantize(np.float64)
     >>> error = np.abs(recipe.accumulator.multiply(a, b) - exact)
     >>> bool(np.all(error <= sum_error_bound(a, b, recipe.accumulator)))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import final
 
 import numpy as np
 
 from fp8sim._support.typing import F32, AnyArray
-from fp8sim.accumulators.catalogue import Accumulator
+from fp8sim.accumulators.base import Accumulator
+from fp8sim.accumulators.tensor_core_sum import multiply_codes
 from fp8sim.casts import round_to
 from fp8sim.formats import FloatFormat
-from fp8sim.quantization.pipeline import Quantized
-from fp8sim.reference.fused_step import OUTPUTS, TensorCore
-from fp8sim.tensor_cores.product import get_tensor_core, tensor_core_matmul
+from fp8sim.quantization import Quantized
+from fp8sim.tensor_cores import OUTPUTS, TensorCore, get_tensor_core
 
 __all__ = ["OneChain"]
 
@@ -64,14 +65,11 @@ class OneChain(Accumulator):
             new = _scales_at(a, 1, start)[:, None] * _scales_at(b, 0, start)
             if start:
                 register = self._rescale(register, scales, new)
-            register = tensor_core_matmul(
-                a.codes[:, start:stop],
-                b.codes[start:stop],
-                self.core,
-                c=register,
-                a_format=a.fmt,
-                b_format=b.fmt,
+            part = (
+                dataclasses.replace(x, codes=y)
+                for x, y in ((a, a.codes[:, start:stop]), (b, b.codes[start:stop]))
             )
+            register = multiply_codes(*part, self.core, c=register)
             scales = new
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(register * scales, dtype=np.float32)

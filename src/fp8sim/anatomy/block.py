@@ -15,8 +15,7 @@ from fp8sim.anatomy.neighbours import Bits, split_code
 from fp8sim.anatomy.page import Page, Told
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike
-from fp8sim.quantization.pipeline import Quantized, quantize
-from fp8sim.quantization.scaling import Scaling
+from fp8sim.quantization import Quantized, Scaling, quantize
 from fp8sim.reference.rounding import round_exact
 
 __all__ = ["BlockAnatomy", "Element", "explain_block"]

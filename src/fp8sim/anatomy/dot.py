@@ -16,8 +16,8 @@ from fp8sim.anatomy.page import Page, Told
 from fp8sim.anatomy.step import StepAnatomy, take_step
 from fp8sim.formats import FloatFormat, FormatLike
 from fp8sim.reference.fused_step import TensorCore, promote
+from fp8sim.tensor_cores import get_tensor_core
 from fp8sim.tensor_cores.arguments import Problem, check_problem
-from fp8sim.tensor_cores.product import get_tensor_core
 
 __all__ = ["DotAnatomy", "Promotion", "explain_dot"]
 

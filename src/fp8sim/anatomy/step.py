@@ -116,7 +116,7 @@ def take_step(problem: Problem, first: int, stop: int, chain: F32) -> tuple[Step
     --------
     >>> import numpy as np
     >>> from fp8sim.tensor_cores.arguments import check_problem
-    >>> from fp8sim.tensor_cores.product import get_tensor_core
+    >>> from fp8sim.tensor_cores import get_tensor_core
     >>> core = get_tensor_core("hopper-fp8")
     >>> problem = check_problem([[8, 0.25]], [[8], [0.0625]], core, None, None, None, None, None)
     >>> step, chain = take_step(problem, 0, 2, np.float32(0))

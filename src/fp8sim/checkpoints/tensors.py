@@ -14,7 +14,7 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.typing import F32, AnyArray
-from fp8sim.quantization.scaling import expand_groups, scales_shape
+from fp8sim.quantization import expand_groups, scales_shape
 
 __all__ = ["read_array", "read_tensor", "tensor_names"]
 

@@ -11,7 +11,8 @@ from fp8sim._support.quantities import bytes_text, count_text, percent_text, tim
 from fp8sim._support.tables import Table
 from fp8sim.costs.devices import Device, DeviceLike, OperandClass, Rate, get_device
 from fp8sim.formats import FORMATS, FloatFormat
-from fp8sim.recipes import Operand, Recipe, RecipeLike, get_recipe
+from fp8sim.quantization import Operand
+from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = [
     "Bound",

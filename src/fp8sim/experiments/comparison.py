@@ -15,10 +15,10 @@ from fp8sim._support.quantities import bytes_text, percent_text, time_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
 from fp8sim._support.typing import F64, ArrayLike, FloatArray
-from fp8sim.accumulators.bounds import sum_error_bound
+from fp8sim.accumulators import sum_error_bound
 from fp8sim.costs.devices import Device, DeviceLike, get_device
 from fp8sim.costs.gemm import GemmCost, gemm_cost
-from fp8sim.gemm import quantize_operands
+from fp8sim.gemm import quantize_both
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = ["Comparison", "ComparisonRow", "compare"]
@@ -188,7 +188,7 @@ def compare(
 def _measure(
     a: FloatArray, b: FloatArray, recipe: Recipe, truth: F64, base: GemmCost, device: Device, bounds: bool
 ) -> ComparisonRow:
-    left, right = quantize_operands(a, b, recipe)
+    left, right = quantize_both(a, b, recipe)
     product = recipe.accumulator.multiply(left, right)
     with np.errstate(over="ignore", invalid="ignore"):  # an operand that overflowed to infinity
         exact = left.dequantize(np.float64) @ right.dequantize(np.float64)

@@ -18,7 +18,7 @@ from fp8sim._support.typing import F32
 from fp8sim.experiments.data import sample_model_path
 from fp8sim.experiments.train.corpus import standard_library
 from fp8sim.metrics import cosine_similarity
-from fp8sim.training.recipes import TrainingRecipeLike, get_training_recipe
+from fp8sim.training import TrainingRecipeLike, get_training_recipe
 
 __all__ = ["EmbeddingRow", "Embeddings", "embed_sentences", "sentences"]
 

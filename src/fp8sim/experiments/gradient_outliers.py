@@ -16,9 +16,8 @@ from fp8sim._support.tables import Table
 from fp8sim._support.typing import F32
 from fp8sim.experiments.train.losses import recipe_label
 from fp8sim.metrics import cosine_similarity
-from fp8sim.quantization.pipeline import quantize_with
-from fp8sim.training.layer import LinearGemms
-from fp8sim.training.recipes import get_training_recipe
+from fp8sim.quantization import quantize_with
+from fp8sim.training import LinearGemms, get_training_recipe
 
 __all__ = ["GradientOutliers", "OutlierRow", "gradient_outliers", "token_gradients"]
 
@@ -117,7 +116,7 @@ def gradient_outliers(
     Parameters
     ----------
     recipes : sequence of str
-        Names in `fp8sim.training.recipes.TRAINING_RECIPES`, without delayed scaling.
+        Names in `fp8sim.training.TRAINING_RECIPES`, without delayed scaling.
     spreads : sequence of float
         Imbalances, as `token_gradients` takes them.
     tokens, width : int
@@ -165,7 +164,7 @@ def _measure(name: str, dy: F32, weights: F32, decades: float, rng: np.random.Ge
     cosines = [
         cosine_similarity(mine, truth) if mine.any() else 0.0 for mine, truth in zip(dx, exact, strict=True)
     ]
-    quantized = quantize_with(dy, recipe.dgrad.a.fmt, recipe.dgrad.a.scaling, axis=1)
+    quantized = quantize_with(dy, recipe.dgrad.a, axis=1)
     return OutlierRow(
         decades=float(decades),
         recipe=name,

@@ -9,8 +9,8 @@ from fp8sim.costs.gemm import Traffic, traffic
 from fp8sim.formats import get_format
 from fp8sim.models.description import FeedForward, GroupedQuery, Mixture
 from fp8sim.models.matrices import COMPONENTS, Component, Inventory
-from fp8sim.quantization.scaling import Scaling
-from fp8sim.recipes import Operand, Recipe
+from fp8sim.quantization import Operand, Scaling
+from fp8sim.recipes import Recipe
 
 __all__ = [
     "KeptTensor",

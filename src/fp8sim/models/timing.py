@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple, TypeAlias
 from fp8sim.costs.devices import Device
 from fp8sim.costs.gemm import formats_class, traffic
 from fp8sim.models.matrices import Component, Gemm, Inventory
-from fp8sim.recipes import Operand, Recipe
+from fp8sim.quantization import Operand
+from fp8sim.recipes import Recipe
 
 __all__ = [
     "PHASES",

@@ -14,7 +14,7 @@ from fp8sim._support.typing import F64, AnyArray, ArrayLike, FloatArray
 from fp8sim.casts import encode, round_to
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look, octaves, write
-from fp8sim.quantization.pipeline import Quantized
+from fp8sim.quantization import Quantized
 from fp8sim.reference.codes import decode_table
 
 if TYPE_CHECKING:

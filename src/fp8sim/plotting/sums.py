@@ -12,7 +12,7 @@ from fp8sim._support import checks
 from fp8sim._support.typing import ArrayLike
 from fp8sim.plotting._style import axes_for, legend_above, line_look, octaves
 from fp8sim.reference.fused_step import TensorCore
-from fp8sim.tensor_cores.product import get_tensor_core, tensor_core_matmul
+from fp8sim.tensor_cores import get_tensor_core, tensor_core_matmul
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

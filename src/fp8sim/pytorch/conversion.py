@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import nn
 
+from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
 from fp8sim.pytorch.attention import MultiheadAttention, cannot_emulate
 from fp8sim.pytorch.modules import Conv1D, Emulated, Linear
-from fp8sim.training.recipes import TrainingRecipe, TrainingRecipeLike, get_training_recipe
+from fp8sim.training import TrainingRecipe, TrainingRecipeLike, get_training_recipe
 
 __all__ = ["DEFAULT_SKIP", "Conversion", "conversion", "convert"]
 
@@ -29,26 +30,21 @@ DEFAULT_SKIP = (
 Skip: TypeAlias = "Sequence[str] | Callable[[str, nn.Module], bool]"
 
 
-@dataclass(frozen=True)
-class Conversion:
+@dataclass(frozen=True, repr=False)
+class Conversion(Result):
     """What `convert` replaced and what it kept; prints as a table."""
 
     recipe: str
     replaced: dict[str, str]  #: name -> kind and shape
     kept: dict[str, str]  #: name of a layer that multiplies by weights -> why it was kept
 
-    def __str__(self) -> str:
-        """Return the table as text."""
-        return self.table().text(120)
+    WIDTH = 120
 
-    def _repr_html_(self) -> str:
-        return self.table().html()
-
-    def table(self) -> Table:
+    def parts(self) -> list[Table]:
         """Return one row per layer."""
         rows = [[name, "emulated", what] for name, what in self.replaced.items()]
         rows += [[name, "kept", why] for name, why in self.kept.items()]
-        return Table(f"Linear layers under {self.recipe}", ["layer", "is", "what or why"], rows)
+        return [Table(f"Linear layers under {self.recipe}", ["layer", "is", "what or why"], rows)]
 
 
 def convert(
@@ -70,7 +66,7 @@ def convert(
     model : nn.Module
         Any model.
     recipe : str or TrainingRecipe
-        A name in `fp8sim.training.recipes.TRAINING_RECIPES`, or a recipe of your own.
+        A name in `fp8sim.training.TRAINING_RECIPES`, or a recipe of your own.
     skip : sequence of str, or callable
         Layers to keep: patterns with ``*``, compared with a layer's full name and with the last part
         of it; or ``skip(name, module) -> bool``. By default output heads and routers, as in the

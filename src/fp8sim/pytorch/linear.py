@@ -8,15 +8,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from fp8sim._support import checks
 from fp8sim._support.typing import F32, AnyArray, FloatArray
-from fp8sim.quantization.pipeline import Quantized
-from fp8sim.training.layer import LinearGemms
+from fp8sim.quantization import Quantized
+from fp8sim.training import LinearGemms
 
 __all__ = ["linear", "multiply"]
 
@@ -62,7 +62,7 @@ def linear(
     Examples
     --------
     >>> import torch
-    >>> from fp8sim.training.recipes import get_training_recipe
+    >>> from fp8sim.training import get_training_recipe
     >>> x, w = torch.ones(2, 5, 3), torch.ones(4, 3, requires_grad=True)
     >>> y = linear(x, w, None, LinearGemms(get_training_recipe("fp32")))
     >>> y.shape
@@ -172,12 +172,7 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> torch.dtype:
 
 def _array(x: Tensor) -> FloatArray:
     """View a tensor as numpy; the 16-bit formats become float32, since numpy has no products of them."""
-    x = x.detach().resolve_neg()
-    if x.dtype == torch.bfloat16:
-        bits: AnyArray = x.view(torch.int16).numpy()
-        return np.asarray(bits.view(ml_dtypes.bfloat16), dtype=np.float32)
-    array: FloatArray = x.numpy()
-    return array if x.dtype != torch.float16 else array.astype(np.float32)
+    return checks.as_float(x)
 
 
 def _tensor(x: AnyArray, dtype: torch.dtype) -> Tensor:

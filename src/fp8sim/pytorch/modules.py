@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fp8sim.accumulators import Fp32
 from fp8sim.pytorch.linear import linear, multiply
-from fp8sim.training.layer import LinearGemms, Statistics
-from fp8sim.training.recipes import TrainingRecipe, TrainingRecipeLike, get_training_recipe
+from fp8sim.training import LinearGemms, Statistics, TrainingRecipe, TrainingRecipeLike, get_training_recipe
 
 __all__ = ["Conv1D", "Emulated", "Linear", "emulated_layers"]
 
@@ -29,7 +29,7 @@ class Emulated(nn.Module):
     def emulate(self, recipe: TrainingRecipeLike, rng: np.random.Generator | None, *weights: str) -> None:
         """Set the recipe of each weight's products; counters and histories start anew."""
         chosen = get_training_recipe(recipe)
-        self.gemms = {weight: LinearGemms(chosen, rng, multiply=multiply) for weight in weights}
+        self.gemms = {weight: LinearGemms(chosen, rng, fp32=Fp32(multiply)) for weight in weights}
 
     @property
     def recipe(self) -> TrainingRecipe:
@@ -76,7 +76,7 @@ class Linear(Emulated, nn.Linear):
     in_features, out_features, bias, device, dtype
         As for `nn.Linear`.
     recipe : str or TrainingRecipe
-        A name in `fp8sim.training.recipes.TRAINING_RECIPES`, or a recipe of your own.
+        A name in `fp8sim.training.TRAINING_RECIPES`, or a recipe of your own.
     rng : numpy.random.Generator, optional
         For recipes that round gradients stochastically.
 

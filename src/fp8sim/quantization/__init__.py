@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from fp8sim.quantization.pipeline import Quantized, quantize, quantize_with, round_trip
-from fp8sim.quantization.scaling import SCALE_FORMATS, SCALE_RULES, Scales, Scaling
+from fp8sim.quantization.operand import FP32, Operand
+from fp8sim.quantization.pipeline import quantize, quantize_with, round_trip
+from fp8sim.quantization.quantized import Quantized
+from fp8sim.quantization.scaling import SCALE_FORMATS, SCALE_RULES, Scaling, group_sizes, scales_shape
+from fp8sim.reference.scales import Scales
 
 __all__ = [
+    "FP32",
     "SCALE_FORMATS",
     "SCALE_RULES",
+    "Operand",
     "Quantized",
     "Scales",
     "Scaling",
+    "group_sizes",
     "quantize",
     "quantize_with",
     "round_trip",
+    "scales_shape",
 ]

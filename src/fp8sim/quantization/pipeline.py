@@ -1,142 +1,26 @@
-"""Arrays to codes and scales, and back."""
+"""The one pipeline that quantises: amax of each group, its scale, elements over it, codes, what was lost.
+
+Where a scale depends on its own group alone and codes are rounded to nearest even, compiled code does all
+of it in one pass over memory; everything else goes step by step, each step compiled where it can be.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.memory import Allocate, empty
-from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflow
-from fp8sim.casts import COMPILED_FROM, decode, encode, overflow_policy, round_to
-from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
-from fp8sim.quantization.scaling import (
-    Scales,
-    Scaling,
-    expand_groups,
-    group_amax,
-    group_sizes,
-    pick_scales,
-    scales_shape,
-)
-from fp8sim.reference.rounding import round_exact
+from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
+from fp8sim.casts import decode, encode, overflow_policy, round_to, worth_compiling
+from fp8sim.formats import FormatLike, get_format
+from fp8sim.quantization.operand import FP32, Operand
+from fp8sim.quantization.quantized import Quantized
+from fp8sim.quantization.scaling import Scaling, group_sizes, scales_shape
+from fp8sim.reference.scales import Scales, apply_scales, count_beyond, group_amax, pick_scales
 
-__all__ = [
-    "Quantized",
-    "count_beyond",
-    "divide",
-    "quantize",
-    "quantize_reference",
-    "quantize_with",
-    "round_trip",
-]
-
-_NO_SCALE = "a group that holds one has no scale"
-
-
-@dataclass(frozen=True, eq=False)
-class Quantized:
-    """An array as codes and scales: ``x ~ codes * scales``, each scale shared by a group.
-
-    Attributes
-    ----------
-    codes : array of fmt.dtype
-        One code per element, in the shape of the array.
-    scales : array of float32
-        One multiplier per group: the number of groups along each axis is its shape.
-    fmt : FloatFormat
-        Format of the codes.
-    scaling : Scaling
-        How the scales were picked.
-    axis : int
-        The reduction axis, along which groups run.
-    scale_codes : array
-        The scales as stored, in the scale format.
-    tensor_scale : float32
-        The FP32 scale above E4M3 scales (included in `scales`), else 1.
-    saturated : int
-        Elements that were beyond the largest finite value after rounding.
-    flushed : int
-        Elements other than zero that became zero.
-
-    Examples
-    --------
-    >>> import numpy as np, fp8sim
-    >>> x = np.random.default_rng(0).standard_normal((256, 512), dtype=np.float32)
-    >>> fp8sim.quantize(x, "e4m3", "1x128")
-    Quantized((256, 512) e4m3, 1x128 fp32: 135168 bytes, of them 4096 scales; 0 saturated, 0 flushed)
-    """
-
-    codes: AnyArray = field(repr=False)
-    scales: F32 = field(repr=False)
-    fmt: FloatFormat
-    scaling: Scaling
-    axis: int
-    scale_codes: AnyArray = field(repr=False)
-    tensor_scale: np.float32
-    saturated: int
-    flushed: int
-
-    def __repr__(self) -> str:
-        """Say what it holds, what it takes and what was lost."""
-        return (
-            f"Quantized({self.shape} {self.fmt}, {self.scaling}: {self.nbytes} bytes, of them "
-            f"{self.scale_nbytes} scales; {self.saturated} saturated, {self.flushed} flushed)"
-        )
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the array."""
-        return self.codes.shape
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Elements that share a scale along each axis."""
-        return group_sizes(self.scaling.granularity, self.shape, self.axis)
-
-    @property
-    def scale_nbytes(self) -> int:
-        """Bytes that the scales take where this is stored."""
-        return self.scaling.nbytes(self.shape, self.axis)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that codes and scales take where this is stored, codes packed to their bits."""
-        return -(-self.codes.size * self.fmt.bits // 8) + self.scale_nbytes
-
-    def dequantize(self, dtype: type[np.float32] | type[np.float64] = np.float32) -> FloatArray:
-        """Return ``codes * scales``.
-
-        Parameters
-        ----------
-        dtype : {numpy.float32, numpy.float64}
-            In float32 each element is rounded once; in float64 it is exact.
-
-        Returns
-        -------
-        array
-            In the shape of the array that was quantised.
-
-        Examples
-        --------
-        >>> import numpy as np, fp8sim
-        >>> fp8sim.quantize(np.array([1.0, 0.3, -0.001]), "e4m3").dequantize()
-        array([ 1.000000e+00,  2.857143e-01, -9.765625e-04], dtype=float32)
-        """
-        scaled = self.scaling.granularity != "none"
-        if scaled and dtype == np.float32 and self.codes.size >= COMPILED_FROM and self.fmt.bits <= 16:
-            from fp8sim._kernels import quantize as compiled
-
-            bits = self.codes.view(self.fmt.code_dtype)
-            return compiled.dequantize(bits, self.scales, self.sizes, self.fmt)
-        values: FloatArray = decode(self.codes, self.fmt).astype(dtype, copy=False)
-        if not scaled:
-            return values
-        scales = expand_groups(self.scales.astype(dtype, copy=False), self.sizes, self.shape)
-        with np.errstate(over="ignore", under="ignore"):
-            product: FloatArray = values * scales
-        return product
+__all__ = ["quantize", "quantize_with", "round_trip"]
 
 
 def quantize(
@@ -148,6 +32,8 @@ def quantize(
     scale_format: str = "fp32",
     scale_rule: str | None = None,
     amax_floor: float = 0.0,
+    rounding: Rounding = "nearest-even",
+    rng: np.random.Generator | None = None,
 ) -> Quantized:
     """Scale an array by groups and cast it: ``x ~ codes * scales``.
 
@@ -168,6 +54,8 @@ def quantize(
         ``amax`` by default, ``ceil`` for ``e8m0``.
     amax_floor : float
         Smallest amax taken for a group.
+    rounding, rng
+        Of the elements, as for `round_to`; scales are rounded to nearest.
 
     Returns
     -------
@@ -177,7 +65,7 @@ def quantize(
     Raises
     ------
     TypeError
-        If `x` is no array of real numbers.
+        If `x` is no array of real numbers, or `rng` is missing where it is needed.
     ValueError
         If a name or the axis is unknown, or `x` holds NaN or infinity, which have no scale.
 
@@ -192,36 +80,70 @@ def quantize(
     >>> q.dequantize()
     array([[  1.,  -2., 896.,   0.]], dtype=float32)
     """
-    return quantize_with(x, fmt, Scaling(granularity, scale_format, scale_rule, amax_floor), axis=axis)
+    operand = Operand(get_format(fmt), Scaling(granularity, scale_format, scale_rule, amax_floor))
+    return quantize_with(x, operand, axis=axis, rounding=rounding, rng=rng)
 
 
 def quantize_with(
-    x: ArrayLike, fmt: FormatLike, scaling: Scaling, *, axis: int = -1, what: str = "x"
+    x: ArrayLike,
+    operand: Operand,
+    *,
+    axis: int = -1,
+    rounding: Rounding = "nearest-even",
+    rng: np.random.Generator | None = None,
+    scales: Scales | None = None,
+    what: str = "x",
 ) -> Quantized:
-    """Quantise as `quantize` does, with the options in one `Scaling`; errors call the array `what`.
+    """Quantise as `quantize` does, with format and scaling in one `Operand`.
+
+    Parameters
+    ----------
+    x, axis, rounding, rng
+        As for `quantize`.
+    operand : Operand
+        Format and scaling.
+    scales : Scales, optional
+        Scales that are known beforehand (delayed, static), instead of picked ones.
+    what : str
+        What errors call the array.
+
+    Returns
+    -------
+    Quantized
+        As from `quantize`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `quantize`.
 
     Examples
     --------
-    >>> quantize_with([1.0, 2.0], "e4m3", Scaling("row")).codes
+    >>> quantize_with([1.0, 2.0], Operand("e4m3", Scaling("row"))).codes
     array([224, 448], dtype='float8_e4m3fn')
     """
-    array, target = checks.as_float(x, what), get_format(fmt)
-    if not (target.signed and target.zero):
-        raise ValueError(f"{target} has no zero or no sign: it holds scales, not the elements of an array")
-    odd = scaling.granularity == "none" and not target.has_nan
-    if array.size < COMPILED_FROM or odd:
-        return quantize_reference(array, target, scaling, axis=axis, what=what)
-    return _quantize_compiled(array, target, scaling, axis, what)
+    work = _Work.of(x, operand, axis, what)
+    done = work.in_one_pass() if scales is None and rounding == "nearest-even" else None
+    if done is None:
+        chosen = work.pick() if scales is None else work.take(scales)
+        codes, saturated, flushed = work.encode(chosen, rounding, rng)
+    else:
+        chosen, codes, saturated, flushed = done
+    return Quantized(
+        codes=codes,
+        scales=chosen.values,
+        fmt=operand.fmt,
+        scaling=operand.scaling,
+        axis=axis,
+        scale_codes=chosen.codes,
+        tensor_scale=chosen.tensor_scale,
+        saturated=saturated,
+        flushed=flushed,
+    )
 
 
 def round_trip(
-    x: ArrayLike,
-    fmt: FormatLike,
-    scaling: Scaling,
-    *,
-    axis: int = -1,
-    what: str = "x",
-    allocate: Allocate = empty,
+    x: ArrayLike, operand: Operand, *, axis: int = -1, what: str = "x", allocate: Allocate = empty
 ) -> F32:
     """Return ``quantize_with(...).dequantize()`` where no codes need be kept: faster, in less memory.
 
@@ -229,152 +151,131 @@ def round_trip(
 
     Examples
     --------
-    >>> round_trip([1.0, 0.3, -0.001], "e4m3", Scaling("row"))
+    >>> round_trip([1.0, 0.3, -0.001], Operand("e4m3", Scaling("row")))
     array([ 1.000000e+00,  2.857143e-01, -9.765625e-04], dtype=float32)
     """
-    array, target = checks.as_float(x, what), get_format(fmt)
+    array = checks.as_float(x, what)
+    if operand == FP32 and array.dtype == np.float32:
+        return np.asarray(array, dtype=np.float32)
     values: F32 | None = None
-    if target.signed and target.zero:
-        if scaling.granularity != "none":
-            values = _round_trip_compiled(array, target, scaling, axis, what, allocate)
-        elif target == FORMATS["fp32"] and array.dtype == np.float32:
-            values = array  # as it is
-        elif target.has_nan:
-            values = round_to(array, target).astype(np.float32, copy=False)
-    return (
-        quantize_with(array, target, scaling, axis=axis, what=what).dequantize() if values is None else values
-    )
+    if operand.is_scaled:
+        values = _Work.of(array, operand, axis, what).round_trip(allocate)
+    elif operand.fmt.has_nan and operand.fmt.signed and operand.fmt.zero:
+        values = round_to(array, operand.fmt).astype(np.float32, copy=False)
+    return quantize_with(array, operand, axis=axis, what=what).values() if values is None else values
 
 
-def _round_trip_compiled(
-    x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str, allocate: Allocate
-) -> F32 | None:
-    """Do what `_quantize_compiled` does, and decode as it goes; None where codes are needed."""
-    if x.size < COMPILED_FROM or x.dtype != np.float32:
-        return None
-    from fp8sim._kernels import quantize as compiled
+@dataclass(frozen=True)
+class _Work:
+    """An array on its way through the pipeline."""
 
-    sizes, policy = group_sizes(scaling.granularity, x.shape, axis), _policy(fmt, scaling)
-    values: F32 | None = None
-    if scaling.scale_format != "e4m3":
-        assert scaling.scale_rule is not None
-        rule, floor = scaling.scale_rule, scaling.amax_floor
-        values = compiled.round_trip(x, sizes, fmt, policy, rule, floor, allocate)
-    if values is None:
-        scales = _pick_scales(x, sizes, fmt, scaling, what)
-        values = compiled.round_trip_scaled(x, scales.values, sizes, fmt, policy, allocate)
-    return values
+    x: FloatArray
+    operand: Operand
+    sizes: tuple[int, ...]  #: elements that share a scale along each axis
+    axis: int
+    what: str
+    compiled: bool  #: whether the steps are compiled
 
+    @classmethod
+    def of(cls, x: ArrayLike, operand: Operand, axis: int, what: str) -> _Work:
+        """Check the array and the format."""
+        array, fmt = checks.as_float(x, what), operand.fmt
+        if not (fmt.signed and fmt.zero):
+            raise ValueError(f"{fmt} has no zero or no sign: it holds scales, not the elements of an array")
+        sizes = group_sizes(operand.scaling.granularity, array.shape, axis)
+        odd = not operand.is_scaled and not fmt.has_nan  # `encode` refuses what such a format has not
+        return cls(array, operand, sizes, axis, what, worth_compiling(array.size) and not odd)
 
-def quantize_reference(
-    x: FloatArray, fmt: FloatFormat, scaling: Scaling, *, axis: int = -1, what: str = "x"
-) -> Quantized:
-    """Quantise step by step in numpy, to be read: what `quantize_with` does for arrays of any size.
+    @property
+    def policy(self) -> Overflow:
+        """What becomes of an overflow: scaled elements saturate, whatever their format."""
+        return "saturate" if self.operand.is_scaled else overflow_policy(self.operand.fmt, None)
 
-    Examples
-    --------
-    >>> import numpy as np, fp8sim
-    >>> quantize_reference(np.array([1.0, 2.0]), fp8sim.get_format("e4m3"), Scaling("row")).scales
-    array([0.00446429], dtype=float32)
-    """
-    policy = _policy(fmt, scaling)
-    if scaling.granularity == "none":
-        scaled, scales = x, _no_scales(x.shape, axis)
-    else:
-        checks.finite(x, what, _NO_SCALE)
-        sizes = group_sizes(scaling.granularity, x.shape, axis)
-        scales = pick_scales(group_amax(x, sizes), fmt, scaling)
-        scaled = divide(x, expand_groups(scales.values, sizes, x.shape))
-    codes = encode(scaled, fmt, overflow=policy)
-    flushed = int(np.count_nonzero(x)) - int(np.count_nonzero(decode(codes, fmt)))
-    return _quantized(codes, scales, fmt, scaling, axis, count_beyond(scaled, fmt), flushed)
+    @property
+    def rule(self) -> tuple[str | None, float]:
+        """Scale rule and amax floor, as compiled code takes them."""
+        return self.operand.scaling.scale_rule, self.operand.scaling.amax_floor
 
+    @property
+    def own_scales(self) -> bool:
+        """Whether each scale follows from its own group alone."""
+        return self.operand.is_scaled and self.operand.scaling.scale_format != "e4m3"
 
-def _quantize_compiled(x: FloatArray, fmt: FloatFormat, scaling: Scaling, axis: int, what: str) -> Quantized:
-    """Quantise in one pass where scales depend on their own group alone, else in two."""
-    from fp8sim._kernels import quantize as compiled
+    def in_one_pass(self) -> tuple[Scales, AnyArray, int, int] | None:
+        """Pick scales and encode at once; None where compiled code does not serve this."""
+        if not (self.compiled and self.own_scales):
+            return None
+        from fp8sim._kernels.quantize_driver import quantize as in_one_pass
 
-    sizes, policy = group_sizes(scaling.granularity, x.shape, axis), _policy(fmt, scaling)
-    done = None
-    if scaling.granularity != "none" and scaling.scale_format != "e4m3":
-        assert scaling.scale_rule is not None
-        done = compiled.quantize(x, sizes, fmt, policy, scaling.scale_rule, scaling.amax_floor)
-    if done is not None:
-        codes, lost = done.codes, done.lost
-        scales = Scales(done.scales, encode(done.scales, scaling.scale_format), np.float32(1))
-    elif scaling.granularity == "none":
-        scales = _no_scales(x.shape, axis)
-        codes, lost = compiled.encode_unscaled(x, fmt, policy)
-    else:
-        scales = _pick_scales(x, sizes, fmt, scaling, what)
-        codes, lost = compiled.encode_scaled(x, scales.values, sizes, fmt, policy)
-    return _quantized(codes.view(fmt.dtype), scales, fmt, scaling, axis, lost.saturated, lost.flushed)
+        fmt, scaling = self.operand.fmt, self.operand.scaling
+        done = in_one_pass(self.x, self.sizes, fmt, policy=self.policy, rule=self.rule)
+        if done is None:
+            return None
+        stored = done.scales if scaling.scale_format == "fp32" else encode(done.scales, scaling.scale_format)
+        return Scales(done.scales, stored), done.codes.view(fmt.dtype), *done.lost
 
+    def pick(self) -> Scales:
+        """Pick the scales in a pass of their own."""
+        if not self.operand.is_scaled:
+            ones = np.ones(scales_shape("none", self.x.shape, self.axis), np.float32)
+            return Scales(ones, ones)
+        if self.compiled:
+            from fp8sim._kernels.quantize_driver import group_amax as compiled_amax
 
-def _quantized(
-    codes: AnyArray,
-    scales: Scales,
-    fmt: FloatFormat,
-    scaling: Scaling,
-    axis: int,
-    saturated: int,
-    flushed: int,
-) -> Quantized:
-    return Quantized(
-        codes=codes,
-        scales=scales.values,
-        fmt=fmt,
-        scaling=scaling,
-        axis=axis,
-        scale_codes=scales.codes,
-        tensor_scale=scales.tensor_scale,
-        saturated=saturated,
-        flushed=flushed,
-    )
+            amax = compiled_amax(self.x, self.sizes)
+        else:
+            amax = group_amax(self.x, self.sizes)
+        if not np.isfinite(amax).all():
+            checks.finite(self.x, self.what, "a group that holds one has no scale")
+        scaling = self.operand.scaling
+        return pick_scales(
+            amax,
+            self.operand.fmt,
+            scale_format=scaling.scale_format,
+            scale_rule=scaling.scale_rule,
+            amax_floor=scaling.amax_floor,
+            encode=encode,
+        )
 
+    def take(self, scales: Scales) -> Scales:
+        """Take scales that are known beforehand."""
+        checks.finite(self.x, self.what, "it has no scale")
+        return scales
 
-def _pick_scales(
-    x: FloatArray, sizes: tuple[int, ...], fmt: FloatFormat, scaling: Scaling, what: str
-) -> Scales:
-    """Pick the scales in a pass of their own."""
-    from fp8sim._kernels.quantize import group_amax as compiled_amax
+    def encode(
+        self, scales: Scales, rounding: Rounding, rng: np.random.Generator | None
+    ) -> tuple[AnyArray, int, int]:
+        """Return the codes, and how many elements saturated and how many became zero."""
+        fmt = self.operand.fmt
+        if self.compiled and rounding == "nearest-even" and scales.multipliers is None:
+            from fp8sim._kernels import quantize_driver as compiled
 
-    amax = compiled_amax(x, sizes)
-    if not np.isfinite(amax).all():
-        checks.finite(x, what, _NO_SCALE)
-    return pick_scales(amax, fmt, scaling)
+            if self.operand.is_scaled:
+                codes, lost = compiled.encode_scaled(
+                    self.x, scales.values, self.sizes, fmt, policy=self.policy
+                )
+            else:
+                codes, lost = compiled.encode_unscaled(self.x, fmt, policy=self.policy)
+            return codes.view(fmt.dtype), *lost
+        scaled = apply_scales(self.x, scales, self.sizes) if self.operand.is_scaled else self.x
+        codes = encode(scaled, fmt, rounding=rounding, overflow=self.policy, rng=rng)
+        flushed = int(np.count_nonzero(self.x)) - int(np.count_nonzero(decode(codes, fmt)))
+        return codes, count_beyond(scaled, fmt), flushed
 
+    def round_trip(self, allocate: Allocate) -> F32 | None:
+        """Return the values that the codes stand for; None where compiled code does not serve this."""
+        if not self.compiled or self.x.dtype != np.float32:
+            return None
+        from fp8sim._kernels import quantize_driver as compiled
 
-def _policy(fmt: FloatFormat, scaling: Scaling) -> Overflow:
-    """Return what becomes of an overflow: scaled elements saturate, whatever their format."""
-    return overflow_policy(fmt, None) if scaling.granularity == "none" else "saturate"
-
-
-def divide(x: FloatArray, scales: AnyArray) -> FloatArray:
-    """Divide by the scales, in the dtype of `x`; a scale that underflowed to zero gives zero.
-
-    Examples
-    --------
-    >>> divide(np.array([3.0, -3.0]), np.array([2.0, 0.0]))
-    array([ 1.5, -0. ])
-    """
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        quotient = x / scales.astype(x.dtype, copy=False)
-    return np.where(scales == 0, np.copysign(0, x), quotient)
-
-
-def count_beyond(scaled: FloatArray, fmt: FloatFormat) -> int:
-    """Count the finite elements that rounding leaves beyond the largest finite value.
-
-    Examples
-    --------
-    >>> count_beyond(np.array([464.0, 465.0, np.inf]), get_format("e4m3"))
-    1
-    """
-    candidates = scaled[np.isfinite(scaled) & (np.abs(scaled) > fmt.max)].astype(np.float64)
-    return int(np.count_nonzero(round_exact(candidates, fmt, "nearest-even") > fmt.max))
-
-
-def _no_scales(shape: tuple[int, ...], axis: int) -> Scales:
-    ones = np.ones(scales_shape("none", shape, axis), np.float32)
-    return Scales(ones, ones, np.float32(1))
+        fmt, values = self.operand.fmt, None
+        if self.own_scales:
+            values = compiled.round_trip(
+                self.x, self.sizes, fmt, policy=self.policy, rule=self.rule, allocate=allocate
+            )
+        if values is None:
+            scales = self.pick().values
+            values = compiled.round_trip(
+                self.x, self.sizes, fmt, policy=self.policy, scales=scales, allocate=allocate
+            )
+        return values

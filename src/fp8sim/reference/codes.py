@@ -14,7 +14,7 @@ from fp8sim._support.typing import F32, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 from fp8sim.reference.rounding import floor_log2
 
-__all__ = ["decode_reference", "decode_table", "encode_reference", "infinity_code", "nan_code"]
+__all__ = ["decode_reference", "decode_table", "encode_reference"]
 
 
 def encode_reference(values: FloatArray, fmt: FloatFormat) -> AnyArray:
@@ -36,9 +36,9 @@ def encode_reference(values: FloatArray, fmt: FloatFormat) -> AnyArray:
         code -= 1 << fmt.mantissa_bits  # no subnormals below the first binade to count
 
     if fmt.has_inf:
-        code = np.where(np.isinf(v), infinity_code(fmt), code)
+        code = np.where(np.isinf(v), fmt.infinity_code, code)
     if fmt.has_nan:
-        code = np.where(np.isnan(v), nan_code(fmt), code)
+        code = np.where(np.isnan(v), fmt.nan_code, code)
     if fmt.signed:
         sign = np.signbit(v).astype(np.int64) << (fmt.bits - 1)
         code = np.where(np.isnan(v) & (fmt.specials == "fnuz"), code, code | sign)
@@ -72,25 +72,11 @@ def decode_reference(codes: AnyArray, fmt: FloatFormat) -> F32:
             top = field == 2**fmt.exponent_bits - 1
             value = np.where(top, np.where(mantissa == 0, np.inf, np.nan), value)
         case "nan-only":
-            value = np.where(unsigned == nan_code(fmt), np.nan, value)
+            value = np.where(unsigned == fmt.nan_code, np.nan, value)
         case "fnuz":
-            value = np.where(code == nan_code(fmt), np.nan, value)
-    negative &= ~((code == nan_code(fmt)) & (fmt.specials == "fnuz"))
+            value = np.where(code == fmt.nan_code, np.nan, value)
+    negative &= ~((code == fmt.nan_code) & (fmt.specials == "fnuz"))
     return np.asarray(np.where(negative, -value, value), dtype=np.float32)
-
-
-def infinity_code(fmt: FloatFormat) -> int:
-    """Return the code of +infinity in an IEEE-like format."""
-    return int((1 << fmt.exponent_bits) - 1) << fmt.mantissa_bits
-
-
-def nan_code(fmt: FloatFormat) -> int:
-    """Return the code of the NaN that a conversion gives, its sign bit 0 (the quiet NaN of IEEE)."""
-    if fmt.specials == "fnuz":
-        return 1 << (fmt.bits - 1)
-    if fmt.specials == "ieee":
-        return infinity_code(fmt) | (1 << fmt.mantissa_bits >> 1)
-    return (1 << (fmt.exponent_bits + fmt.mantissa_bits)) - 1
 
 
 @lru_cache(maxsize=64)

@@ -21,7 +21,7 @@ from fp8sim.experiments.claims.claims import Claims
 from fp8sim.experiments.claims.verdicts import VERDICTS, Claim
 from fp8sim.experiments.comparison import Comparison
 from fp8sim.formats import FORMATS, FloatFormat
-from fp8sim.quantization.scaling import SCALE_FORMATS, SCALE_RULES
+from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.report import pictures
 from fp8sim.report.svg import asset, picture_style, slug, svg

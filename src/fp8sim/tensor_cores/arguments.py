@@ -1,4 +1,4 @@
-"""What a tensor core is given, checked: values of its formats, as float32."""
+"""What a tensor core is given, checked: values of its formats, or codes that are known to be some."""
 
 from __future__ import annotations
 
@@ -6,23 +6,42 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fp8sim import _kernels
 from fp8sim._support import checks
+from fp8sim._support.threads import run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
-from fp8sim.reference.fused_step import TensorCore
 from fp8sim.reference.rounding import round_reference
+from fp8sim.tensor_cores.core import TensorCore
 
-__all__ = ["Problem", "Side", "check_problem"]
+__all__ = ["Problem", "Range", "Side", "check_problem", "coded_side", "values_range"]
+
+RUN = 1 << 18  # codes looked at at a time: they stay in a cache
+
+
+class Range(NamedTuple):
+    """Facts about the values of an array."""
+
+    outside: int  #: how many are no values of the format
+    largest: float  #: finite magnitude; 0 if there is none
+    smallest: float  #: finite magnitude other than zero; infinity if there is none
+    finite: bool
 
 
 class Side(NamedTuple):
-    """One operand: contiguous float32 values of one format."""
+    """One side of a product: values of one format, or their codes."""
 
-    values: F32
+    array: AnyArray  #: float32 values, or codes as unsigned integers; contiguous
     fmt: FloatFormat
-    range: Any  # what `_kernels.operands.inspect` saw
-    scales: F32 | None = None  # of the core's own, one per block of k
+    range: Range
+    coded: bool
+    scales: F32 | None = None  #: of the core's own, one per block of k
+
+    @property
+    def values(self) -> F32:
+        """The values in float32."""
+        return decode(self.array, self.fmt) if self.coded else self.array
 
 
 class Problem(NamedTuple):
@@ -33,55 +52,125 @@ class Problem(NamedTuple):
     b: Side
     c: F32 | None
     promote_every: int
+    promotion: tuple[F32, F32] | None = None  #: scales of A and of B for whole chains
 
 
 def check_problem(
     a: ArrayLike,
     b: ArrayLike,
     core: TensorCore,
-    c: ArrayLike | None,
-    promote_every: int | None,
-    scales: tuple[ArrayLike, ArrayLike] | None,
-    a_format: FormatLike | None,
-    b_format: FormatLike | None,
+    *,
+    c: ArrayLike | None = None,
+    promote_every: int | None = None,
+    scales: tuple[ArrayLike, ArrayLike] | None = None,
+    a_format: FormatLike | None = None,
+    b_format: FormatLike | None = None,
 ) -> Problem:
-    """Check what `tensor_core_matmul` is given, and take it as float32."""
+    """Check what `tensor_core_matmul` is given; a side may be a `Side` that is checked already."""
     every = 0 if promote_every is None else checks.positive_int(promote_every, "promote_every")
     if every % core.step:
         near = max(1, round(every / core.step)) * core.step
         raise ValueError(
             f"promote_every={every} is not a multiple of {core.step}, the step of {core.name}; pass {near}"
         )
-    left, right = _side(a, "a", core, a_format), _side(b, "b", core, b_format)
-    m, n, k = checks.multiply_shapes(left.values, right.values)
+    left, right = (
+        x if isinstance(x, Side) else _side(x, what, core, fmt)
+        for x, what, fmt in ((a, "a", a_format), (b, "b", b_format))
+    )
+    m, n, k = checks.multiply_shapes(left.array, right.array)
     start = None if c is None else _accumulator(c, (m, n), core, every)
     a_scales, b_scales = _block_scales(scales, core, m, n, k)
     return Problem(core, left._replace(scales=a_scales), right._replace(scales=b_scales), start, every)
 
 
+def coded_side(bits: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *, finite: bool) -> Side:
+    """Take codes that came from a cast to `fmt`: they need no check, and no copy as float32.
+
+    `finite` says that they hold no NaN and no infinity. Formats that the core does not multiply are refused.
+    """
+    if fmt not in core.formats:
+        raise ValueError(_not_an_input(core, what, fmt))
+    narrow = (
+        finite and fmt.bits <= 8 and fmt.emax - fmt.emin < 32
+    )  # any two of its values multiply in float32
+    seen = Range(0, fmt.max, fmt.smallest_subnormal, True) if narrow else codes_range(bits, fmt)
+    return Side(np.ascontiguousarray(bits), fmt, seen, coded=True)
+
+
+def codes_range(bits: AnyArray, fmt: FloatFormat) -> Range:
+    """Return the range of what codes stand for: the codes of one sign are in the order of their values.
+
+    Examples
+    --------
+    >>> bits = np.array([0x00, 0x38, 0xC0, 0x08], np.uint8)  # 0, 1, -2 and the smallest normal number
+    >>> codes_range(bits, FORMATS["e4m3"])
+    Range(outside=0, largest=2.0, smallest=0.015625, finite=True)
+    """
+    one = bits.dtype.type(1)
+    magnitudes = bits.dtype.type(2 ** (fmt.exponent_bits + fmt.mantissa_bits) - 1)
+
+    def look(part: AnyArray) -> tuple[int, int, bool]:
+        size = part & magnitudes
+        nan = bool((part == fmt.nan_code).any()) if fmt.specials == "fnuz" else False
+        # Less one, zero becomes the largest integer: what is left is the smallest of the others.
+        return int(size.max()), int((size - one).min()) + 1, nan
+
+    flat = bits.reshape(-1, order="A")
+    parts = run_in_threads(look, [(flat[i:j],) for i, j in split(bits.size, RUN)]) or [
+        (0, magnitudes + 1, False)
+    ]
+    tops, lows, nans = zip(*parts, strict=True)
+    top, low = min(max(tops), fmt.top_code), min(lows)
+    largest, smallest = decode(np.array([top, min(low, fmt.top_code)], bits.dtype), fmt).tolist()
+    there = 0 < low <= fmt.top_code
+    return Range(0, largest, smallest if there else np.inf, max(tops) <= fmt.top_code and not any(nans))
+
+
+def values_range(values: F32, fmt: FloatFormat) -> Range:
+    """Look at all values of a float32 array once: how large, how small, of the format or not."""
+    if _kernels.available():
+        from fp8sim._kernels.range_kernels import inspect
+
+        return Range(*inspect(values, fmt))
+    size = np.abs(values[np.isfinite(values)])
+    return Range(
+        int(np.count_nonzero(_misplaced(values, fmt))),
+        float(size.max(initial=0)),
+        float(size[size > 0].min(initial=np.inf)),
+        size.size == values.size,
+    )
+
+
+def _misplaced(values: F32, fmt: FloatFormat) -> AnyArray:
+    """Mark what is no value of the format."""
+    same = round_reference(values, fmt, "toward-zero", "saturate") == values
+    same |= np.isinf(values) & fmt.has_inf | np.isnan(values) & fmt.has_nan
+    return ~np.asarray(same)
+
+
 def _side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None) -> Side:
     """Take `x` as contiguous float32 in the first format that holds all of its values."""
-    from fp8sim._kernels import operands
-
-    array = np.asarray(x)
+    array = checks.as_array(x, what)
     values = _to_float32(array, what, core)
-    candidates = [get_format(name) for name in core.inputs]
+    candidates = core.formats
     if wanted is not None:
         fmt = get_format(wanted)
         if fmt not in candidates:
-            raise ValueError(
-                f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {', '.join(core.inputs)}"
-            )
+            raise ValueError(_not_an_input(core, what, fmt))
         candidates = [fmt]
     elif _format_of(array) in candidates:
         candidates = [fmt for fmt in candidates if fmt == _format_of(array)]
     for fmt in candidates:
-        found = operands.inspect(values, fmt)
-        if not found.outside:
-            return Side(values, fmt, found)
-    places = [np.unravel_index(operands.first_outside(values, fmt), values.shape) for fmt in candidates]
+        seen = values_range(values, fmt)
+        if not seen.outside:
+            return Side(values, fmt, seen, coded=False)
+    places = [tuple(np.argwhere(_misplaced(values, fmt))[0]) for fmt in candidates]
     misfits = [(values, at, fmt.name) for at, fmt in zip(places, candidates, strict=True)]
     raise ValueError(_misfits(core, what, misfits, candidates[0].name))
+
+
+def _not_an_input(core: TensorCore, what: str, fmt: FloatFormat) -> str:
+    return f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {', '.join(core.inputs)}"
 
 
 def _misfits(core: TensorCore, what: str, misfits: list[tuple[AnyArray, Any, str]], target: str) -> str:
@@ -123,15 +212,13 @@ def _to_float32(array: AnyArray, what: str, core: TensorCore) -> F32:
 
 def _accumulator(c: ArrayLike, shape: tuple[int, int], core: TensorCore, promote_every: int) -> F32:
     """Take `c` as float32 values that the accumulator can start from."""
-    from fp8sim._kernels import operands
-
     exact = checks.as_matrix(c, "c")
     if exact.shape != shape:
         raise ValueError(f"c has shape {exact.shape}, the product {shape}; they must be equal")
     fmt = FORMATS["fp16" if core.output == "fp16-rne" and not promote_every else "fp32"]
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(exact, dtype=np.float32)
-    if ((values != exact) & ~np.isnan(exact)).any() or operands.inspect(values, fmt).outside:
+    if ((values != exact) & ~np.isnan(exact)).any() or values_range(values, fmt).outside:
         raise ValueError(
             f"c holds values that are not {fmt.name}, what {core.name} accumulates in; "
             f"round first: fp8sim.round_to(c, {fmt.name!r})"
@@ -153,7 +240,7 @@ def _block_scales(
     fmt, blocks = get_format(core.scale_format), -(-k // core.scale_block)
     checked = []
     for side, given, shape in zip("ab", scales, ((m, blocks), (blocks, n)), strict=True):
-        values = _to_float32(np.asarray(given), f"scales of {side}", core)
+        values = _to_float32(checks.as_array(given, f"scales of {side}"), f"scales of {side}", core)
         if values.shape != shape:
             raise ValueError(f"scales of {side} have shape {values.shape}; {core.name} needs {shape}: {what}")
         rounded = round_reference(values, fmt, "toward-zero", "saturate")

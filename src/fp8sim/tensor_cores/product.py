@@ -1,107 +1,21 @@
-"""NVIDIA tensor cores: how each generation sums products, and matrix products that sum the same way."""
+"""Matrix products that sum as a tensor core does, bit for bit: step by step, and compiled."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fp8sim._support import checks
-from fp8sim._support.typing import F32, AnyArray, ArrayLike
-from fp8sim.formats import FORMATS, FormatLike, get_format
-from fp8sim.reference.fused_step import OUTPUTS, TensorCore, canonical_nan, fused_step, promote, split_number
-from fp8sim.tensor_cores.arguments import Problem, Side, check_problem
+from fp8sim import _kernels
+from fp8sim._support.typing import F32, ArrayLike
+from fp8sim.formats import FORMATS, FormatLike
+from fp8sim.reference.codes import decode_table
+from fp8sim.reference.fused_step import Factors, canonical_nan, fused_step, promote, split_number
+from fp8sim.tensor_cores.arguments import Problem, Side, check_problem, values_range
+from fp8sim.tensor_cores.catalogue import get_tensor_core, split_interval
+from fp8sim.tensor_cores.core import TensorCore
 
-__all__ = [
-    "TENSOR_CORES",
-    "TensorCore",
-    "get_tensor_core",
-    "promoted_matmul",
-    "tensor_core_matmul",
-    "tensor_core_matmul_reference",
-]
-
-_MMA_SIM = "MMA-Sim (arXiv 2511.10909v2), tables 4 and 5"
-_KM = "; agrees bit for bit with GPU outputs published with arXiv 2512.07004 ({})"
-
-
-def _cores() -> list[TensorCore]:
-    """One core per generation and input format, in the order of the generations."""
-    fp8, small = ("e4m3", "e5m2"), ("e4m3", "e5m2", "e2m3", "e3m2", "e2m1")
-    # generation, products per step of 16-bit formats (TF32: half), fraction bits, floor, recorded on
-    generations = [
-        ("volta", 4, 23, -132, "V100"),
-        ("turing", 8, 24, -132, ""),
-        ("ampere", 8, 24, -132, "A100, A2"),
-        ("ada", 8, 24, -132, "Ada, L40S"),
-        ("hopper", 16, 25, -133, "H100, H200"),
-        ("blackwell", 16, 25, -133, "B200"),
-    ]
-    cores = []
-    for name, step, bits, floor, recorded in generations:
-        source = _MMA_SIM + (_KM.format(recorded) if recorded else "")
-        formats = ["fp16"] if step == 4 or name == "turing" else ["fp16", "bf16", "tf32"]
-        for fmt in formats:
-            length = step // 2 if fmt == "tf32" else step
-            core = TensorCore(f"{name}-{fmt}", (fmt,), length, bits, "fp32-rz", floor, source=source)
-            cores.append(core)
-        if name == "ada":
-            cores.append(TensorCore("ada-fp8", fp8, 16, 13, "e8m13-rz", -132, source=source))
-        if name == "hopper":  # wgmma; mma.sync converts FP8 to FP16 and uses the FP16 unit
-            cores.append(TensorCore("hopper-fp8", fp8, 32, 13, "e8m13-rz", -132, source=source))
-    cores.append(TensorCore("blackwell-fp8", small, 32, 25, source=_MMA_SIM))
-    cores.append(
-        TensorCore("blackwell-mxfp8", small, 32, 25, scale_format="e8m0", scale_block=32, source=_MMA_SIM)
-    )
-    for name, scale_format, block in (("mxfp4", "e8m0", 32), ("nvfp4", "e4m3", 16)):
-        cores.append(
-            TensorCore(
-                f"blackwell-{name}",
-                ("e2m1",),
-                step=64,
-                fraction_bits=35,
-                group=16,
-                scale_format=scale_format,
-                scale_block=block,
-                source=_MMA_SIM,
-            )
-        )
-    for core in [c for c in cores if c.inputs[0] in ("fp16", "e4m3") and c.scale_format is None]:
-        cores.append(replace(core, name=f"{core.name}-fp16out", output="fp16-rne"))
-    return cores
-
-
-#: Name -> tensor core. ``-fp16out`` sums in FP16 rather than FP32.
-TENSOR_CORES: dict[str, TensorCore] = {core.name: core for core in _cores()}
-
-
-def get_tensor_core(core: str | TensorCore) -> TensorCore:
-    """Find a tensor core by name.
-
-    Parameters
-    ----------
-    core : str or TensorCore
-        A name in `TENSOR_CORES`, or a `TensorCore`, which is returned.
-
-    Returns
-    -------
-    TensorCore
-        The core.
-
-    Raises
-    ------
-    ValueError
-        If the name is not known; the message suggests the nearest.
-
-    Examples
-    --------
-    >>> get_tensor_core("hopper-fp16").fraction_bits
-    25
-    """
-    if isinstance(core, TensorCore):
-        return core
-    return checks.lookup(core, TENSOR_CORES, "tensor core")
+__all__ = ["multiply", "promoted_matmul", "tensor_core_matmul", "tensor_core_matmul_reference"]
 
 
 def tensor_core_matmul(
@@ -125,7 +39,8 @@ def tensor_core_matmul(
     b : (k, n) array_like
         Right operand, alike.
     core : str or TensorCore
-        A name in `TENSOR_CORES`, or a core of your own.
+        A name in `TENSOR_CORES`, with a promotion interval after a slash if there is one
+        (``"hopper-fp8/128"``), or a core of your own.
     c : (m, n) array_like, optional
         FP32 (or FP16, for a core with FP16 output) values that the sums start from, instead of +0.
     promote_every : int, optional
@@ -164,18 +79,21 @@ def tensor_core_matmul(
     ampere-fp16 [[-0.5]]
     hopper-fp16 [[-0.75]]
     """
-    problem = check_problem(a, b, get_tensor_core(core), c, promote_every, scales, a_format, b_format)
-    return _run(problem)
+    chosen, interval = split_interval(core, promote_every)
+    problem = check_problem(
+        a, b, chosen, c=c, promote_every=interval, scales=scales, a_format=a_format, b_format=b_format
+    )
+    return multiply(problem)
 
 
 def promoted_matmul(
     a: ArrayLike,
     b: ArrayLike,
     core: str | TensorCore,
+    *,
     promote_every: int,
     a_scales: F32,
     b_scales: F32,
-    *,
     a_format: FormatLike | None = None,
     b_format: FormatLike | None = None,
 ) -> F32:
@@ -203,19 +121,33 @@ def promoted_matmul(
     >>> import numpy as np
     >>> a, b = np.ones((1, 256)), np.ones((256, 1))
     >>> scales = np.array([[0.5, 2.0]], np.float32)
-    >>> promoted_matmul(a, b, "hopper-fp8", 128, scales, np.ones((2, 1), np.float32))
+    >>> promoted_matmul(
+    ...     a, b, "hopper-fp8", promote_every=128, a_scales=scales, b_scales=np.ones((2, 1), np.float32)
+    ... )
     array([[320.]], dtype=float32)
     """
-    problem = check_problem(a, b, get_tensor_core(core), None, promote_every, None, a_format, b_format)
-    (m, k), n = problem.a.values.shape, problem.b.values.shape[1]
-    chains = -(-k // promote_every)
-    for what, found, wanted in (("a", a_scales, (m, chains)), ("b", b_scales, (chains, n))):
-        if found.shape != wanted or found.dtype != np.float32:
+    problem = check_problem(
+        a, b, get_tensor_core(core), promote_every=promote_every, a_format=a_format, b_format=b_format
+    )
+    return multiply(with_promotion(problem, a_scales, b_scales))
+
+
+def with_promotion(problem: Problem, a_scales: F32, b_scales: F32) -> Problem:
+    """Return the product with scales for whole chains, their shapes checked."""
+    (m, k), n, every = problem.a.array.shape, problem.b.array.shape[1], problem.promote_every
+    chains = -(-k // every)
+    for what, scales, wanted in (("a", a_scales, (m, chains)), ("b", b_scales, (chains, n))):
+        if scales.shape != wanted or scales.dtype != np.float32:
             raise ValueError(
-                f"{what}_scales must be float32 {wanted}, one per chain of {promote_every}; "
-                f"got {found.dtype} {found.shape}"
+                f"{what}_scales must be float32 {wanted}, one per chain of {every}; "
+                f"got {scales.dtype} {scales.shape}"
             )
-    return _run(problem, (np.ascontiguousarray(a_scales), np.ascontiguousarray(b_scales)))
+    return problem._replace(promotion=(np.ascontiguousarray(a_scales), np.ascontiguousarray(b_scales)))
+
+
+def multiply(problem: Problem) -> F32:
+    """Run a checked product: compiled, or readable where nothing can be compiled."""
+    return _compiled(problem) if _kernels.available() else step_by_step(problem)
 
 
 def tensor_core_matmul_reference(
@@ -241,67 +173,95 @@ def tensor_core_matmul_reference(
     >>> tensor_core_matmul_reference(a, b), tensor_core_matmul(a, b)
     (array([[192.]], dtype=float32), array([[192.]], dtype=float32))
     """
-    p = check_problem(a, b, get_tensor_core(core), c, promote_every, scales, a_format, b_format)
-    (m, k), n, step = p.a.values.shape, p.b.values.shape[1], p.core.step
+    problem = check_problem(
+        a, b, get_tensor_core(core), c=c, promote_every=promote_every, scales=scales,
+        a_format=a_format, b_format=b_format,
+    )  # fmt: skip
+    return step_by_step(problem if promotion is None else with_promotion(problem, *promotion))
+
+
+def step_by_step(p: Problem) -> F32:
+    """Run the chain of fused steps over k in order, and promote where a chain ends."""
+    step, rule = p.core.step, p.core.rule
+    a, b = _Columns.of(p.a, p.core, transposed=False), _Columns.of(p.b, p.core, transposed=True)
+    (m, k), n = a.values.shape, len(b.values)
     total = np.zeros((m, n), np.float32) if p.c is None else p.c
     chain = np.zeros((m, n), np.float32) if p.promote_every else total
     for start in range(0, k, step):
-        a_part, b_part = _columns(p.a.values, start, step), _columns(p.b.values.T, start, step)
-        factors = None
-        if p.a.scales is not None and p.b.scales is not None:  # one for every element
-            a_scale, b_scale = (
-                _columns(np.repeat(x, p.core.scale_block, axis=1)[:, :k], start, step)
-                for x in (p.a.scales, p.b.scales.T)
-            )
-            factors = a_scale[:, None], b_scale[None]
-        chain = fused_step(a_part[:, None], b_part[None], chain, p.core, p.a.fmt, p.b.fmt, factors)
+        left, right = a.step(start, step), b.step(start, step)
+        chain = fused_step(_for_all(left, 1), _for_all(right, 0), chain, rule)
         if p.promote_every and (start + step >= k or (start + step) % p.promote_every == 0):
             at = start // p.promote_every
-            pair = () if promotion is None else (promotion[0][:, at, None], promotion[1][None, at])
+            pair = () if p.promotion is None else (p.promotion[0][:, at, None], p.promotion[1][None, at])
             total = promote(total, chain, *pair)
             chain = np.zeros((m, n), np.float32)
     return canonical_nan(total if p.promote_every else chain)
 
 
-def _columns(x: AnyArray, start: int, count: int) -> AnyArray:
-    """Take `count` columns, zeros beyond the end."""
-    part = x[:, start : start + count]
-    return np.pad(part, ((0, 0), (0, count - part.shape[1])))
+class _Columns(NamedTuple):
+    """One side, its rows the rows or columns of the product, k along its columns."""
+
+    values: F32
+    scales: F32 | None  #: repeated for every element
+    emin: int
+
+    @classmethod
+    def of(cls, side: Side, core: TensorCore, *, transposed: bool) -> _Columns:
+        values = side.values.T if transposed else side.values
+        scales = side.scales
+        if scales is not None:
+            scales = np.repeat(scales.T if transposed else scales, core.scale_block, axis=1)
+            scales = scales[:, : values.shape[1]]
+        return cls(values, scales, side.fmt.emin)
+
+    def step(self, start: int, count: int) -> Factors:
+        """Take `count` columns, zeros beyond the end."""
+
+        def take(x: F32) -> F32:
+            part = x[:, start : start + count]
+            return np.pad(part, ((0, 0), (0, count - part.shape[1])))
+
+        return Factors(take(self.values), self.emin, None if self.scales is None else take(self.scales))
 
 
-def _run(problem: Problem, promotion: tuple[F32, F32] | None = None) -> F32:
-    """Run the compiled product."""
-    from fp8sim._kernels import operands, products
+def _for_all(x: Factors, axis: int) -> Factors:
+    """Add an axis for the rows or columns of the other side."""
+    scales = None if x.scales is None else np.expand_dims(x.scales, axis)
+    return x._replace(values=np.expand_dims(x.values, axis), scales=scales)
+
+
+def _compiled(problem: Problem) -> F32:
+    from fp8sim._kernels import product_driver
 
     core, c = problem.core, problem.c
-    shape = len(problem.a.values), problem.b.values.shape[1]
+    shape = len(problem.a.array), problem.b.array.shape[1]
     out = np.zeros(shape, np.float32) if c is None else c.copy()
-    products.multiply(
-        _kernel_operand(problem.a, core),
-        _kernel_operand(problem.b, core),
+    product_driver.multiply(
+        _kernel_side(problem.a, core),
+        _kernel_side(problem.b, core),
         out,
-        products.Sum(
-            step=core.step,
-            fraction_bits=core.fraction_bits,
-            floor=core.exponent_floor,
-            group=core.group,
-            out_bits=OUTPUTS[core.output],
-            fp16=core.output == "fp16-rne",
-        ),
-        c=None if c is None else operands.inspect(c, FORMATS["fp32"]),
+        core.rule,
+        c=None if c is None else values_range(c, FORMATS["fp32"]),
         promote_every=problem.promote_every,
         scale_block=core.scale_block,
-        promotion=promotion,
+        promotion=problem.promotion,
     )
     return out
 
 
-def _kernel_operand(side: Side, core: TensorCore) -> Any:
-    from fp8sim._kernels import products
+def _kernel_side(side: Side, core: TensorCore) -> Any:
+    from fp8sim._kernels.product_driver import Factors as Packable
 
     exponents = None
-    if side.scales is not None and core.scale_format is not None:
-        emin = get_format(core.scale_format).emin
-        exponents = split_number(side.scales, emin)[1].astype(np.int16)
-    fmt = side.fmt
-    return products.Operand(side.values, fmt.mantissa_bits, fmt.emin, side.range, side.scales, exponents)
+    if side.scales is not None:
+        exponents = split_number(side.scales, core.rule.scale_emin)[1].astype(np.int16)
+    fmt, tabled = side.fmt, side.coded and side.fmt.bits <= 16
+    return Packable(
+        array=side.array if tabled else side.values,
+        table=decode_table(fmt) if tabled else None,
+        mantissa_bits=fmt.mantissa_bits,
+        emin=fmt.emin,
+        range=side.range,
+        scales=side.scales,
+        scale_exponents=exponents,
+    )

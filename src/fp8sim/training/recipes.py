@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from fp8sim._support import checks
+from fp8sim._support.registry import Registry
+from fp8sim._support.results import Result
+from fp8sim._support.tables import Table
 from fp8sim._support.typing import Rounding
-from fp8sim.accumulators.catalogue import Accumulator, get_accumulator
-from fp8sim.accumulators.one_chain import OneChain
+from fp8sim.accumulators import Accumulator, OneChain, get_accumulator
 from fp8sim.formats import get_format
-from fp8sim.quantization.scaling import Scaling
-from fp8sim.recipes import Operand, Recipe, get_recipe
+from fp8sim.quantization import Operand, Scaling
+from fp8sim.recipes import Recipe, get_recipe
 from fp8sim.reference.rounding import ROUNDINGS
-from fp8sim.tensor_cores.product import get_tensor_core
+from fp8sim.training.delayed import DelayedScaling
 
 __all__ = [
     "GEMMS",
     "TRAINING_RECIPES",
-    "DelayedScaling",
     "TrainingRecipe",
     "TrainingRecipeLike",
     "get_training_recipe",
@@ -33,31 +34,8 @@ GEMMS: dict[str, str] = {
 }
 
 
-@dataclass(frozen=True)
-class DelayedScaling:
-    """Scales from the past: per tensor, the largest amax of the last steps, not of this one.
-
-    TransformerEngine's ``DelayedScaling``: before a first amax is known the multiplier is 1; what a
-    scale did not foresee saturates (common/recipe/delayed_scaling.cu).
-
-    Examples
-    --------
-    >>> DelayedScaling()
-    DelayedScaling(history=1024, margin=0)
-    """
-
-    history: int = 1024  #: steps that are remembered
-    margin: int = 0  #: amax maps to the largest finite value over ``2**margin``
-
-    def __post_init__(self) -> None:
-        """Check the fields."""
-        checks.positive_int(self.history, "history")
-        if isinstance(self.margin, bool) or not isinstance(self.margin, int):
-            raise TypeError(f"margin must be a whole number of bits, got {self.margin!r}")
-
-
-@dataclass(frozen=True)
-class TrainingRecipe:
+@dataclass(frozen=True, repr=False)
+class TrainingRecipe(Result):
     """How the products of a linear layer are done, frozen: ``dataclasses.replace`` makes a what-if.
 
     Parameters
@@ -116,6 +94,18 @@ class TrainingRecipe:
     def __str__(self) -> str:
         """Return the name."""
         return self.name
+
+    def parts(self) -> list[Table]:
+        """Return a table of its three products."""
+        rows = []
+        for gemm, meaning in GEMMS.items():
+            recipe: Recipe = getattr(self, gemm)
+            a, b, sums = str(recipe.a), str(recipe.b), recipe.accumulator.name
+            rows.append([gemm, meaning.partition(":")[0], a, b, sums, str(recipe.output)])
+        notes = [f"x for Wgrad is kept {self.cached_input}; dy is rounded {self.gradient_rounding}"]
+        notes += [str(self.delayed)] * (self.delayed is not None) + [self.summary] * bool(self.summary)
+        headers = ["", "product", "A", "B", "sums", "output"]
+        return [Table(f"Training recipe {self.name}", headers, rows, notes)]
 
 
 TrainingRecipeLike: TypeAlias = "str | TrainingRecipe"
@@ -179,9 +169,10 @@ def _power_of_two(operand: Operand) -> Operand:
 
 
 #: Name -> training recipe. Add your own with ``TRAINING_RECIPES["mine"] = TrainingRecipe(...)``.
-TRAINING_RECIPES: dict[str, TrainingRecipe] = {
-    recipe.name: recipe
-    for recipe in (
+TRAINING_RECIPES: Registry[TrainingRecipe] = Registry(
+    "training recipe",
+    TrainingRecipe,
+    (
         _make(
             "fp32",
             "FP32 throughout: PyTorch's own products",
@@ -234,7 +225,7 @@ TRAINING_RECIPES: dict[str, TrainingRecipe] = {
         _deepseek(
             "deepseek-v3-no-promotion",
             "deepseek-v3, all sums kept in the tensor core's 14 bits",
-            sums=OneChain(get_tensor_core("hopper-fp8")),
+            sums=OneChain("hopper-fp8"),
         ),
         _deepseek("deepseek-v3-fp32-sums", "deepseek-v3, summed in FP32", sums=_FP32_SUMS),
         _deepseek(
@@ -260,8 +251,14 @@ TRAINING_RECIPES: dict[str, TrainingRecipe] = {
             "deepseek-v3, gradients rounded stochastically",
             gradient_rounding="stochastic",
         ),
-    )
-}
+    ),
+    {
+        "x, dy": lambda recipe: " | ".join(dict.fromkeys(map(str, (recipe.fprop.a, recipe.dgrad.a)))),
+        "W": lambda recipe: recipe.fprop.b,
+        "sums": lambda recipe: recipe.dgrad.accumulator.name,
+        "output": lambda recipe: recipe.fprop.output,
+    },
+)
 
 
 def get_training_recipe(recipe: TrainingRecipeLike) -> TrainingRecipe:
@@ -287,6 +284,4 @@ def get_training_recipe(recipe: TrainingRecipeLike) -> TrainingRecipe:
     >>> get_training_recipe("deepseek-v3").cached_input
     'quantized'
     """
-    if isinstance(recipe, TrainingRecipe):
-        return recipe
-    return checks.lookup(recipe, TRAINING_RECIPES, "training recipe")
+    return TRAINING_RECIPES.find(recipe)

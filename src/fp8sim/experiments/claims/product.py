@@ -16,7 +16,7 @@ from fp8sim.experiments.claims.verdicts import Claim, halving
 from fp8sim.experiments.comparison import compare
 from fp8sim.experiments.data import Operands
 from fp8sim.gemm import matmul
-from fp8sim.quantization.pipeline import quantize_with
+from fp8sim.quantization import quantize_with
 from fp8sim.recipes import get_recipe
 
 __all__ = [
@@ -105,8 +105,8 @@ def stored_bytes(setting: Setting) -> list[Claim]:
     """Bytes of weights and activations, against two bytes an element."""
     recipe = get_recipe("deepseek-v3")
     stored = {
-        "weights": [quantize_with(o.b, recipe.b.fmt, recipe.b.scaling, axis=0) for o in setting.operands],
-        "activations": [quantize_with(o.a, recipe.a.fmt, recipe.a.scaling, axis=1) for o in setting.operands],
+        "weights": [quantize_with(o.b, recipe.b, axis=0) for o in setting.operands],
+        "activations": [quantize_with(o.a, recipe.a, axis=1) for o in setting.operands],
     }
     rows = []
     for kind, group in (("weights", 128 * 128), ("activations", 128)):

@@ -10,7 +10,7 @@ from fp8sim._support.quantities import percent_text
 from fp8sim.casts import round_to
 from fp8sim.experiments.claims.product import Setting
 from fp8sim.experiments.claims.verdicts import Claim
-from fp8sim.tensor_cores.product import tensor_core_matmul
+from fp8sim.tensor_cores import tensor_core_matmul
 
 __all__ = ["sum_errors"]
 

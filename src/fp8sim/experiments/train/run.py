@@ -21,8 +21,7 @@ from fp8sim.experiments.train.corpus import Corpus, read_corpus
 from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
 from fp8sim.experiments.train.losses import RunResult
 from fp8sim.pytorch import convert, emulated_layers
-from fp8sim.training.layer import Counts, Statistics
-from fp8sim.training.recipes import GEMMS, TrainingRecipe
+from fp8sim.training import GEMMS, Counts, Statistics, TrainingRecipe
 
 import torch  # isort: skip  (after the modules that say how to install it)
 
@@ -114,7 +113,7 @@ def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> Ru
 
     Examples
     --------
-    >>> from fp8sim.training.recipes import get_training_recipe
+    >>> from fp8sim.training import get_training_recipe
     >>> size, schedule = ModelSize(width=32, layers=1, heads=2, context=16), Schedule(steps=2)
     >>> result = run_job(Job(get_training_recipe("deepseek-v3"), 0, size, schedule))
     >>> len(result.losses), result.diverged

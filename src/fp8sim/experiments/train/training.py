@@ -15,7 +15,7 @@ from fp8sim._support import checks
 from fp8sim._support.results import Result
 from fp8sim.experiments.train.corpus import read_corpus
 from fp8sim.experiments.train.losses import RecipeLoss, RunResult, compare_losses, loss_tables
-from fp8sim.training.recipes import GEMMS, TrainingRecipeLike, get_training_recipe
+from fp8sim.training import GEMMS, TrainingRecipeLike, get_training_recipe
 
 if TYPE_CHECKING:
     from fp8sim._support.tables import Table

@@ -1,4 +1,4 @@
-"""Block quantisation, compiled: an array of any shape and layout as rows of tiles, for kernels and threads.
+"""Driver: quantising by groups; an array of any shape and layout as rows of tiles, for kernels and threads.
 
 Whatever shares its scales becomes a stack of C-contiguous matrices whose groups are tiles, without a copy
 where the array is contiguous in C or Fortran order.
@@ -11,24 +11,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fp8sim._kernels._jit import get_num_threads, read_only, split
-from fp8sim._kernels.casts import mode
-from fp8sim._kernels.nearest import encode_nearest, nearest
-from fp8sim._kernels.tiles import (
-    Rule,
+from fp8sim._kernels._jit import read_only
+from fp8sim._kernels.cast_kernels import mode
+from fp8sim._kernels.nearest_kernels import encode_nearest, nearest
+from fp8sim._kernels.quantize_kernels import (
     count_lost,
     dequantize_rows,
     encode_rows,
     largest,
     quantize_rows,
     round_trip_rows,
-    rule,
+    scale_rule,
 )
 from fp8sim._support.memory import Allocate, empty
-from fp8sim._support.threads import run_in_threads
+from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
-from fp8sim.reference.codes import decode_table
 
 __all__ = [
     "Lost",
@@ -39,7 +37,6 @@ __all__ = [
     "group_amax",
     "quantize",
     "round_trip",
-    "round_trip_scaled",
 ]
 
 LEAST = 1 << 16  # elements worth handing to a thread
@@ -69,6 +66,11 @@ class Tiling(NamedTuple):
     shape: tuple[int, int, int]  #: matrices, rows, columns
     rows: int  #: rows of a tile
     columns: int  #: columns of a tile
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and columns of a tile."""
+        return self.rows, self.columns
 
     @property
     def tiles(self) -> tuple[int, int, int]:
@@ -146,7 +148,7 @@ def group_amax(x: FloatArray, sizes: tuple[int, ...]) -> FloatArray:
 
     def work(piece: Piece) -> AnyArray:
         part = np.empty_like(out[piece.tiles])
-        largest(stack[piece.elements], magnitude, t.rows, t.columns, part)
+        largest(stack[piece.elements], magnitude, t.tile, part)
         return part
 
     pieces = _pieces(t, whole=False)
@@ -156,9 +158,9 @@ def group_amax(x: FloatArray, sizes: tuple[int, ...]) -> FloatArray:
 
 
 def quantize(
-    x: FloatArray, sizes: tuple[int, ...], fmt: FloatFormat, policy: str, scale_rule: str, amax_floor: float
+    x: FloatArray, sizes: tuple[int, ...], fmt: FloatFormat, *, policy: str, rule: tuple[str | None, float]
 ) -> Quantization | None:
-    """Pick FP32 or power-of-two scales, divide and encode, in one pass over float32 `x`.
+    """Pick FP32 or power-of-two scales by `rule` (name, amax floor), divide and encode, in one pass.
 
     Returns None where this is not served (another dtype or format, tiles too large for a cache), or where
     `x` is not finite or a scale does not fit: the caller's way in two passes says so.
@@ -166,17 +168,17 @@ def quantize(
     p, t = nearest(fmt, policy), tiling(x, sizes)
     if p is None or not _in_one_pass(x, t, fmt):
         return None
-    stack, r = t.stack(x, t.shape), rule(fmt, scale_rule, amax_floor)
+    stack, r = t.stack(x, t.shape), scale_rule(fmt, *rule)
     codes, scales = empty(t.shape, fmt.code_dtype), np.empty(t.tiles, np.float32)
 
     def work(piece: Piece) -> Any:
         element, tile = piece
-        return quantize_rows(stack[element], codes[element], scales[tile], t.rows, t.columns, r, p)
+        return quantize_rows(stack[element], codes[element], scales[tile], t.tile, r, p)
 
-    found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=True)])
-    if max(top for top, _, _ in found) == np.inf:
+    results = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=True)])
+    if max(top for top, _, _ in results) == np.inf:
         return None
-    lost = _total([Lost(saturated, flushed) for _, saturated, flushed in found])
+    lost = _total([Lost(saturated, flushed) for _, saturated, flushed in results])
     grid = np.ascontiguousarray(t.unstack(scales, _grid(x, sizes)))
     return Quantization(_in_order(t.unstack(codes, x.shape)), grid, lost)
 
@@ -185,51 +187,28 @@ def round_trip(
     x: FloatArray,
     sizes: tuple[int, ...],
     fmt: FloatFormat,
+    *,
     policy: str,
-    scale_rule: str,
-    amax_floor: float,
+    rule: tuple[str | None, float] = (None, 0.0),
+    scales: F32 | None = None,
     allocate: Allocate = empty,
 ) -> F32 | None:
-    """Return what `quantize` and `dequantize` do together, without the codes; None where `quantize` does."""
-    t = tiling(x, sizes)
-    if not _in_one_pass(x, t, fmt):
+    """Return what quantising and `dequantize` do together, without the codes: by a rule or given scales.
+
+    Returns None where `quantize` does, but for what given scales serve: tiles of any size.
+    """
+    p, t = nearest(fmt, policy), tiling(x, sizes)
+    if p is None or not (_in_one_pass(x, t, fmt) if scales is None else x.dtype == np.float32):
         return None
-    scales = np.empty(t.tiles, np.float32)
-    values, top = _round_trip(x, t, scales, fmt, policy, rule(fmt, scale_rule, amax_floor), allocate)
-    return None if top == np.inf else values
-
-
-def round_trip_scaled(
-    x: FloatArray,
-    scales: F32,
-    sizes: tuple[int, ...],
-    fmt: FloatFormat,
-    policy: str,
-    allocate: Allocate = empty,
-) -> F32 | None:
-    """Return what `encode_scaled` and `dequantize` do together; None where `x` needs float64."""
-    t = tiling(x, sizes)
-    if x.dtype != np.float32:
-        return None
-    grid = np.array(t.stack(scales, t.tiles))
-    return _round_trip(x, t, grid, fmt, policy, rule(fmt, None), allocate)[0]
-
-
-def _round_trip(
-    x: FloatArray, t: Tiling, scales: F32, fmt: FloatFormat, policy: str, r: Rule, allocate: Allocate
-) -> tuple[F32 | None, float]:
-    """Return the values, None where `fmt` needs float64, and the largest scale picked."""
-    p = nearest(fmt, policy)
-    if p is None:
-        return None, 0
-    stack, out = t.stack(x, t.shape), allocate(t.shape, np.float32)
+    grid = np.empty(t.tiles, np.float32) if scales is None else np.array(t.stack(scales, t.tiles))
+    stack, out, r = t.stack(x, t.shape), allocate(t.shape, np.float32), scale_rule(fmt, *rule)
 
     def work(piece: Piece) -> Any:
         values, products = stack[piece.elements], out[piece.elements]
-        return round_trip_rows(values, products, scales[piece.tiles], t.rows, t.columns, r, p)
+        return round_trip_rows(values, products, grid[piece.tiles], t.tile, r, p)
 
-    top = max(run_in_threads(work, [(piece,) for piece in _pieces(t, whole=r.kind != -1)]))
-    return _in_order(t.unstack(out, x.shape)), top
+    tops = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=scales is None)])
+    return None if max(tops) == np.inf else _in_order(t.unstack(out, x.shape))
 
 
 def _in_one_pass(x: FloatArray, t: Tiling, fmt: FloatFormat) -> bool:
@@ -237,28 +216,28 @@ def _in_one_pass(x: FloatArray, t: Tiling, fmt: FloatFormat) -> bool:
 
 
 def encode_scaled(
-    x: FloatArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat, policy: str
+    x: FloatArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat, *, policy: str
 ) -> tuple[AnyArray, Lost]:
     """Divide finite `x` by given scales, in its own dtype, and encode; `fmt` has a sign and a zero."""
     p, t = nearest(fmt, policy) if x.dtype == np.float32 else None, tiling(x, sizes)
     stack, grid = t.stack(x, t.shape), np.array(t.stack(scales, t.tiles))
-    codes, given, numbers = empty(t.shape, fmt.code_dtype), rule(fmt, None), mode(fmt, _EVEN, policy)
+    codes, given, numbers = empty(t.shape, fmt.code_dtype), scale_rule(fmt, None), mode(fmt, _EVEN, policy)
 
     def work(piece: Piece) -> Lost:
         values, part, divisors = stack[piece.elements], codes[piece.elements], grid[piece.tiles]
         if p is None:
-            return Lost(*encode_rows(values, part, divisors, t.rows, t.columns, numbers))
-        return Lost(*quantize_rows(values, part, divisors, t.rows, t.columns, given, p)[1:])
+            return Lost(*encode_rows(values, part, divisors, t.tile, numbers))
+        return Lost(*quantize_rows(values, part, divisors, t.tile, given, p)[1:])
 
-    found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
-    return _in_order(t.unstack(codes, x.shape)), _total(found)
+    losses = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
+    return _in_order(t.unstack(codes, x.shape)), _total(losses)
 
 
-def encode_unscaled(x: FloatArray, fmt: FloatFormat, policy: str) -> tuple[AnyArray, Lost]:
+def encode_unscaled(x: FloatArray, fmt: FloatFormat, *, policy: str) -> tuple[AnyArray, Lost]:
     """Encode, and count what was lost; NaN only if `fmt` has it."""
     p = nearest(fmt, policy)
     if x.dtype != np.float32 or p is None:
-        return encode_scaled(x, np.ones([1] * x.ndim, np.float32), x.shape, fmt, policy)
+        return encode_scaled(x, np.ones([1] * x.ndim, np.float32), x.shape, fmt, policy=policy)
     t = tiling(x, x.shape)
     stack, codes = t.stack(x, t.shape)[0, 0], empty(t.shape, fmt.code_dtype)
 
@@ -268,22 +247,22 @@ def encode_unscaled(x: FloatArray, fmt: FloatFormat, policy: str) -> tuple[AnyAr
         counts = count_lost(values.view(np.uint32), p) if worst >= p.over or least <= p.flush else (0, 0)
         return Lost(*counts)
 
-    found = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
-    return _in_order(t.unstack(codes, x.shape)), _total(found)
+    losses = run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
+    return _in_order(t.unstack(codes, x.shape)), _total(losses)
 
 
 def _total(parts: list[Lost]) -> Lost:
     return Lost(sum(part.saturated for part in parts), sum(part.flushed for part in parts))
 
 
-def dequantize(codes: AnyArray, scales: F32, sizes: tuple[int, ...], fmt: FloatFormat) -> F32:
-    """Return codes (unsigned integers, at most 16 bits) times scales in float32."""
-    t, table = tiling(codes, sizes), decode_table(fmt)
+def dequantize(codes: AnyArray, scales: F32, sizes: tuple[int, ...], table: F32) -> F32:
+    """Return the values that `table` has of codes (unsigned integers), times scales, in float32."""
+    t = tiling(codes, sizes)
     stack, grid, out = t.stack(codes, t.shape), t.stack(scales, t.tiles), empty(t.shape, np.float32)
 
     def work(piece: Piece) -> None:
         element, tile = piece
-        dequantize_rows(stack[element], grid[tile], table, t.rows, t.columns, out[element])
+        dequantize_rows(stack[element], grid[tile], table, t.tile, out[element])
 
     run_in_threads(work, [(piece,) for piece in _pieces(t, whole=False)])
     return _in_order(t.unstack(out, codes.shape))

@@ -1,4 +1,4 @@
-"""What the values of an operand are like: how large and how small, of its format or not, finite or not."""
+"""Kernels: what the values of an array are like: how large and small, of a format or not, finite or not."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from fp8sim._kernels._jit import intrinsic, jit, read_only, run_in_threads, split
+from fp8sim._kernels._jit import intrinsic, jit, read_only
 from fp8sim._kernels.lanes import I32, I64, WIDTH, Lanes, Writer
+from fp8sim._support.threads import run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray
 from fp8sim.formats import FloatFormat
 
-__all__ = ["Range", "first_outside", "inspect"]
+__all__ = ["Range", "inspect"]
 
 RUN = 1 << 18  # elements per task
 INFINITE = 0x7F800000  # bits of float32 infinity
@@ -48,31 +49,10 @@ def inspect(x: F32, fmt: FloatFormat) -> Range:
     """
     bits, limits = read_only(x.reshape(-1).view(np.int32)), _settings(fmt)
     tasks = [(limits, bits, start, stop) for start, stop in split(x.size, RUN)]
-    found = run_in_threads(_inspect, tasks) or [(0, 0, INFINITE, 0)]
-    outside, largest, smallest, special = zip(*found, strict=True)
+    facts = run_in_threads(_inspect, tasks) or [(0, 0, INFINITE, 0)]
+    outside, largest, smallest, special = zip(*facts, strict=True)
     extremes = np.array([max(largest), min(smallest)], np.int32).view(np.float32)
     return Range(int(sum(outside)), float(extremes[0]), float(extremes[1]), not any(special))
-
-
-def first_outside(x: F32, fmt: FloatFormat) -> int:
-    """Return the flat index of the first value that `fmt` does not have, or -1.
-
-    Examples
-    --------
-    >>> import numpy as np, fp8sim
-    >>> first_outside(np.array([1.0, 0.1], np.float32), fp8sim.get_format("e4m3"))
-    1
-    """
-    bits, limits, start, stop = read_only(x.reshape(-1).view(np.int32)), _settings(fmt), 0, x.size
-    if not _inspect(limits, bits, start, stop)[0]:
-        return -1
-    while stop - start > 1:
-        middle = (start + stop) // 2
-        if _inspect(limits, bits, start, middle)[0]:
-            stop = middle
-        else:
-            start = middle
-    return start
 
 
 def _settings(fmt: FloatFormat) -> Limits:

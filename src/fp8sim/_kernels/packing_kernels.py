@@ -1,4 +1,4 @@
-"""Operands, packed for tensor-core steps: values, and the exponents that they bring to products."""
+"""Kernels: factors packed for tensor-core steps: values, and the exponents that they bring to products."""
 
 from __future__ import annotations
 

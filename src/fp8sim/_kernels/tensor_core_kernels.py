@@ -1,4 +1,4 @@
-"""Tensor-core products, compiled: fused steps for 64 columns at a time, as LLVM vector code.
+"""Kernels: fused tensor-core steps for 64 columns at a time, as LLVM vector code.
 
 A fused step has two versions with the same results:
 
@@ -18,7 +18,7 @@ from numba import types
 
 from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim._kernels.lanes import F32, F64, I8, I16, I32, I64, WIDTH, Array, Lanes, Writer, power_of_two
-from fp8sim._kernels.packing import NO_PRODUCT_NARROW, NO_PRODUCT_WIDE, pack_columns, pack_rows
+from fp8sim._kernels.packing_kernels import NO_PRODUCT_NARROW, NO_PRODUCT_WIDE, pack_columns, pack_rows
 
 __all__ = ["NARROW_FLOOR", "WIDTH", "Plan", "multiply_block"]
 

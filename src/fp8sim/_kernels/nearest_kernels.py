@@ -1,7 +1,19 @@
-"""Float32 to the nearest value of a format, ties to even, in 32-bit lanes: the fast kernels.
+"""Kernels: float32 to the nearest value of a format, ties to even, in 32-bit lanes.
 
 They serve every signed format with a zero whose normal numbers are float32 normals. What they need to know
-of it is passed as numbers, so that each is compiled once.
+of it is passed as numbers, so that each is compiled once. Two ideas do the work; for E4M3 and 0.3, whose
+float32 bits are 0x3E99999A and which lies between 9 and 10 steps of 2^-5:
+
+normal numbers
+    Float32 and the format differ in 20 low mantissa bits (`drop`) and in the bias. Adding just under half of
+    the last bit that stays, and one more where that bit is odd, carries into it exactly where rounding to
+    nearest even goes up: 0x3E99999A + 0x7FFFF + 1 = 0x3EA1999A (the last bit that stays, 0x100000, is 1).
+    Shifting by 20 gives 0x3EA, and subtracting the difference of the biases, 120 << 3 = 0x3C0 (`base`),
+    the code 0x2A = 0 0101 010, which is 0.3125. A carry out of the mantissa raises the exponent, as it must.
+subnormal numbers
+    These are multiples of 2^-9. Adding `magic` = 2^14, the float32 whose own last bit is worth 2^-9, makes
+    the adder of the CPU round to such a multiple, ties to even, and leave their number in the last bits:
+    0.005 + 2^14 has the bits 0x46800003, and minus those of 2^14 that is 3, the code of 3 x 2^-9 = 0.00586.
 """
 
 from __future__ import annotations
@@ -14,18 +26,18 @@ from numba import types
 
 from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim.formats import FloatFormat
-from fp8sim.reference.codes import nan_code
 
 __all__ = [
     "INFINITY",
     "MAGNITUDE",
     "SIGN",
     "Nearest",
+    "code_magnitude",
     "encode_nearest",
     "nearest",
     "round_nearest",
     "shift",
-    "top_code",
+    "value_magnitude",
 ]
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but the sign
@@ -62,7 +74,7 @@ def nearest(fmt: FloatFormat, policy: str) -> Nearest | None:
     mant, emin = fmt.mantissa_bits, fmt.emin
     if not (fmt.signed and fmt.zero and -126 <= emin <= 100):
         return None
-    drop, base, top = 23 - mant, (emin + 126) << mant, top_code(fmt)
+    drop, base, top = 23 - mant, (emin + 126) << mant, fmt.top_code
     odd = int(drop > 0 and mant > 0)  # without a mantissa the significand is 1, odd: ties go up
     ieee, cutoff = policy == "ieee", _cutoff(fmt)
     numbers = {
@@ -74,7 +86,7 @@ def nearest(fmt: FloatFormat, policy: str) -> Nearest | None:
         "base": base,
         "magic": _bits(2.0 ** (emin + drop)) if emin > -126 else 0,
         "limit": top + (ieee and (fmt.has_inf or fmt.has_nan)),
-        "nan": nan_code(fmt),
+        "nan": fmt.nan_code,
         "sign_drop": 32 - fmt.bits,
         "sign": 1 << (fmt.bits - 1),
         "cutoff": cutoff,
@@ -84,12 +96,6 @@ def nearest(fmt: FloatFormat, policy: str) -> Nearest | None:
         "becomes": _bits((np.inf if fmt.has_inf else np.nan) if ieee else fmt.max),
     }
     return Nearest(**{name: np.uint32(number) for name, number in numbers.items()})
-
-
-def top_code(fmt: FloatFormat) -> int:
-    """Return the code of the largest finite value."""
-    steps = int(fmt.max * 2.0 ** (fmt.mantissa_bits - fmt.emax))
-    return ((fmt.emax - fmt.emin - (not fmt.zero)) << fmt.mantissa_bits) + steps
 
 
 def _cutoff(fmt: FloatFormat) -> int:
@@ -119,17 +125,31 @@ def shift(typing: Any, a: Any, n: Any) -> Any:
 
 
 @jit
+def code_magnitude(x: Any, a: Any, magic: Any, p: Any) -> Any:
+    """Return the code of float32 `x` without its sign, whose magnitude has the bits `a`."""
+    up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
+    normal = np.uint32(shift(np.uint32(a + up), p.drop) - p.base)
+    steps = np.uint32(np.float32(np.float32(abs(x)) + magic).view(np.uint32) - p.magic)
+    return normal if a >= p.first else steps
+
+
+@jit
+def value_magnitude(x: Any, a: Any, magic: Any, p: Any) -> Any:
+    """Return the bits of what float32 `x` becomes, without its sign, whose magnitude has the bits `a`."""
+    up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
+    normal = np.uint32(np.uint32(a + up) & p.mask)
+    small = np.float32(np.float32(np.float32(abs(x)) + magic) - magic).view(np.uint32)
+    return normal if a >= p.first else small
+
+
+@jit
 def _encode_block(x: Any, bits: Any, codes: Any, p: Any) -> Any:
     """Encode, NaN and odd zeros apart; return the largest and the smallest magnitude, as bits."""
     magic = np.uint32(p.magic).view(np.float32)
     worst, least = np.uint32(0), MAGNITUDE
     for i in range(codes.size):
         a = np.uint32(bits[i] & MAGNITUDE)
-        up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
-        normal = np.uint32(shift(np.uint32(a + up), p.drop) - p.base)
-        # Adding `magic` makes the adder round to whole quanta and leave their number in the last bits.
-        steps = np.uint32(np.float32(np.float32(abs(x[i])) + magic).view(np.uint32) - p.magic)
-        code = min(normal if a >= p.first else steps, p.limit)
+        code = min(code_magnitude(x[i], a, magic, p), p.limit)  # beyond the largest: that, or the next
         worst, least = max(worst, a), min(least, a)
         codes[i] = code | np.uint32(shift(bits[i], p.sign_drop) & p.sign)
     return worst, least
@@ -162,11 +182,7 @@ def _round_block(x: Any, bits: Any, out: Any, p: Any) -> Any:
     worst, least = np.uint32(0), MAGNITUDE
     for i in range(out.size):
         a = np.uint32(bits[i] & MAGNITUDE)
-        up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
-        normal = np.uint32(np.uint32(a + up) & p.mask)
-        small = np.float32(np.float32(np.float32(abs(x[i])) + magic) - magic).view(np.uint32)
-        value = normal if a >= p.first else small
-        value = p.becomes if a >= p.over else value
+        value = p.becomes if a >= p.over else value_magnitude(x[i], a, magic, p)
         worst, least = max(worst, a), min(least, a)
         out[i] = np.uint32(value | np.uint32(bits[i] & SIGN))
     return worst, least

@@ -1,4 +1,4 @@
-"""Exact dot products, compiled: float64 sums that carry their own error, rounded once to float32.
+"""Kernels: exact dot products, as float64 sums that carry their own error, rounded once to float32.
 
 Three levels hold a sum: `high` is the running float64 sum, `low` the sum of what its additions lost,
 and `lost` bounds what the additions to `low` lost in turn (Ogita, Rump and Oishi, "Accurate sum and dot
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fp8sim._kernels._jit import jit, run_in_threads, split
+from fp8sim._kernels._jit import jit
+from fp8sim._support.threads import run_in_threads, split
 
 __all__ = ["exact_product", "exact_rows"]
 

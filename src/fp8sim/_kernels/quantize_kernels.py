@@ -1,4 +1,4 @@
-"""Block quantisation of a matrix in tiles, each read twice while it is in a cache: the kernels."""
+"""Kernels: a matrix in tiles, each with its scale, each read twice while it is in a cache."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fp8sim._kernels._jit import jit
-from fp8sim._kernels.casts import cast_one
-from fp8sim._kernels.nearest import INFINITY, MAGNITUDE, SIGN, shift
+from fp8sim._kernels.cast_kernels import cast_one
+from fp8sim._kernels.nearest_kernels import (
+    INFINITY,
+    MAGNITUDE,
+    SIGN,
+    code_magnitude,
+    shift,
+    value_magnitude,
+)
 from fp8sim.formats import FloatFormat
 
 __all__ = [
@@ -19,7 +26,7 @@ __all__ = [
     "largest",
     "quantize_rows",
     "round_trip_rows",
-    "rule",
+    "scale_rule",
 ]
 
 SMALLEST = np.float32(2.0**-149)  # no FP32 scale is below it
@@ -37,7 +44,7 @@ class Rule(NamedTuple):
     mantissa: int  #: mantissa bits of the element format
 
 
-def rule(fmt: FloatFormat, name: str | None, amax_floor: float = 0.0) -> Rule:
+def scale_rule(fmt: FloatFormat, name: str | None, amax_floor: float = 0.0) -> Rule:
     """Return the numbers of a scale rule for elements of `fmt`; no name: the scales are given."""
     kind = -1 if name is None else ("amax", "ceil", "floor", "even").index(name)
     fraction = int(np.float64(fmt.max).view(np.int64)) & (2**52 - 1)
@@ -60,16 +67,19 @@ def _largest(line: Any, magnitude: Any, tile_columns: int, tiles: Any) -> None:
 
 
 @jit
-def largest(bits: Any, magnitude: Any, tile_rows: int, tile_columns: int, out: Any) -> None:
-    """Write the largest magnitude of each tile of (rows, columns) float bits, as bits."""
+def largest(bits: Any, magnitude: Any, tile: Any, out: Any) -> None:
+    """Write the largest magnitude of each tile of (rows, columns) float bits, as bits.
+
+    Positive floats are in the order of their bits read as integers: 0.3 is 0x3E99999A, 448 is 0x43E00000.
+    """
     out[:] = 0
     for row in range(bits.shape[0]):
-        _largest(bits[row], magnitude, tile_columns, out[row // tile_rows])
+        _largest(bits[row], magnitude, tile[1], out[row // tile[0]])
 
 
 @jit
 def _pick_quotients(tiles: Any, r: Any, scales: Any) -> None:
-    """Pick amax / max as `scaling.pick_scales` does; infinity where none fits."""
+    """Pick amax / max as `scales.pick_scales` does; infinity where none fits."""
     for tile in range(tiles.size):
         amax = max(np.uint32(tiles[tile]).view(np.float32), r.floor)
         scale = max(np.float32(amax / r.max), SMALLEST)
@@ -79,7 +89,13 @@ def _pick_quotients(tiles: Any, r: Any, scales: Any) -> None:
 
 @jit
 def _pick_powers(tiles: Any, r: Any, scales: Any) -> None:
-    """Pick powers of two as `scaling.pick_scales` does; infinity where none fits."""
+    """Pick powers of two as `scales.pick_scales` does; infinity where none fits.
+
+    The exponent of amax is read from its float64 bits. For E4M3 (448 = 1.75 x 2^8) and amax = 0.9 =
+    1.8 x 2^-1: ``floor`` gives 2^(-1 - 8); ``ceil`` one more, as the fraction 0.8 is above that of 448,
+    0.75; ``even`` adds just under half of the third fraction bit (and one more where that bit is odd), so
+    that an amax that rounds up to 2^0, from 1.9375 x 2^-1 on, carries into the exponent.
+    """
     for tile in range(tiles.size):
         amax = max(np.uint32(tiles[tile]).view(np.float32), r.floor)
         bits = np.float64(amax).view(np.int64)
@@ -103,13 +119,11 @@ def _spread(scales: Any, tile_columns: int, start: int, out: Any) -> None:
 
 
 @jit
-def _scale_tiles(
-    lines: Any, start: int, stop: int, tile_columns: int, tiles: Any, r: Any, scales: Any
-) -> Any:
+def _scale_tiles(lines: Any, span: Any, tile_columns: int, tiles: Any, r: Any, scales: Any) -> Any:
     """Pick the scales of the tiles of some lines of bits; return the largest, infinity where none fits."""
     tiles[:] = 0
     for row in range(lines.shape[0]):
-        _largest(lines[row][start:stop], MAGNITUDE, tile_columns, tiles)
+        _largest(lines[row][span[0] : span[1]], MAGNITUDE, tile_columns, tiles)
     if r.kind == 0:
         _pick_quotients(tiles, r, scales)
     else:
@@ -129,10 +143,7 @@ def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
         quotient = np.float32(x[i] / divisor[i])
         bits = np.float32(quotient).view(np.uint32)
         a = np.uint32(bits & MAGNITUDE)
-        up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
-        normal = np.uint32(shift(np.uint32(a + up), p.drop) - p.base)
-        steps = np.uint32(np.float32(np.float32(abs(quotient)) + magic).view(np.uint32) - p.magic)
-        code = normal if a >= p.first else steps
+        code = code_magnitude(quotient, a, magic, p)
         worst, least = max(worst, a), min(least, a)
         codes[i] = code | np.uint32(shift(bits, p.sign_drop) & p.sign)
     return worst, least
@@ -162,10 +173,7 @@ def _divide_round(x: Any, divisor: Any, out: Any, p: Any) -> Any:
         quotient = np.float32(x[i] / divisor[i])
         bits = np.float32(quotient).view(np.uint32)
         a = np.uint32(bits & MAGNITUDE)
-        up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
-        normal = np.uint32(np.uint32(a + up) & p.mask)
-        small = np.float32(np.float32(np.float32(abs(quotient)) + magic) - magic).view(np.uint32)
-        value = np.uint32((normal if a >= p.first else small) | np.uint32(bits & SIGN))
+        value = np.uint32(value_magnitude(quotient, a, magic, p) | np.uint32(bits & SIGN))
         worst, least = max(worst, a), min(least, a)
         out[i] = np.float32(np.uint32(value).view(np.float32) * divisor[i])
     return worst, least
@@ -195,34 +203,34 @@ def count_lost(x: Any, p: Any) -> Any:
 
 
 @jit
-def _prepare(
-    lines: Any, scales: Any, start: int, stop: int, tile_columns: int, r: Any, tiles: Any, divisors: Any
-) -> Any:
-    """Pick the scales of some lines of bits unless given, and spread them; return the largest picked."""
+def _prepare(lines: Any, scales: Any, span: Any, tile_columns: int, r: Any, scratch: Any) -> Any:
+    """Pick the scales of a span of columns unless given, and spread them; return the largest picked."""
+    tiles, divisors = scratch
+    start, stop = span
     top = np.float32(0)
     if r.kind != -1:
         begin, end = start // tile_columns, (stop - 1) // tile_columns + 1
-        top = _scale_tiles(lines, start, stop, tile_columns, tiles[: end - begin], r, scales[begin:end])
-    _spread(scales, tile_columns, start, divisors)
+        top = _scale_tiles(lines, span, tile_columns, tiles[: end - begin], r, scales[begin:end])
+    _spread(scales, tile_columns, start, divisors[: stop - start])
     return top
 
 
 @jit
-def quantize_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns: int, r: Any, p: Any) -> Any:
+def quantize_rows(x: Any, codes: Any, scales: Any, tile: Any, r: Any, p: Any) -> Any:
     """Quantise (rows, columns) float32 `x` in tiles into `codes`, picking `scales` if `r.kind` is not -1.
 
     Returns the largest scale picked, and how many elements saturated and how many became zero.
     """
     columns, bits = x.shape[1], x.view(np.uint32)
-    width = _width(tile_columns, r)
-    tiles, divisor = np.empty(width, np.uint32), np.empty(width, np.float32)
+    width = _width(tile[1], r)
+    scratch = np.empty(width, np.uint32), np.empty(width, np.float32)
     top, saturated, flushed = np.float32(0), 0, 0
     for strip in range(scales.shape[0]):
-        first, last = strip * tile_rows, min((strip + 1) * tile_rows, x.shape[0])
+        first, last = strip * tile[0], min((strip + 1) * tile[0], x.shape[0])
         for start in range(0, columns, width):
             stop = min(start + width, columns)
-            lines, divisors = bits[first:last], divisor[: stop - start]
-            top = max(top, _prepare(lines, scales[strip], start, stop, tile_columns, r, tiles, divisors))
+            top = max(top, _prepare(bits[first:last], scales[strip], (start, stop), tile[1], r, scratch))
+            divisors = scratch[1][: stop - start]
             for row in range(first, last):
                 values, part = x[row][start:stop], codes[row][start:stop]
                 worst, least = _divide_encode(values, divisors, part, p)
@@ -233,18 +241,18 @@ def quantize_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns:
 
 
 @jit
-def round_trip_rows(x: Any, out: Any, scales: Any, tile_rows: int, tile_columns: int, r: Any, p: Any) -> Any:
+def round_trip_rows(x: Any, out: Any, scales: Any, tile: Any, r: Any, p: Any) -> Any:
     """Write the values that the codes of `quantize_rows` stand for; return the largest scale picked."""
     columns, bits = x.shape[1], x.view(np.uint32)
-    width = _width(tile_columns, r)
-    tiles, divisor = np.empty(width, np.uint32), np.empty(width, np.float32)
+    width = _width(tile[1], r)
+    scratch = np.empty(width, np.uint32), np.empty(width, np.float32)
     top = np.float32(0)
     for strip in range(scales.shape[0]):
-        first, last = strip * tile_rows, min((strip + 1) * tile_rows, x.shape[0])
+        first, last = strip * tile[0], min((strip + 1) * tile[0], x.shape[0])
         for start in range(0, columns, width):
             stop = min(start + width, columns)
-            lines, divisors = bits[first:last], divisor[: stop - start]
-            top = max(top, _prepare(lines, scales[strip], start, stop, tile_columns, r, tiles, divisors))
+            top = max(top, _prepare(bits[first:last], scales[strip], (start, stop), tile[1], r, scratch))
+            divisors = scratch[1][: stop - start]
             for row in range(first, last):
                 values, part = x[row][start:stop], out[row][start:stop]
                 worst, least = _divide_round(values, divisors, part, p)
@@ -260,7 +268,7 @@ def _width(tile_columns: int, r: Any) -> int:
 
 
 @jit
-def encode_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns: int, p: Any) -> Any:
+def encode_rows(x: Any, codes: Any, scales: Any, tile: Any, p: Any) -> Any:
     """Divide by given scales in the dtype of `x` and encode, for what the float32 kernel does not serve.
 
     Returns how many elements saturated and how many became zero.
@@ -270,7 +278,7 @@ def encode_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns: i
     for row in range(x.shape[0]):
         for start in range(0, x.shape[1], WIDTH):
             values, part = x[row][start : start + WIDTH], codes[row][start : start + WIDTH]
-            _spread(scales[row // tile_rows], tile_columns, start, divisor[: part.size])
+            _spread(scales[row // tile[0]], tile[1], start, divisor[: part.size])
             for i in range(part.size):
                 quotient[i] = values[i] / divisor[i]
             for i in range(part.size):
@@ -283,16 +291,16 @@ def encode_rows(x: Any, codes: Any, scales: Any, tile_rows: int, tile_columns: i
 
 
 @jit
-def dequantize_rows(codes: Any, scales: Any, table: Any, tile_rows: int, tile_columns: int, out: Any) -> None:
+def dequantize_rows(codes: Any, scales: Any, table: Any, tile: Any, out: Any) -> None:
     """Write the value of each code times its scale, for (rows, columns) in tiles."""
     for row in range(codes.shape[0]):
-        line, values, factors = codes[row], out[row], scales[row // tile_rows]
-        if tile_columns == 1:
+        line, values, factors = codes[row], out[row], scales[row // tile[0]]
+        if tile[1] == 1:
             for i in range(line.size):
                 values[i] = table[line[i]] * factors[i]
         else:
-            for tile in range(factors.size):
-                part = line[tile * tile_columns : (tile + 1) * tile_columns]
-                products = values[tile * tile_columns : (tile + 1) * tile_columns]
+            for j in range(factors.size):
+                part = line[j * tile[1] : (j + 1) * tile[1]]
+                products = values[j * tile[1] : (j + 1) * tile[1]]
                 for i in range(part.size):
-                    products[i] = table[part[i]] * factors[tile]
+                    products[i] = table[part[i]] * factors[j]

@@ -1,0 +1,139 @@
+"""The fused steps of a tensor core, chained over k, and where scales come in."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from fp8sim._support.typing import F32
+from fp8sim.accumulators.base import Accumulator
+from fp8sim.casts import decode
+from fp8sim.quantization import Quantized
+from fp8sim.tensor_cores import TensorCore, split_interval
+from fp8sim.tensor_cores.arguments import check_problem, coded_side
+from fp8sim.tensor_cores.product import multiply, with_promotion
+
+__all__ = ["TensorCoreSum", "multiply_codes"]
+
+
+@final
+@dataclass(frozen=True)
+class TensorCoreSum(Accumulator):
+    """The fused steps of a tensor core, chained over k.
+
+    Scales of whole rows or tensors multiply the finished sums. Where scales change along k, a chain
+    ends with its block, and enters an FP32 sum times its two scales (DeepSeek-V3's promotion). MX and
+    NVFP4 cores multiply by the block scales themselves.
+
+    Parameters
+    ----------
+    core : TensorCore
+        How one step is summed; a name such as ``"hopper-fp8/128"`` is looked up.
+    promote_every : int, optional
+        Elements of k after which a chain is promoted to FP32; None: only where scales change.
+
+    Examples
+    --------
+    >>> from fp8sim.tensor_cores import TENSOR_CORES
+    >>> TensorCoreSum(TENSOR_CORES["hopper-fp8"], promote_every=128).name
+    'hopper-fp8/128'
+    """
+
+    core: TensorCore
+    promote_every: int | None = None
+
+    def __post_init__(self) -> None:
+        """Look up the core."""
+        core, interval = split_interval(self.core, self.promote_every)
+        object.__setattr__(self, "core", core)
+        object.__setattr__(self, "promote_every", interval)
+
+    @property
+    def name(self) -> str:
+        """What tables call it: the core, and the promotion interval after a slash."""
+        return f"{self.core.name}/{self.promote_every}" if self.promote_every else self.core.name
+
+    def interval(self, a: Quantized, b: Quantized) -> int | None:
+        """Return after how many elements of k a chain ends; None: one chain over all of k."""
+        k, groups = a.shape[1], (a.sizes[1], b.sizes[0])
+        if self.promote_every or self.core.scale_format is not None or min(groups) >= k:
+            return self.promote_every
+        return math.gcd(*groups)
+
+    def multiply(self, a: Quantized, b: Quantized) -> F32:
+        """Return the sums of the codes' products, times the scales."""
+        if self.core.scale_format is not None:
+            return self._with_scales_inside(a, b)
+        k, a_group, b_group = a.shape[1], a.sizes[1], b.sizes[0]
+        if a_group >= k and b_group >= k:  # one scale per row of A and column of B
+            sums = multiply_codes(a, b, self.core, promote_every=self.promote_every)
+            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+                return sums * (_per_block(a, 1, max(k, 1)) * _per_block(b, 0, max(k, 1))) if k else sums
+        every = self.interval(a, b)
+        assert every is not None
+        if a_group % every or b_group % every:
+            raise ValueError(
+                f"a promotion every {every} of k would straddle scales that change every {a_group} (A) "
+                f"and {b_group} (B); promote every {math.gcd(a_group, b_group)}"
+            )
+        scales = _per_block(a, 1, every), _per_block(b, 0, every)
+        return multiply_codes(a, b, self.core, promote_every=every, promotion=scales)
+
+    def _with_scales_inside(self, a: Quantized, b: Quantized) -> F32:
+        core, block = self.core, self.core.scale_block
+        for side, what, along in ((a, "A", a.sizes[1]), (b, "B", b.sizes[0])):
+            if side.scaling.scale_format != core.scale_format or (along % block and along < a.shape[1]):
+                raise ValueError(
+                    f"{core.name} multiplies by {core.scale_format} scales of {block} elements of k, and "
+                    f"{what} has {side.scaling}; use that scaling, or another accumulator"
+                )
+        scales = _per_block(a, 1, block, inside=True), _per_block(b, 0, block, inside=True)
+        sums = multiply_codes(a, b, core, promote_every=self.promote_every, scales=scales)
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            return sums * np.float32(a.tensor_scale * b.tensor_scale)
+
+
+def multiply_codes(
+    a: Quantized,
+    b: Quantized,
+    core: TensorCore,
+    *,
+    promotion: tuple[F32, F32] | None = None,
+    **options: Any,
+) -> F32:
+    """Multiply codes on a core, straight from where they were quantised: they are not checked again.
+
+    Parameters
+    ----------
+    a, b : Quantized
+        (m, k) and (k, n); their scales are not looked at.
+    core : TensorCore
+        How to sum.
+    promotion : pair of arrays of float32, optional
+        Scales of whole chains, one per row of A and chain, and per chain and column of B.
+    **options
+        ``c``, ``promote_every`` and ``scales`` of `fp8sim.tensor_core_matmul`.
+
+    Returns
+    -------
+    (m, n) array of float32
+        The sums.
+    """
+    sides = (
+        coded_side(x.bits, x.fmt, core, what, finite=x.is_scaled or not (x.fmt.has_inf or x.fmt.has_nan))
+        for x, what in ((a, "a"), (b, "b"))
+    )
+    problem = check_problem(*sides, core, **options)
+    return multiply(problem if promotion is None else with_promotion(problem, *promotion))
+
+
+def _per_block(x: Quantized, k_axis: int, block: int, *, inside: bool = False) -> F32:
+    """Return one scale per row (or column) of `x` and `block` elements of k."""
+    scales = decode(x.scale_codes, x.scaling.scale_format) if inside else x.scales
+    across = 1 - k_axis
+    blocks = np.arange(-(-x.shape[k_axis] // block)) * block // x.sizes[k_axis]
+    lines = np.arange(x.shape[across]) // x.sizes[across]
+    return np.ascontiguousarray(scales.take(blocks, axis=k_axis).take(lines, axis=across))

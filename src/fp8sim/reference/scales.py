@@ -1,0 +1,214 @@
+"""Scaling by groups, written to be read: amax of each group, its scale, and elements over it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from fp8sim._support.typing import F32, AnyArray, FloatArray
+from fp8sim.formats import FORMATS, FloatFormat
+from fp8sim.reference.codes import decode_table, encode_reference
+from fp8sim.reference.rounding import floor_log2, round_exact, round_reference
+
+__all__ = [
+    "Scales",
+    "apply_scales",
+    "count_beyond",
+    "encode_nearest",
+    "expand_groups",
+    "group_amax",
+    "pick_scales",
+]
+
+_TINY = 2.0**-149  # smallest FP32 scale: keeps a group of tiny values from dividing by zero
+
+
+Encode: TypeAlias = Callable[[FloatArray, FloatFormat], AnyArray]
+
+
+def encode_nearest(x: FloatArray, fmt: FloatFormat) -> AnyArray:
+    """Round to nearest even, saturate, and return the codes in the format's own dtype.
+
+    Examples
+    --------
+    >>> encode_nearest(np.array([0.3, 1e6]), FORMATS["e4m3"])
+    array([0.3125, 448], dtype='float8_e4m3fn')
+    """
+    return encode_reference(round_reference(x, fmt, "nearest-even", "saturate"), fmt).view(fmt.dtype)
+
+
+class Scales(NamedTuple):
+    """The scales of an array: multipliers, and how they are stored."""
+
+    values: F32  #: ``x ~ codes * values``
+    codes: AnyArray  #: in the scale format
+    tensor_scale: np.float32 = np.float32(1)  #: the FP32 scale above E4M3 scales
+    multipliers: F32 | None = None  #: elements are multiplied by these, not divided by `values`
+
+
+def group_amax(x: FloatArray, sizes: tuple[int, ...]) -> FloatArray:
+    """Return the largest magnitude of each group, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> group_amax(np.array([[1.0, -3.0, 2.0, 0.5, -0.25]]), (1, 2))
+    array([[3.  , 2.  , 0.25]])
+    """
+    amax: FloatArray = np.abs(x)
+    for axis, size in enumerate(sizes):
+        if size > 1 and amax.size:
+            amax = np.maximum.reduceat(amax, np.arange(0, amax.shape[axis], size), axis=axis)
+    return amax
+
+
+def expand_groups(per_group: AnyArray, sizes: tuple[int, ...], shape: tuple[int, ...]) -> AnyArray:
+    """Repeat one number per group over the elements of the group.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> expand_groups(np.array([[1.0, 2.0]]), (1, 3), (1, 5))
+    array([[1., 1., 1., 2., 2.]])
+    """
+    for axis, (size, length) in enumerate(zip(sizes, shape, strict=True)):
+        if per_group.shape[axis] == 1 and length:
+            continue  # broadcasting repeats it
+        if size > 1:
+            per_group = np.repeat(per_group, size, axis=axis).take(np.arange(length), axis=axis)
+    return np.broadcast_to(per_group, shape)
+
+
+def pick_scales(
+    amax: FloatArray,
+    fmt: FloatFormat,
+    *,
+    scale_format: str = "fp32",
+    scale_rule: str | None = "amax",
+    amax_floor: float = 0.0,
+    encode: Encode = encode_nearest,
+) -> Scales:
+    """Pick the scale of each group from its largest magnitude.
+
+    Parameters
+    ----------
+    amax : array of float32 or float64
+        Largest magnitude of each group; the division by ``fmt.max`` is done in its dtype.
+    fmt : FloatFormat
+        Format of the elements.
+    scale_format, scale_rule, amax_floor
+        As in `fp8sim.quantization.Scaling`.
+    encode : callable
+        What encodes E4M3 scales; `fp8sim.encode` is the fast one.
+
+    Returns
+    -------
+    Scales
+        Multipliers in float32, all positive (E4M3 scales may underflow to zero, as they do on a
+        GPU), and their codes. A group of zeros gets the scale 1, or the smallest of E8M0.
+
+    Raises
+    ------
+    ValueError
+        If a scale is too large for its format.
+
+    Examples
+    --------
+    >>> import numpy as np, fp8sim
+    >>> e4m3 = fp8sim.get_format("e4m3")
+    >>> pick_scales(np.array([896.0, 0.0]), e4m3).values
+    array([2., 1.], dtype=float32)
+    >>> pick_scales(np.array([900.0]), e4m3, scale_format="e8m0", scale_rule="ceil").values
+    array([4.], dtype=float32)
+    """
+    amax = np.maximum(amax, amax.dtype.type(amax_floor))
+    if scale_format == "e4m3":
+        return _nvfp4_scales(amax, fmt, encode)
+    if scale_rule == "amax":
+        values = _positive_fp32(amax / amax.dtype.type(fmt.max), amax)
+    else:
+        values = _power_of_two(amax, fmt, scale_rule)
+    if scale_format == "e8m0":
+        exponents = np.frexp(values)[1] - 1
+        return Scales(values, (exponents + 127).astype(np.uint8).view(FORMATS["e8m0"].dtype))
+    return Scales(values, values)
+
+
+def _nvfp4_scales(amax: FloatArray, fmt: FloatFormat, encode: Encode) -> Scales:
+    """E4M3 scales under one FP32 scale, so that the largest of them is 448 (TransformerEngine)."""
+    dtype, e4m3 = amax.dtype.type, FORMATS["e4m3"]
+    top = amax.max(initial=0)
+    tensor = _positive_fp32(np.asarray(top / dtype(fmt.max * e4m3.max)), np.asarray(top))
+    codes = encode(amax / dtype(fmt.max) / dtype(tensor), e4m3)
+    values = decode_table(e4m3)[codes.view(np.uint8)]
+    return Scales(np.asarray(values * tensor), codes, np.float32(tensor))
+
+
+def _power_of_two(amax: FloatArray, fmt: FloatFormat, scale_rule: str | None) -> F32:
+    """Powers of two, held in the range of E8M0."""
+    positive = np.where(amax > 0, amax, 1)
+    if scale_rule == "ceil":  # compare significands: amax = s 2^e against max = t 2^emax
+        exponent = floor_log2(positive) - fmt.emax
+        over = np.frexp(positive)[0] > math.frexp(fmt.max)[0]
+        exponent = exponent + over
+    else:
+        exponent = floor_log2(positive) - fmt.emax
+        if scale_rule == "even":  # amax = s 2^e with 1/2 <= s < 1, which may round up to 1
+            bits = FloatFormat("significand", 8, fmt.mantissa_bits, subnormals=False)
+            significand = np.frexp(positive)[0].astype(np.float64)
+            exponent = exponent + (round_exact(significand, bits, "nearest-even") == 1)
+    if exponent.size and exponent.max() > 127:
+        raise ValueError(f"amax {amax.max():g} needs a scale above 2^127, the largest of E8M0")
+    exponent = np.where(amax > 0, np.maximum(exponent, -127), -127)
+    return np.asarray(np.ldexp(np.float32(1), exponent))
+
+
+def _positive_fp32(scale: FloatArray, amax: FloatArray) -> F32:
+    """Round scales to FP32, 1 for a group of zeros, and never zero or infinite."""
+    with np.errstate(over="ignore"):
+        rounded = scale.astype(np.float32)
+    if np.isinf(rounded).any():
+        raise ValueError(f"amax {amax.max():g} needs a scale beyond FP32; divide the array first")
+    return np.where(amax > 0, np.maximum(rounded, np.float32(_TINY)), np.float32(1))
+
+
+def apply_scales(x: FloatArray, scales: Scales, sizes: tuple[int, ...]) -> FloatArray:
+    """Return the elements as they are before they are rounded, in the dtype of `x`.
+
+    Examples
+    --------
+    >>> scales = Scales(np.array([2.0, 0.0], np.float32), np.array([2.0, 0.0]))
+    >>> apply_scales(np.array([3.0, 1.0, -3.0]), scales, (2,))
+    array([ 1.5,  0.5, -0. ])
+    """
+    if scales.multipliers is not None:
+        return np.asarray(x * expand_groups(scales.multipliers, sizes, x.shape), dtype=x.dtype)
+    return _divide(x, expand_groups(scales.values, sizes, x.shape))
+
+
+def _divide(x: FloatArray, scales: AnyArray) -> FloatArray:
+    """Divide by the scales, in the dtype of `x`; a scale that underflowed to zero gives zero.
+
+    Examples
+    --------
+    >>> _divide(np.array([3.0, -3.0]), np.array([2.0, 0.0]))
+    array([ 1.5, -0. ])
+    """
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        quotient = x / scales.astype(x.dtype, copy=False)
+    return np.where(scales == 0, np.copysign(0, x), quotient)
+
+
+def count_beyond(scaled: FloatArray, fmt: FloatFormat) -> int:
+    """Count the finite elements that rounding leaves beyond the largest finite value.
+
+    Examples
+    --------
+    >>> count_beyond(np.array([464.0, 465.0, np.inf]), FORMATS["e4m3"])
+    1
+    """
+    candidates = scaled[np.isfinite(scaled) & (np.abs(scaled) > fmt.max)].astype(np.float64)
+    return int(np.count_nonzero(round_exact(candidates, fmt, "nearest-even") > fmt.max))

@@ -1,0 +1,125 @@
+"""The tensor cores: how each generation sums products, one row each, with its source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fp8sim._support.registry import Registry
+from fp8sim.tensor_cores.core import TensorCore
+
+__all__ = ["TENSOR_CORES", "get_tensor_core", "split_interval"]
+
+_MMA_SIM = "MMA-Sim (arXiv 2511.10909v2), tables 4 and 5"
+_KM = "; agrees bit for bit with GPU outputs published with arXiv 2512.07004 ({})"
+
+
+def _cores() -> list[TensorCore]:
+    """One core per generation and input format, in the order of the generations."""
+    fp8, small = ("e4m3", "e5m2"), ("e4m3", "e5m2", "e2m3", "e3m2", "e2m1")
+    # generation, products per step of 16-bit formats (TF32: half), fraction bits, floor, recorded on
+    generations = [
+        ("volta", 4, 23, -132, "V100"),
+        ("turing", 8, 24, -132, ""),
+        ("ampere", 8, 24, -132, "A100, A2"),
+        ("ada", 8, 24, -132, "Ada, L40S"),
+        ("hopper", 16, 25, -133, "H100, H200"),
+        ("blackwell", 16, 25, -133, "B200"),
+    ]
+    cores = []
+    for name, step, bits, floor, recorded in generations:
+        source = _MMA_SIM + (_KM.format(recorded) if recorded else "")
+        formats = ["fp16"] if step == 4 or name == "turing" else ["fp16", "bf16", "tf32"]
+        for fmt in formats:
+            length = step // 2 if fmt == "tf32" else step
+            core = TensorCore(f"{name}-{fmt}", (fmt,), length, bits, "fp32-rz", floor, source=source)
+            cores.append(core)
+        if name == "ada":
+            cores.append(TensorCore("ada-fp8", fp8, 16, 13, "e8m13-rz", -132, source=source))
+        if name == "hopper":  # wgmma; mma.sync converts FP8 to FP16 and uses the FP16 unit
+            cores.append(TensorCore("hopper-fp8", fp8, 32, 13, "e8m13-rz", -132, source=source))
+    cores.append(TensorCore("blackwell-fp8", small, 32, 25, source=_MMA_SIM))
+    cores.append(
+        TensorCore("blackwell-mxfp8", small, 32, 25, scale_format="e8m0", scale_block=32, source=_MMA_SIM)
+    )
+    for name, scale_format, block in (("mxfp4", "e8m0", 32), ("nvfp4", "e4m3", 16)):
+        cores.append(
+            TensorCore(
+                f"blackwell-{name}",
+                ("e2m1",),
+                step=64,
+                fraction_bits=35,
+                group=16,
+                scale_format=scale_format,
+                scale_block=block,
+                source=_MMA_SIM,
+            )
+        )
+    for core in [c for c in cores if c.inputs[0] in ("fp16", "e4m3") and c.scale_format is None]:
+        cores.append(replace(core, name=f"{core.name}-fp16out", output="fp16-rne"))
+    return cores
+
+
+#: Name -> tensor core. ``-fp16out`` sums in FP16 rather than FP32.
+TENSOR_CORES: Registry[TensorCore] = Registry(
+    "tensor core",
+    TensorCore,
+    _cores(),
+    {
+        "inputs": lambda core: " ".join(core.inputs),
+        "step>": lambda core: core.step,
+        "bits kept>": lambda core: core.fraction_bits,
+        "output": lambda core: core.output,
+        "block scales": lambda core: f"{core.scale_format} {core.scale_block}" if core.scale_format else "-",
+    },
+    ("step: products summed at once; bits kept: below the largest exponent, when they are aligned",),
+)
+
+
+def get_tensor_core(core: str | TensorCore) -> TensorCore:
+    """Find a tensor core by name.
+
+    Parameters
+    ----------
+    core : str or TensorCore
+        A name in `TENSOR_CORES`, or a `TensorCore`, which is returned.
+
+    Returns
+    -------
+    TensorCore
+        The core.
+
+    Raises
+    ------
+    ValueError
+        If the name is not known; the message suggests the nearest.
+
+    Examples
+    --------
+    >>> get_tensor_core("hopper-fp16").fraction_bits
+    25
+    """
+    return TENSOR_CORES.find(core)
+
+
+def split_interval(core: str | TensorCore, promote_every: int | None = None) -> tuple[TensorCore, int | None]:
+    """Return the core, and the promotion interval: the one after a slash in its name, or `promote_every`.
+
+    Raises
+    ------
+    ValueError
+        If there are two intervals, or the one after the slash is no number.
+
+    Examples
+    --------
+    >>> core, every = split_interval("hopper-fp8/128")
+    >>> core.name, every
+    ('hopper-fp8', 128)
+    """
+    name, slash, interval = core.partition("/") if isinstance(core, str) else (core, "", "")
+    if not slash:
+        return get_tensor_core(name), promote_every
+    if promote_every is not None:
+        raise ValueError(f"{core!r} names a promotion interval, and promote_every={promote_every}: pass one")
+    if not interval.isdecimal():
+        raise ValueError(f"accumulator {core!r}: write the interval as in 'hopper-fp8/128'")
+    return get_tensor_core(name), int(interval)

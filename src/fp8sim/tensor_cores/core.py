@@ -1,0 +1,138 @@
+"""What a tensor core is: one frozen description of how it sums a step of products."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from fp8sim._support import checks
+from fp8sim.formats import FloatFormat, get_format
+from fp8sim.reference.fused_step import StepRule
+
+__all__ = ["OUTPUTS", "TensorCore"]
+
+Output: TypeAlias = Literal["fp32-rz", "e8m13-rz", "fp16-rne"]
+
+#: output -> fraction bits that it keeps.
+OUTPUTS: dict[str, int] = {"fp32-rz": 23, "e8m13-rz": 13, "fp16-rne": 10}
+
+
+@dataclass(frozen=True)
+class TensorCore:
+    """How a tensor core sums one fused step, ``step`` products and the accumulator c.
+
+    The products are exact, of significands as they are stored (a subnormal keeps the least exponent
+    of its format), each with the sum of two exponents. All terms, c among them, are cut off (toward
+    zero) `fraction_bits` below the largest of these exponents, added exactly, and rounded once more
+    to the output. A product chains such steps over k in order. Frozen, so ``dataclasses.replace``
+    makes a what-if of it.
+
+    Parameters
+    ----------
+    name : str
+        What tables call it.
+    inputs : tuple of str
+        Formats that it multiplies, in any combination.
+    step : int
+        Products per fused step.
+    fraction_bits : int
+        Bits kept below the alignment exponent; 13 of them, with the leading bit, are the "14 bits"
+        of Hopper's FP8.
+    output : {"fp32-rz", "e8m13-rz", "fp16-rne"}
+        Truncated to FP32; truncated to FP32 of 13 fraction bits; rounded to the nearest FP16.
+    exponent_floor : int
+        Least alignment exponent. It matters for sums near the smallest subnormal FP32 alone.
+    group : int
+        Products that are summed exactly before they are aligned, by the exponents of their scales;
+        0 aligns each product on its own.
+    scale_format : str, optional
+        Format of the block scales that the core multiplies by itself (MX formats and NVFP4).
+    scale_block : int
+        Elements along k that share such a scale.
+    source : str
+        Where the numbers are from.
+
+    Raises
+    ------
+    ValueError
+        If a field is out of range.
+
+    Examples
+    --------
+    >>> import dataclasses
+    >>> from fp8sim import TENSOR_CORES
+    >>> core = TENSOR_CORES["hopper-fp8"]
+    >>> core.step, core.fraction_bits, core.output
+    (32, 13, 'e8m13-rz')
+    >>> dataclasses.replace(core, name="what if", fraction_bits=25, output="fp32-rz").step
+    32
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    step: int
+    fraction_bits: int
+    output: Output = "fp32-rz"
+    exponent_floor: int = -133
+    group: int = 0
+    scale_format: str | None = None
+    scale_block: int = 0
+    source: str = field(default="user", compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        checks.one_of(self.output, OUTPUTS, "output")
+        if not self.inputs:
+            raise ValueError(f"{self.name}: name at least one input format")
+        for fmt in self.inputs:
+            get_format(fmt)
+        checks.positive_int(self.step, "step")
+        checks.positive_int(self.fraction_bits, "fraction_bits")
+        if not -900 <= self.exponent_floor <= 0:
+            raise ValueError(f"{self.name}: exponent_floor must be -900 to 0, got {self.exponent_floor}")
+        if self.group and self.step % self.group:
+            raise ValueError(f"{self.name}: groups of {self.group} do not divide a step of {self.step}")
+        if bool(self.scale_format) != bool(self.scale_block):
+            raise ValueError(f"{self.name}: scale_format and scale_block go together")
+        if self.scale_format:
+            get_format(self.scale_format)
+        if self.group and self.scale_block % self.group:
+            raise ValueError(f"{self.name}: a group of {self.group} must share one scale: set scale_block")
+        if self._sum_bits > 52:
+            raise ValueError(
+                f"{self.name}: a step of {self.step} with {self.fraction_bits} fraction bits needs sums of "
+                f"{self._sum_bits} bits, beyond the 52 that stay exact; take fewer"
+            )
+
+    @property
+    def rule(self) -> StepRule:
+        """What the readable and the compiled step ask of it."""
+        return StepRule(
+            step=self.step,
+            group=self.group,
+            fraction_bits=self.fraction_bits,
+            floor=self.exponent_floor,
+            out_bits=OUTPUTS[self.output],
+            fp16=self.output == "fp16-rne",
+            scale_emin=get_format(self.scale_format).emin if self.scale_format else 0,
+        )
+
+    @property
+    def formats(self) -> list[FloatFormat]:
+        """The formats of `inputs`."""
+        return [get_format(fmt) for fmt in self.inputs]
+
+    def __str__(self) -> str:
+        """Return the name."""
+        return self.name
+
+    @property
+    def _sum_bits(self) -> int:
+        """Bits that the exact sum of a step may need, float64 having 52 to spare."""
+        largest_term = 4.0  # a product of two significands below 2
+        if self.group:
+            largest_term = self.group * max(get_format(fmt).max for fmt in self.inputs) ** 2
+        if self.scale_format:  # times two more significands
+            largest_term *= 4.0
+        return math.ceil(math.log2((self.step // max(1, self.group) + 1) * largest_term)) + self.fraction_bits
