@@ -306,7 +306,8 @@ def _aliases() -> dict[str, str]:
     """Return every text by which torch, ml_dtypes, ONNX and safetensors call a format, in lower case."""
     names = {str(dtype): fmt.name for dtype, fmt in _BY_DTYPE.items()}
     joined = {name.replace("_", ""): fmt for name, fmt in names.items() if fmt != "e4m3-ieee"}
-    texts = {**joined, **_ONNX, **_SAFETENSORS, **names}
+    short = {name.partition("_")[2]: fmt for name, fmt in names.items() if "_" in name}
+    texts = {**short, **joined, **_ONNX, **_SAFETENSORS, **names}
     return {text.lower(): fmt for text, fmt in texts.items()}
 
 
