@@ -348,7 +348,7 @@ def get_format(fmt: FormatLike) -> FloatFormat:
         fmt = str(fmt)
     if isinstance(fmt, str):
         text = fmt.lower().removeprefix("torch.").removeprefix("ml_dtypes.")
-        return FORMATS.find(fmt if fmt in FORMATS else _ALIASES.get(text, fmt))
+        return FORMATS.find(fmt if {fmt, fmt.lower()} & FORMATS.keys() else _ALIASES.get(text, fmt))
     if isinstance(fmt, FloatFormat):
         return fmt
     try:

@@ -53,8 +53,8 @@ def sqnr_db(x: ArrayLike, reference: ArrayLike) -> float:
 
     Parameters
     ----------
-    x, reference : array_like
-        Arrays of one shape.
+    x, reference
+        As for `relative_error`.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def sqnr_db(x: ArrayLike, reference: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ or the arrays are empty.
+        As for `relative_error`.
 
     Examples
     --------
@@ -80,8 +80,8 @@ def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
 
     Parameters
     ----------
-    x, reference : array_like
-        Arrays of one shape.
+    x, reference
+        As for `relative_error`.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ or the arrays are empty.
+        As for `relative_error`.
 
     Examples
     --------
@@ -108,8 +108,8 @@ def calc_diff(x: ArrayLike, y: ArrayLike) -> float:
 
     Parameters
     ----------
-    x, y : array_like
-        Arrays of one shape.
+    x, y
+        As for `relative_error`.
 
     Returns
     -------
@@ -121,7 +121,7 @@ def calc_diff(x: ArrayLike, y: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ or the arrays are empty.
+        As for `relative_error`.
 
     Examples
     --------
@@ -141,8 +141,8 @@ def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
 
     Parameters
     ----------
-    x, reference : array_like
-        Arrays of one shape.
+    x, reference
+        As for `relative_error`.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ or the arrays are empty.
+        As for `relative_error`.
 
     Examples
     --------
@@ -171,8 +171,8 @@ def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
 
     Parameters
     ----------
-    x, reference : array_like
-        Arrays of one shape.
+    x, reference
+        As for `relative_error`.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     Raises
     ------
     ValueError
-        If the shapes differ or the arrays are empty.
+        As for `relative_error`.
 
     Examples
     --------
@@ -198,8 +198,8 @@ def ulp_error(x: ArrayLike, reference: ArrayLike, fmt: FormatLike) -> F64:
 
     Parameters
     ----------
-    x, reference : array_like
-        Arrays of one shape.
+    x, reference
+        As for `relative_error`.
     fmt : str, dtype or FloatFormat
         Its ulp is the distance between its values around the reference,
         ``2**(max(floor(log2 |reference|), emin) - mantissa_bits)``.
@@ -212,7 +212,7 @@ def ulp_error(x: ArrayLike, reference: ArrayLike, fmt: FormatLike) -> F64:
     Raises
     ------
     ValueError
-        If the shapes differ or the arrays are empty.
+        As for `relative_error`.
 
     Examples
     --------
