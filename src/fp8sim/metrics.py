@@ -1,4 +1,7 @@
-"""How far apart two arrays are: each measure defined once, computed in float64."""
+"""How far apart two arrays are: each measure defined once, computed in float64.
+
+All take an array and what it is measured against, and refuse what `relative_error` refuses.
+"""
 
 from __future__ import annotations
 
@@ -51,20 +54,10 @@ def relative_error(x: ArrayLike, reference: ArrayLike) -> float:
 def sqnr_db(x: ArrayLike, reference: ArrayLike) -> float:
     """Return the signal-to-quantisation-noise ratio in dB, ``-20 log10(relative_error)``.
 
-    Parameters
-    ----------
-    x, reference
-        As for `relative_error`.
-
     Returns
     -------
     float
         Decibels; infinity where they are equal. Each bit of a format is worth about 6.02 dB.
-
-    Raises
-    ------
-    ValueError
-        As for `relative_error`.
 
     Examples
     --------
@@ -78,20 +71,10 @@ def sqnr_db(x: ArrayLike, reference: ArrayLike) -> float:
 def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
     """Return the cosine of the angle between two arrays taken as vectors.
 
-    Parameters
-    ----------
-    x, reference
-        As for `relative_error`.
-
     Returns
     -------
     float
         1 where they point the same way; NaN where one of them is all zero.
-
-    Raises
-    ------
-    ValueError
-        As for `relative_error`.
 
     Examples
     --------
@@ -106,22 +89,12 @@ def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
 def calc_diff(x: ArrayLike, y: ArrayLike) -> float:
     """Return DeepGEMM's measure of difference, ``1 - 2 sum(x y) / sum(x^2 + y^2)``.
 
-    Parameters
-    ----------
-    x, y
-        As for `relative_error`.
-
     Returns
     -------
     float
         0 where they are equal, and about half the squared relative error where they are close;
         0 where both are all zero. DeepGEMM's tests accept an FP8 product below 0.001
         (deepseek-ai/DeepGEMM, deep_gemm/testing/numeric.py).
-
-    Raises
-    ------
-    ValueError
-        As for `relative_error`.
 
     Examples
     --------
@@ -139,20 +112,10 @@ def calc_diff(x: ArrayLike, y: ArrayLike) -> float:
 def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
     """Return the largest ``|x - reference|``.
 
-    Parameters
-    ----------
-    x, reference
-        As for `relative_error`.
-
     Returns
     -------
     float
         In the unit of the arrays.
-
-    Raises
-    ------
-    ValueError
-        As for `relative_error`.
 
     Examples
     --------
@@ -169,20 +132,10 @@ def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     Elementwise relative errors have no bound where a product passes through zero, so the normaliser
     is one number: ``max |x - reference| / max |reference|``.
 
-    Parameters
-    ----------
-    x, reference
-        As for `relative_error`.
-
     Returns
     -------
     float
         A share, 0 where they are equal.
-
-    Raises
-    ------
-    ValueError
-        As for `relative_error`.
 
     Examples
     --------
@@ -198,8 +151,6 @@ def ulp_error(x: ArrayLike, reference: ArrayLike, fmt: FormatLike) -> F64:
 
     Parameters
     ----------
-    x, reference
-        As for `relative_error`.
     fmt : str, dtype or FloatFormat
         Its ulp is the distance between its values around the reference,
         ``2**(max(floor(log2 |reference|), emin) - mantissa_bits)``.
@@ -208,11 +159,6 @@ def ulp_error(x: ArrayLike, reference: ArrayLike, fmt: FormatLike) -> F64:
     -------
     array of float64
         A correctly rounded value is within 0.5.
-
-    Raises
-    ------
-    ValueError
-        As for `relative_error`.
 
     Examples
     --------

@@ -27,6 +27,8 @@ def pack_lanes(context: Any, source: Any, at: Any, packed: Any, to: Any, emin: A
         emin, top = (w.spread(builder.trunc(arguments[i], I32)) for i in (4, 5))
         x = w.array(0, at=1).load()
         magnitude = x.bits_as(I32) & 0x7FFFFFFF
+        # The exponent field of float32, not below that of the format: 0.3125 = 1.25 x 2^-2 has the field 125,
+        # so -2; E4M3's subnormal 2^-9 has -6, as a core sees it.
         exponent = ((magnitude >> 23) - 127).max(emin) - top
         nothing = NO_PRODUCT_NARROW if values.kind is F32 else NO_PRODUCT_WIDE
         values.store(x if values.kind is F32 else x.to(F64))
@@ -37,10 +39,11 @@ def pack_lanes(context: Any, source: Any, at: Any, packed: Any, to: Any, emin: A
 
 
 @jit
-def _pack(plan: Any, x: Any, scale: Any, scale_exponent: int, side: Any, packed: Any, to: int) -> None:
-    """Store one element as `pack_lanes` does, times a scale; `side` is (emin, top)."""
+def _pack(plan: Any, x: Any, scale: Any, side: Any, packed: Any, to: int) -> None:
+    """Store one element as `pack_lanes` does, times a scale (value, exponent); `side` is (emin, top)."""
     values, exponents = packed
-    values[to] = np.float64(x) * scale
+    factor, scale_exponent = scale
+    values[to] = np.float64(x) * factor
     magnitude = np.float32(x).view(np.int32) & 0x7FFFFFFF
     if plan.grouped:  # a group is aligned by its scales, even where it starts with zero
         exponents[to] = scale_exponent
@@ -63,7 +66,7 @@ def pack_rows(plan: Any, a: Any, scales: Any, rows: Any, k0: int, packed: Any) -
         for q in range(whole, plan.slab):
             row, block = (i, (k0 + min(q, real - 1)) // plan.scale_block) if plan.scale_block else (0, 0)
             x = a[i, k0 + q] if q < real else np.float32(0)
-            _pack(plan, x, scales[0][row, block], scales[1][row, block], side, packed, to + q)
+            _pack(plan, x, (scales[0][row, block], scales[1][row, block]), side, packed, to + q)
 
 
 @jit
@@ -80,4 +83,4 @@ def pack_columns(plan: Any, b: Any, scales: Any, j0: int, k0: int, packed: Any) 
             column = min(j0 + j, n - 1)
             block, at = (row // plan.scale_block, column) if plan.scale_block else (0, 0)
             x = b[row, column] if k0 + q < k and j0 + j < n else np.float32(0)
-            _pack(plan, x, scales[0][block, at], scales[1][block, at], side, packed, q * WIDTH + j)
+            _pack(plan, x, (scales[0][block, at], scales[1][block, at]), side, packed, q * WIDTH + j)

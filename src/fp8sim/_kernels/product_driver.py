@@ -91,7 +91,8 @@ def _multiply_window(
 ) -> None:
     """Add the products of a window of k, whose chains go on where those of the window before ended."""
     one, none = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int16)
-    values, scales = [], []
+    values: list[F32] = []
+    scales: list[Any] = []
     for axis, side in zip((1, 0), sides, strict=True):
         values.append(read_only(_look_up(side, _along(side.array, axis, window))))
         if side.scales is None or side.scale_exponents is None:
@@ -105,10 +106,11 @@ def _multiply_window(
             np.ascontiguousarray(_along(promotion[0], 1, window, plan.promote)),
             np.ascontiguousarray(_along(promotion[1], 0, window, plan.promote)),
         )
-    arguments = (plan, *values, out, tuple(scales), tuple(map(read_only, chains)))
+    at_promotion = tuple(map(read_only, chains))
 
     def run(rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        multiply_block(*arguments, _scratch(plan, narrow, rows, columns), rows, columns)
+        block, memory = (*values, rows, columns), _scratch(plan, narrow, rows, columns)
+        multiply_block(plan, block, out, tuple(scales), at_promotion, memory)
 
     run_in_threads(run, _blocks(*out.shape))
 

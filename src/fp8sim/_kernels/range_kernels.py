@@ -91,7 +91,9 @@ def _look(
     exponent = (magnitude >> 23).max(1) - 127
     leading = (magnitude > 0x7FFFFF).where(0x800000, w.fill(I32, 0))
     significand = (magnitude & 0x7FFFFF) | leading
-    # A subnormal of the format has fewer bits: one per binade below emin, down to none.
+    # A value of the format has zeros below its last mantissa bit: in E4M3 1.125 = 0x3F900000 has 20 spare
+    # bits, all 0, and 1.0625 = 0x3F880000 has a 1 among them. A subnormal of the format has fewer bits of its
+    # own: one per binade below emin, down to none.
     fewer = (w.number("emin") - exponent).max(0).min(mantissa_bits + 1)
     spare = (one << (fewer - mantissa_bits + 23)) - 1
     inexact = (significand & spare).min(1)

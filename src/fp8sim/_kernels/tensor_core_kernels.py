@@ -53,7 +53,7 @@ def exponent_of(c: Lanes, emin: Lanes) -> Lanes:
 
     Infinity and NaN decide the sum, whatever it is aligned to.
     """
-    exponent = (((c.bits_as(I32) >> 23) & 255) - 127).max(emin)
+    exponent = (((c.bits_as(I32) >> 23) & 255) - 127).max(emin)  # the exponent field of a float32
     return (c.bits_as(I32) << 1).is_zero().where(ABSENT, exponent)
 
 
@@ -69,6 +69,9 @@ def narrow_sum(w: Writer, operands: list[Array], c: Lanes, light: bool) -> Lanes
     products = stored.to(I32) + w.number("a_top") + w.number("b_top")
     top = (stored - NO_PRODUCT_NARROW).is_zero().where(NARROW_FLOOR, products)
     top = top.max(exponent_of(c, w.number("c_emin"))).max(NARROW_FLOOR)
+    # Times 2^(bits - top) the last place kept is worth 1, so that converting to an integer cuts off what is
+    # below it, toward zero: beside 16 x 16 = 2^8 and with 13 bits, E4M3's 0.140625^2 = 0.0198 becomes
+    # 0.0198 x 2^5 = 0.63, and 0; 0.25 x 0.25 becomes 2.
     scale = power_of_two(bits - top, F32)
     aligned_c = (c * scale).to(I32)
 
@@ -141,7 +144,7 @@ def round_at(x: Lanes, exponent: Lanes, rounding: str) -> Lanes:
 
 def to_fp32(w: Writer, exact: Lanes, c: Lanes, narrow: bool) -> Lanes:
     """Truncate to `out_bits` fraction bits of FP32; zero comes out as +0."""
-    if narrow:  # neither subnormal nor overflow: clear the bits below
+    if narrow:  # neither subnormal nor overflow: clear the bits below (E8M13: the last 10 of float32's 23)
         integer, stored_bits = (I32, 23) if exact.kind is F32 else (I64, 52)
         kept = w.fill(integer, -1) << (-w.number("out_bits", integer) + stored_bits)
         truncated = (exact.bits_as(integer) & kept).bits_as(exact.kind)
@@ -226,9 +229,10 @@ def _run_steps(plan: Any, packed: Any, row: int, steps: int, chain: Any, chain_a
 
 
 @jit
-def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, at: int, first_row: int, first: int) -> None:
-    """Add the chains of a block to its totals; `at` counts the chains along k."""
+def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, place: Any) -> None:
+    """Add the chains of a block to its totals; `place` is the chain along k, the first row and column."""
     chains, totals = sums
+    at, first_row, first = place
     for j in range(min(scales.size, promotion[1].shape[1] - first) if plan.scaled else 0):
         scales[j] = promotion[1][at, first + j]
     for i in range(chains.size // scales.size):
@@ -238,16 +242,15 @@ def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, at: int, first_r
 
 
 @jit
-def multiply_block(
-    plan: Any, a: Any, b: Any, out: Any, scales: Any, promotion: Any, scratch: Any, rows: Any, columns: Any
-) -> None:
+def multiply_block(plan: Any, sides: Any, out: Any, scales: Any, promotion: Any, scratch: Any) -> None:
     """Add the product of some rows of A and some columns of B to `out`, which starts as c or zero.
 
-    `scales` are (values, exponents) of the block scales, for A and for B; `promotion` the FP32
-    scales of A and of B for whole chains. `scratch` has room for a slab of A and of B, as values and
-    exponents of the types to compute in: float32 and int8 (narrow), or float64 and int16 (wide); and
-    for the chains, the totals and one row of scales, in whole vectors.
+    `sides` are A, B, and the first and last row and column. `scales` are (values, exponents) of the block
+    scales, for A and for B; `promotion` the FP32 scales of A and of B for whole chains. `scratch` has room
+    for a slab of A and of B, as values and exponents of the types to compute in: float32 and int8 (narrow),
+    or float64 and int16 (wide); and for the chains, the totals and one row of scales, in whole vectors.
     """
+    a, b, rows, columns = sides
     packed, sums, b_scales = scratch
     k, width = a.shape[1], b_scales.size
     start = sums[1] if plan.promote else sums[0]
@@ -263,7 +266,7 @@ def multiply_block(
                 _run_steps(plan, packed, i, steps, sums[0], i * width + j)
         end = k0 + plan.slab
         if plan.promote and (end >= k or end % plan.promote == 0):
-            _promote(plan, sums, promotion, b_scales, k0 // plan.promote, rows[0], columns[0])
+            _promote(plan, sums, promotion, b_scales, (k0 // plan.promote, rows[0], columns[0]))
     for i in range(rows[0], rows[1]):
         for j in range(columns[0], columns[1]):
             out[i, j] = start[(i - rows[0]) * width + j - columns[0]]

@@ -54,10 +54,26 @@ class Registry(Result, dict[str, T], Generic[T]):
     def find(self, name: object) -> T:
         """Return an entry as it is, or the one of that name, upper and lower case alike.
 
+        Parameters
+        ----------
+        name : str or an entry
+            A key of the registry; or an object of its kind, which is returned.
+
+        Returns
+        -------
+        entry
+            Of the registry's kind.
+
         Raises
         ------
         ValueError
             If the name is not known; the message suggests the nearest.
+
+        Examples
+        --------
+        >>> import fp8sim
+        >>> fp8sim.TENSOR_CORES.find("Hopper-FP8").fraction_bits
+        13
         """
         return name if isinstance(name, self.kind) else checks.lookup(name, self, self.what)
 

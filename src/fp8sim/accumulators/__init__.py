@@ -11,17 +11,6 @@ from fp8sim.accumulators.one_chain import OneChain
 from fp8sim.accumulators.tensor_core_sum import TensorCoreSum
 
 __all__ = [
-    "ACCUMULATORS",
-    "Accumulator",
-    "Exact",
-    "Fp32",
-    "Kahan",
-    "OneChain",
-    "Pairwise",
-    "Sequential",
-    "TensorCoreSum",
-    "ValueSum",
-    "exact_dot",
-    "get_accumulator",
-    "sum_error_bound",
-]
+    "ACCUMULATORS", "Accumulator", "Exact", "Fp32", "Kahan", "OneChain", "Pairwise", "Sequential",
+    "TensorCoreSum", "ValueSum", "exact_dot", "get_accumulator", "sum_error_bound",
+]  # fmt: skip

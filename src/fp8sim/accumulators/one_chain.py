@@ -65,11 +65,9 @@ class OneChain(Accumulator):
             new = _scales_at(a, 1, start)[:, None] * _scales_at(b, 0, start)
             if start:
                 register = self._rescale(register, scales, new)
-            part = (
-                dataclasses.replace(x, codes=y)
-                for x, y in ((a, a.codes[:, start:stop]), (b, b.codes[start:stop]))
-            )
-            register = multiply_codes(*part, self.core, c=register)
+            left = dataclasses.replace(a, codes=a.codes[:, start:stop])
+            right = dataclasses.replace(b, codes=b.codes[start:stop])
+            register = multiply_codes(left, right, self.core, c=register)
             scales = new
         with np.errstate(over="ignore", invalid="ignore"):
             return np.asarray(register * scales, dtype=np.float32)

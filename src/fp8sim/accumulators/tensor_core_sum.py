@@ -122,11 +122,11 @@ def multiply_codes(
     (m, n) array of float32
         The sums.
     """
-    sides = (
+    left, right = (
         coded_side(x.bits, x.fmt, core, what, finite=x.is_scaled or not (x.fmt.has_inf or x.fmt.has_nan))
         for x, what in ((a, "a"), (b, "b"))
     )
-    problem = check_problem(*sides, core, **options)
+    problem = check_problem(left, right, core, **options)
     return multiply(problem if promotion is None else with_promotion(problem, *promotion))
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.typing import F32, AnyArray
-from fp8sim.quantization import expand_groups, scales_shape
+from fp8sim.quantization import scales_shape
+from fp8sim.reference.scales import expand_groups
 
 __all__ = ["read_array", "read_tensor", "tensor_names"]
 

@@ -9,16 +9,6 @@ from fp8sim.quantization.scaling import SCALE_FORMATS, SCALE_RULES, Scaling, gro
 from fp8sim.reference.scales import Scales
 
 __all__ = [
-    "FP32",
-    "SCALE_FORMATS",
-    "SCALE_RULES",
-    "Operand",
-    "Quantized",
-    "Scales",
-    "Scaling",
-    "group_sizes",
-    "quantize",
-    "quantize_with",
-    "round_trip",
-    "scales_shape",
-]
+    "FP32", "SCALE_FORMATS", "SCALE_RULES", "Operand", "Quantized", "Scales", "Scaling", "group_sizes",
+    "quantize", "quantize_with", "round_trip", "scales_shape",
+]  # fmt: skip

@@ -130,7 +130,9 @@ def exact_products(a: Factors, b: Factors, rule: StepRule) -> tuple[F64, AnyArra
     significand, exponent = a_significand * b_significand, a_exponent + b_exponent
     if a.scales is None or b.scales is None:
         return significand, exponent
-    (a_scale, a_binade), (b_scale, b_binade) = (split_number(x.scales, rule.scale_emin) for x in (a, b))
+    (a_scale, a_binade), (b_scale, b_binade) = (
+        split_number(scales, rule.scale_emin) for scales in (a.scales, b.scales)
+    )
     if not rule.group:
         return significand * a_scale * b_scale, exponent + a_binade + b_binade
 

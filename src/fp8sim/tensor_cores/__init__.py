@@ -7,12 +7,6 @@ from fp8sim.tensor_cores.core import OUTPUTS, TensorCore
 from fp8sim.tensor_cores.product import promoted_matmul, tensor_core_matmul, tensor_core_matmul_reference
 
 __all__ = [
-    "OUTPUTS",
-    "TENSOR_CORES",
-    "TensorCore",
-    "get_tensor_core",
-    "promoted_matmul",
-    "split_interval",
-    "tensor_core_matmul",
-    "tensor_core_matmul_reference",
-]
+    "OUTPUTS", "TENSOR_CORES", "TensorCore", "get_tensor_core", "promoted_matmul", "split_interval",
+    "tensor_core_matmul", "tensor_core_matmul_reference",
+]  # fmt: skip

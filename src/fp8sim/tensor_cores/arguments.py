@@ -56,8 +56,8 @@ class Problem(NamedTuple):
 
 
 def check_problem(
-    a: ArrayLike,
-    b: ArrayLike,
+    a: ArrayLike | Side,
+    b: ArrayLike | Side,
     core: TensorCore,
     *,
     c: ArrayLike | None = None,

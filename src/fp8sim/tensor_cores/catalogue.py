@@ -75,30 +75,7 @@ TENSOR_CORES: Registry[TensorCore] = Registry(
 )
 
 
-def get_tensor_core(core: str | TensorCore) -> TensorCore:
-    """Find a tensor core by name.
-
-    Parameters
-    ----------
-    core : str or TensorCore
-        A name in `TENSOR_CORES`, or a `TensorCore`, which is returned.
-
-    Returns
-    -------
-    TensorCore
-        The core.
-
-    Raises
-    ------
-    ValueError
-        If the name is not known; the message suggests the nearest.
-
-    Examples
-    --------
-    >>> get_tensor_core("hopper-fp16").fraction_bits
-    25
-    """
-    return TENSOR_CORES.find(core)
+get_tensor_core = TENSOR_CORES.find
 
 
 def split_interval(core: str | TensorCore, promote_every: int | None = None) -> tuple[TensorCore, int | None]:

@@ -14,15 +14,6 @@ from fp8sim.training.recipes import (
 from fp8sim.training.statistics import Counts, Statistics
 
 __all__ = [
-    "GEMMS",
-    "TRAINING_RECIPES",
-    "Counts",
-    "DelayedScales",
-    "DelayedScaling",
-    "LinearGemms",
-    "Saved",
-    "Statistics",
-    "TrainingRecipe",
-    "TrainingRecipeLike",
-    "get_training_recipe",
-]
+    "GEMMS", "TRAINING_RECIPES", "Counts", "DelayedScales", "DelayedScaling", "LinearGemms", "Saved",
+    "Statistics", "TrainingRecipe", "TrainingRecipeLike", "get_training_recipe",
+]  # fmt: skip

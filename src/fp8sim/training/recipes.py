@@ -16,6 +16,7 @@ from fp8sim.formats import get_format
 from fp8sim.quantization import Operand, Scaling
 from fp8sim.recipes import Recipe, get_recipe
 from fp8sim.reference.rounding import ROUNDINGS
+from fp8sim.tensor_cores import get_tensor_core
 from fp8sim.training.delayed import DelayedScaling
 
 __all__ = [
@@ -225,7 +226,7 @@ TRAINING_RECIPES: Registry[TrainingRecipe] = Registry(
         _deepseek(
             "deepseek-v3-no-promotion",
             "deepseek-v3, all sums kept in the tensor core's 14 bits",
-            sums=OneChain("hopper-fp8"),
+            sums=OneChain(get_tensor_core("hopper-fp8")),
         ),
         _deepseek("deepseek-v3-fp32-sums", "deepseek-v3, summed in FP32", sums=_FP32_SUMS),
         _deepseek(
@@ -260,28 +261,4 @@ TRAINING_RECIPES: Registry[TrainingRecipe] = Registry(
     },
 )
 
-
-def get_training_recipe(recipe: TrainingRecipeLike) -> TrainingRecipe:
-    """Find a training recipe by name.
-
-    Parameters
-    ----------
-    recipe : str or TrainingRecipe
-        A name in `TRAINING_RECIPES`, or a `TrainingRecipe`, which is returned.
-
-    Returns
-    -------
-    TrainingRecipe
-        The recipe.
-
-    Raises
-    ------
-    ValueError
-        If the name is not known; the message suggests the nearest.
-
-    Examples
-    --------
-    >>> get_training_recipe("deepseek-v3").cached_input
-    'quantized'
-    """
-    return TRAINING_RECIPES.find(recipe)
+get_training_recipe = TRAINING_RECIPES.find
