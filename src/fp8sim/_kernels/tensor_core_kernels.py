@@ -6,6 +6,8 @@ narrow
     float32 products and int32 sums; the operands must be finite and leave room for both.
 wide
     float64 throughout; takes all there is: NaN, infinity, float32 subnormals, overflow, block scales.
+
+Factors are packed first: values beside the exponents that they bring to their products.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from numba import types
 
 from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim._kernels.lanes import F32, F64, I8, I16, I32, I64, WIDTH, Array, Lanes, Writer, power_of_two
-from fp8sim._kernels.packing_kernels import NO_PRODUCT_NARROW, NO_PRODUCT_WIDE, pack_columns, pack_rows
 
 __all__ = ["NARROW_FLOOR", "WIDTH", "Plan", "multiply_block"]
 
 NARROW_FLOOR = -100  # narrow: no alignment exponent is below, and 2^(fraction_bits + 100) is a float32
+#: Exponent of zero: even with the largest of any other it adds to less than the exponents of two
+#: numbers do (the narrow sum saturates).
+NO_PRODUCT_NARROW, NO_PRODUCT_WIDE = -128, -8000
 ABSENT = -100_000  # exponent of an accumulator or a group of products that is zero
 
 
@@ -46,6 +50,75 @@ class Plan(NamedTuple):
     fp16: bool  # the output is rounded to nearest FP16, not truncated to FP32
     promote: int  # k of a chain, which is then added in FP32; 0: one chain for all of k
     scaled: bool  # a chain is multiplied by two FP32 scales as it is added
+
+
+@intrinsic
+def pack_lanes(context: Any, source: Any, at: Any, packed: Any, to: Any, emin: Any, top: Any) -> Any:
+    """Store 64 neighbours, each with its exponent: at least `emin`, and relative to `top`."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        w = Writer(context, builder, signature, arguments)
+        values, exponents = w.array(2, at=3, part=0), w.array(2, at=3, part=1)
+        emin, top = (w.spread(builder.trunc(arguments[i], I32)) for i in (4, 5))
+        x = w.array(0, at=1).load()
+        magnitude = x.bits_as(I32) & 0x7FFFFFFF
+        # The exponent field of float32, not below that of the format: 0.3125 = 1.25 x 2^-2 has the field 125,
+        # so -2; E4M3's subnormal 2^-9 has -6, as a core sees it.
+        exponent = ((magnitude >> 23) - 127).max(emin) - top
+        nothing = NO_PRODUCT_NARROW if values.kind is F32 else NO_PRODUCT_WIDE
+        values.store(x if values.kind is F32 else x.to(F64))
+        exponents.store(magnitude.is_zero().where(nothing, exponent).to(exponents.kind))
+        return context.get_dummy_value()
+
+    return types.void(source, at, packed, to, emin, top), write
+
+
+@jit
+def _pack(plan: Any, x: Any, scale: Any, side: Any, packed: Any, to: int) -> None:
+    """Store one element as `pack_lanes` does, times a scale (value, exponent); `side` is (emin, top)."""
+    values, exponents = packed
+    factor, scale_exponent = scale
+    values[to] = np.float64(x) * factor
+    magnitude = np.float32(x).view(np.int32) & 0x7FFFFFFF
+    if plan.grouped:  # a group is aligned by its scales, even where it starts with zero
+        exponents[to] = scale_exponent
+    elif magnitude == 0:
+        exponents[to] = NO_PRODUCT_NARROW if values.itemsize == 4 else NO_PRODUCT_WIDE
+    else:
+        exponents[to] = max((magnitude >> 23) - 127, side[0]) - side[1] + scale_exponent
+
+
+@jit
+def pack_rows(plan: Any, a: Any, scales: Any, rows: Any, k0: int, packed: Any) -> None:
+    """Pack rows of A from k0 on, padded by zeros to the slab."""
+    first, real = rows[0], min(plan.slab, a.shape[1] - k0)
+    flat, side = a.reshape(-1), (plan.a_emin, plan.a_top)
+    whole = 0 if plan.scale_block else real // WIDTH * WIDTH
+    for i in range(first, rows[1]):
+        to = (i - first) * plan.slab
+        for q in range(0, whole, WIDTH):
+            pack_lanes(flat, i * a.shape[1] + k0 + q, packed, to + q, side[0], side[1])
+        for q in range(whole, plan.slab):
+            row, block = (i, (k0 + min(q, real - 1)) // plan.scale_block) if plan.scale_block else (0, 0)
+            x = a[i, k0 + q] if q < real else np.float32(0)
+            _pack(plan, x, (scales[0][row, block], scales[1][row, block]), side, packed, to + q)
+
+
+@jit
+def pack_columns(plan: Any, b: Any, scales: Any, j0: int, k0: int, packed: Any) -> None:
+    """Pack WIDTH columns of B from (k0, j0) on, padded by zeros to the slab."""
+    k, n = b.shape
+    flat, side = b.reshape(-1), (plan.b_emin, plan.b_top)
+    for q in range(plan.slab):
+        row = min(k0 + q, k - 1)
+        if k0 + q < k and j0 + WIDTH <= n and plan.scale_block == 0:
+            pack_lanes(flat, row * n + j0, packed, q * WIDTH, side[0], side[1])
+            continue
+        for j in range(WIDTH):
+            column = min(j0 + j, n - 1)
+            block, at = (row // plan.scale_block, column) if plan.scale_block else (0, 0)
+            x = b[row, column] if k0 + q < k and j0 + j < n else np.float32(0)
+            _pack(plan, x, (scales[0][block, at], scales[1][block, at]), side, packed, q * WIDTH + j)
 
 
 def exponent_of(c: Lanes, emin: Lanes) -> Lanes:

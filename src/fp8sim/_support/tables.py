@@ -60,18 +60,22 @@ class Table:
         lines = [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
         return "\n".join([self.title, *lines, *([""] if self.notes else []), *self.notes])
 
-    def _longest(self, column: int) -> int:
-        return max((len(row[column]) for row in self.rows), default=0)
+    def _narrowest(self, column: int) -> int:
+        """Return the fewest characters a column takes: short cells and single words are never broken."""
+        longest = (
+            _NARROWEST if self._wraps(column) else max((len(row[column]) for row in self.rows), default=0)
+        )
+        return max(len(self.headers[column].rstrip(">")), longest)
+
+    def _wraps(self, column: int) -> bool:
+        """Whether a column is prose."""
+        cells = [row[column] for row in self.rows]
+        return any(len(cell) > _WRAPS_ABOVE for cell in cells) and any(" " in cell for cell in cells)
 
     def _stacks(self, width: int) -> list[list[int]]:
         """Cut the columns into grids that fit, each with the first column: no figure is ever cut."""
         stacks: list[list[int]] = [[0]]
-        taken = [
-            max(len(header.rstrip(">")), longest if longest <= _WRAPS_ABOVE else _NARROWEST)
-            for header, longest in zip(
-                self.headers, map(self._longest, range(len(self.headers))), strict=True
-            )
-        ]
+        taken = [self._narrowest(index) for index in range(len(self.headers))]
         for index in range(1, len(taken)):
             here = sum(taken[i] + 2 for i in [*stacks[-1], index]) - 2
             if width and here > width and len(stacks[-1]) > 1:
@@ -92,7 +96,7 @@ class Table:
             grid.add_column(
                 Text(header.rstrip(">")),
                 justify="right" if header.endswith(">") else "left",
-                no_wrap=self._longest(index) <= _WRAPS_ABOVE,
+                no_wrap=not self._wraps(index),
             )
         for row in self.rows:
             grid.add_row(*(Text(row[index]) for index in columns))
