@@ -6,7 +6,7 @@ from fp8sim import metrics
 from fp8sim.anatomy import explain
 from fp8sim.casts import decode, encode, round_to
 from fp8sim.costs.gemm import gemm_cost
-from fp8sim.experiments.claims.claims import claims
+from fp8sim.experiments.claims import claims
 from fp8sim.experiments.comparison import Comparison, compare
 from fp8sim.formats import FORMATS, FloatFormat, get_format
 from fp8sim.gemm import matmul
