@@ -48,39 +48,17 @@ class Element(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class BlockAnatomy(Result):
-    """The elements that share one scale; made by `explain_block`.
+    """The elements that share one scale; made by `explain_block`."""
 
-    Attributes
-    ----------
-    fmt : FloatFormat
-        Format of the elements.
-    scaling : Scaling
-        Who shares a scale, and how it is picked and stored.
-    group : tuple of int
-        Which group of the array this is, an index into its scales.
-    amax : float
-        Largest magnitude of the group.
-    scale : float
-        The multiplier: ``x ~ value * scale``.
-    scale_code : int
-        The scale as stored, in the scale format.
-    scale_bits : Bits
-        The same by field.
-    tensor_scale : float
-        The FP32 scale above E4M3 scales, included in `scale`; else 1.
-    elements : tuple of Element
-        Every element, in C order.
-    """
-
-    fmt: FloatFormat
-    scaling: Scaling
-    group: tuple[int, ...]
-    amax: float
-    scale: float
-    scale_code: int
-    scale_bits: Bits
-    tensor_scale: float
-    elements: tuple[Element, ...]
+    fmt: FloatFormat  #: of the elements
+    scaling: Scaling  #: who shares a scale, and how it is picked and stored
+    group: tuple[int, ...]  #: which group of the array this is, an index into its scales
+    amax: float  #: largest magnitude of the group
+    scale: float  #: the multiplier: ``x ~ value * scale``
+    scale_code: int  #: the scale as stored, in the scale format
+    scale_bits: Bits  #: the same by field
+    tensor_scale: float  #: the FP32 scale above E4M3 scales, included in `scale`; else 1
+    elements: tuple[Element, ...]  #: every element, in C order
 
     @property
     def saturated(self) -> int:

@@ -31,40 +31,18 @@ class Promotion(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class DotAnatomy(Result):
-    """A dot product on a tensor core, step by step; made by `explain_dot`.
+    """A dot product on a tensor core, step by step; made by `explain_dot`."""
 
-    Attributes
-    ----------
-    core : TensorCore
-        How it sums.
-    a_format, b_format : FloatFormat
-        Formats of the factors.
-    k : int
-        Number of products.
-    c : float
-        What the sum starts from.
-    promote_every : int
-        Products after which a chain is added to an FP32 sum; 0 for one chain.
-    steps : tuple of StepAnatomy
-        The fused steps in order.
-    promotions : tuple of Promotion
-        The additions in FP32.
-    result : float
-        What the tensor core returns.
-    exact : float
-        The exact dot product of the same factors and c, as the nearest float64.
-    """
-
-    core: TensorCore
+    core: TensorCore  #: how it sums
     a_format: FloatFormat
     b_format: FloatFormat
-    k: int
-    c: float
-    promote_every: int
-    steps: tuple[StepAnatomy, ...]
-    promotions: tuple[Promotion, ...]
-    result: float
-    exact: float
+    k: int  #: number of products
+    c: float  #: what the sum starts from
+    promote_every: int  #: products after which a chain is added to an FP32 sum; 0 for one chain
+    steps: tuple[StepAnatomy, ...]  #: the fused steps in order
+    promotions: tuple[Promotion, ...]  #: the additions in FP32
+    result: float  #: what the tensor core returns
+    exact: float  #: the exact dot product of the same factors and c, as the nearest float64
 
     @property
     def error(self) -> float:

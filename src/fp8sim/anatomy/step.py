@@ -40,43 +40,19 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class StepAnatomy(Result):
-    """One fused step of a tensor core; part of a `DotAnatomy`.
+    """One fused step of a tensor core; part of a `DotAnatomy`."""
 
-    Attributes
-    ----------
-    core : TensorCore
-        How it sums.
-    first, last : int
-        The first and the last k.
-    top : int
-        The alignment exponent: the largest of the terms' exponents.
-    terms : tuple of Term
-        The products in order of k, or groups of them where the core sums groups exactly.
-    carried : Term
-        The accumulator as it comes in.
-    total : float
-        Exact sum of what is kept.
-    total_bits : str
-        The same in the notation of `Term.kept`.
-    output : float
-        The accumulator as it goes out.
-    exact_products : Fraction
-        Exact sum of the products; 0 where one is not finite.
-    finite : bool
-        Whether all terms are.
-    """
-
-    core: TensorCore
-    first: int
+    core: TensorCore  #: how it sums
+    first: int  #: the first k
     last: int
-    top: int
-    terms: tuple[Term, ...]
-    carried: Term
-    total: float
-    total_bits: str
-    output: float
-    exact_products: Fraction
-    finite: bool
+    top: int  #: the alignment exponent: the largest of the terms' exponents
+    terms: tuple[Term, ...]  #: products in order of k, or groups of them where the core sums groups exactly
+    carried: Term  #: the accumulator as it comes in
+    total: float  #: exact sum of what is kept
+    total_bits: str  #: the same in the notation of `Term.kept`
+    output: float  #: the accumulator as it goes out
+    exact_products: Fraction  #: exact sum of the products; 0 where one is not finite
+    finite: bool  #: whether all terms are
 
     @property
     def exact(self) -> float:

@@ -25,40 +25,18 @@ _LINE = 56  # columns of the number line
 
 @dataclass(frozen=True, repr=False)
 class ValueAnatomy(Result):
-    """One number in one format, bit by bit; made by `explain`.
+    """One number in one format, bit by bit; made by `explain`."""
 
-    Attributes
-    ----------
-    given : float
-        The number, as float64 holds it.
-    fmt : FloatFormat
-        The format.
-    rounding, overflow : str
-        How it was rounded, and what the format does with too large a number.
-    value : float
-        What it became.
-    code : int
-        The bits of that, as an integer.
-    bits : Bits
-        The same by field: sign, exponent and mantissa, each a string of 0 and 1.
-    place : Place
-        The values below and above, the midpoint between them, and their distance.
-    fate : str
-        ``exact``, ``rounded``, ``flushed`` (to zero), ``saturated``, ``overflowed`` or ``nan``.
-    why : str
-        Why it became that, in a sentence or two.
-    """
-
-    given: float
+    given: float  #: the number, as float64 holds it
     fmt: FloatFormat
     rounding: str
-    overflow: str
-    value: float
-    code: int
-    bits: Bits
-    place: Place
-    fate: Fate
-    why: str
+    overflow: str  #: what the format does with too large a number
+    value: float  #: what it became
+    code: int  #: the bits of that
+    bits: Bits  #: the same by field: sign, exponent and mantissa, each a string of 0 and 1
+    place: Place  #: the values below and above, the midpoint between them, and their distance
+    fate: Fate  #: ``exact``, ``rounded``, ``flushed`` (to zero), ``saturated``, ``overflowed`` or ``nan``
+    why: str  #: why it became that, in a sentence or two
 
     @property
     def below(self) -> Neighbour | None:
