@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).parent / "src" / "fp8sim"
 PICTURES = PACKAGE / "plotting"
 ON_PYTORCH = (
     PACKAGE / "pytorch",
-    PACKAGE / "experiments" / "language_model.py",
-    PACKAGE / "experiments" / "train.py",
-    PACKAGE / "experiments" / "training_run.py",
+    PACKAGE / "experiments" / "train" / "language_model.py",
+    PACKAGE / "experiments" / "train" / "run.py",
+    PACKAGE / "experiments" / "train" / "trainer.py",
 )
 
 

@@ -77,7 +77,8 @@ def step(recipe: str | None, size: dict[str, int], batch: tuple[int, int]) -> Ca
     """Return one training step; its learning rate is 0, so that every call does the same."""
     import torch
 
-    from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
+    from fp8sim.experiments.train import ModelSize
+    from fp8sim.experiments.train.language_model import LanguageModel
     from fp8sim.pytorch import convert
 
     torch.manual_seed(0)

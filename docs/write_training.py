@@ -16,8 +16,7 @@ from readme_section import write_section
 
 import fp8sim
 from fp8sim.experiments.embeddings import embed_sentences
-from fp8sim.experiments.train.run import Schedule
-from fp8sim.experiments.train.training import Training, train
+from fp8sim.experiments.train import Schedule, Training, train
 from fp8sim.plotting.training import training_figure
 
 DOCS = Path(__file__).parent

@@ -235,6 +235,15 @@ def test_formats_stand_side_by_side() -> None:
     assert widest(explain(-0.3, list(FORMATS)[:12])) <= 80
 
 
+@pytest.mark.parametrize("name", [name for name, fmt in FORMATS.items() if fmt.has_inf])
+@pytest.mark.parametrize("x", [math.inf, -math.inf, 1e300, -1e300])
+def test_infinity_has_its_own_code(name: str, x: float) -> None:
+    told = explain(x, name, overflow="ieee")
+    assert (told.value, told.code) == (math.copysign(math.inf, x), code_bits(x, name, overflow="ieee"))
+    assert ("0" in told.bits.exponent, "1" in told.bits.mantissa) == (False, False)
+    assert explain(x, [name], overflow="ieee")[name].code == told.code
+
+
 def test_what_is_no_number_is_refused_with_the_way_out() -> None:
     with pytest.raises(ValueError, match=r"shape \(2,\); explain_block\(\) tells of a block"):
         explain([0.1, 0.2], "e4m3")

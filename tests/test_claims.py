@@ -6,8 +6,7 @@ import pytest
 from fp8sim import claims
 from fp8sim._support.published import DEEPGEMM_H800
 from fp8sim.experiments import data
-from fp8sim.experiments.claims.claims import count_parts
-from fp8sim.experiments.claims.verdicts import Claim, halving
+from fp8sim.experiments.claims import Claim, count_parts, halving
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +108,11 @@ def test_every_row_says_why_and_where_from_and_is_printed(result):
     assert "<table>" in result._repr_html_()
 
 
+def test_a_plain_prompt_shows_the_tables(result):
+    assert repr(result) == str(result)
+    assert repr(result).startswith(f'"{result.sentence}."\n')
+
+
 def test_it_is_data_too(result):
     plain = json.loads(json.dumps(result.to_dict()))
     assert len(plain["rows"]) == len(result.rows)
@@ -148,6 +152,15 @@ def test_a_ratio_needs_both_figures():
     claim = Claim("p", "w", 2.0, None, "ratio", "s", "holds", "y.")
     assert claim.ratio is None
     assert claim.figure(None) == "-"
+
+
+def test_matrices_come_from_their_seed_alone():
+    first, again, other = (data.llm_like_matrices(8, 4, 16, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.a, again.a)
+    np.testing.assert_array_equal(first.b, again.b)
+    assert (first.a != other.a).all()
+    with pytest.raises(TypeError, match="positional"):
+        data.llm_like_matrices(8, 4, 16, 1)
 
 
 def test_llm_like_activations_have_outlier_channels_and_unequal_tokens():

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from fp8sim import __version__, cli
+from fp8sim._support.results import Result
+from fp8sim._support.tables import Table
+from fp8sim.cli import output
+from fp8sim.costs.devices import DEVICES
 from fp8sim.formats import FORMATS
+from fp8sim.models import MODELS
+from fp8sim.recipes import RECIPES
+from fp8sim.tensor_cores import TENSOR_CORES
+from fp8sim.training import TRAINING_RECIPES
 
 save_file = pytest.importorskip("safetensors.numpy").save_file
 
@@ -79,12 +87,39 @@ def test_compare_of_a_checkpoint_and_activations(run, checkpoint, tmp_path, rng)
     assert json.loads(out)["m"] == 5
 
 
-def test_formats_prints_every_format(run):
-    status, out, _ = run("formats")
-    assert status == 0
-    assert all(name in out for name in FORMATS)
+CATALOGUES = {"formats": FORMATS, "recipes": RECIPES, "devices": DEVICES}
+
+
+@pytest.mark.parametrize("command", CATALOGUES)
+def test_a_catalogue_is_a_table_or_data_of_every_entry(run, command):
+    status, out, err = run(command)
+    assert (status, err) == (0, "")
+    assert all(name in out for name in CATALOGUES[command])
     assert max(map(len, out.splitlines())) <= 120
-    assert json.loads(run("formats", "--json")[1])["e4m3"]["max"] == 448
+    data = json.loads(run(command, "--json")[1])
+    assert list(data) == [entry["name"] for entry in data.values()] == list(CATALOGUES[command])
+
+
+def test_catalogues_as_data_say_what_their_figures_are(run):
+    e4m3 = json.loads(run("formats", "--json")[1])["e4m3"]
+    assert (e4m3["max"], e4m3["smallest_subnormal"], e4m3["infinity"], e4m3["dtype"]) == (
+        448, 2.0**-9, "-", "float8_e4m3fn",
+    )  # fmt: skip
+    recipe = json.loads(run("recipes", "--json")[1])["deepseek-v3"]
+    assert recipe.pop("summary").startswith("E4M3, activations 1x128")
+    assert recipe == {
+        "name": "deepseek-v3",
+        "a": "e4m3 1x128 fp32",
+        "b": "e4m3 128x128 fp32",
+        "accumulator": "hopper-fp8/128",
+        "output": "bf16",
+    }
+    device = json.loads(run("devices", "--json")[1])["a100"]
+    assert device["bandwidth_bytes_per_second"] == pytest.approx(2.039e12)
+    assert device["memory_bytes"] == 80e9
+    assert (device["bf16_flop_per_second"], device["fp8_flop_per_second"]) == (312e12, None)
+    assert "white paper" in device["sources"]["tf32"] or "data sheet" in device["sources"]["tf32"]
+    assert device["sources"]["fp8"] is None
 
 
 def test_json_has_no_nan_or_infinity(run, tmp_path):
@@ -115,10 +150,58 @@ def test_model_check_prints_published_figures_with_their_ratios(run):
 
 def test_version_and_help(run):
     assert run("--version")[1] == f"fp8sim {__version__}\n"
-    for arguments in ([], ["--help"], ["claims", "--help"]):
+    for arguments in ([], ["--help"], ["claims", "--help"], ["explain", "-h"]):
         status, out, err = run(*arguments)
         assert (status, err) == (0, "")
         assert "Usage" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "names"),
+    [
+        (["compare"], [*RECIPES, *DEVICES]),
+        (["model"], [*MODELS, *RECIPES, *DEVICES, "training", "prefill", "decode"]),
+        (["train"], TRAINING_RECIPES),
+        (["claims"], DEVICES),
+        (["explain", "value"], [*FORMATS, "nearest-even", "stochastic", "saturate", "ieee"]),
+        (["explain", "block"], [*FORMATS, "fp32", "e8m0", "e4m3", "amax", "ceil", "floor", "even"]),
+        (["explain", "dot"], TENSOR_CORES),
+    ],
+)
+def test_help_lists_the_names_that_options_take_and_breaks_none(run, command, names):
+    words = set(run(*command, "--help")[1].replace(",", " ").replace(". ", " ").replace(".\n", " ").split())
+    assert set(names) <= words
+
+
+HEAVY = {"numba", "llvmlite", "torch", "matplotlib", "transformers"}
+
+
+@pytest.mark.parametrize(
+    ("code", "heavy"),
+    [
+        ("import fp8sim.cli", {*HEAVY, "rich"}),
+        ("import fp8sim.cli as c; c.app(['formats', '--json'])", HEAVY),
+    ],
+)
+def test_the_command_line_starts_without_what_is_slow(code, heavy):
+    script = f"import atexit, sys; atexit.register(lambda: sys.stderr.write(' '.join(sys.modules))); {code}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    loaded = {name.split(".")[0] for name in done.stderr.split()}
+    assert "fp8sim" in loaded
+    assert loaded & heavy == set()
+
+
+class Marked(Result):
+    def parts(self):
+        return [Table("[bold]", ["[red]x"], [["[/]"]], ("[i] " + "word " * 40,)), Table("2", ["y"], [])]
+
+
+def test_text_is_no_markup_and_a_pipe_has_120_columns(capsys):
+    output.show(Marked(), Table("3", ["z"], []))
+    out = capsys.readouterr().out
+    assert out.startswith("[bold]\n\n[red]x\n")
+    assert out.endswith("\n\n2\n\ny\n─\n\n3\n\nz\n─\n")
+    assert 110 < max(map(len, out.splitlines())) <= 120
 
 
 def test_the_package_can_be_run_as_a_module():
@@ -144,6 +227,7 @@ def test_the_package_can_be_run_as_a_module():
         (["model", "nowhere/config.json"], "nowhere"),
         (["compare", "--shape", "16x32"], "is not MxNxK; write it like 128x2112x7168"),
         (["compare", "--shape", "0x3x4"], "m must be at least 1"),
+        (["compare", "--shape", f"{2**40}x{2**20}x1"], "more memory than there is"),
         (["compare", "--recipe", "deepseek"], "did you mean 'deepseek-v3"),
         (["compare", "--baseline", "fp17"], "unknown recipe 'fp17'"),
         (["compare", "--tensor", "w"], "go with --checkpoint"),
@@ -186,7 +270,7 @@ def test_claims_writes_a_page_and_prints_the_same_as_without(run, tmp_path):
 
 
 def test_a_page_in_no_folder_is_refused_before_anything_is_measured(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("fp8sim.experiments.claims.claims.claims", None)  # would raise if it were called
+    monkeypatch.setattr("fp8sim.experiments.claims.claims", None)  # would raise if it were called
     status, out, err = run("claims", "--html", tmp_path / "missing" / "report.html")
     assert (status, out) == (2, "")
     assert "to write report.html in; make it first" in err
@@ -194,19 +278,44 @@ def test_a_page_in_no_folder_is_refused_before_anything_is_measured(run, tmp_pat
 
 
 def test_explain_tells_of_a_number_a_block_and_a_dot_product(run):
-    status, out, err = run("explain", 0.3, "--format", "e4m3")
+    status, out, err = run("explain", "value", 0.3, "--format", "e4m3")
     assert (status, err) == (0, "")
     assert "above  -> 0 0101 010  0.3125" in out
     assert max(map(len, out.splitlines())) <= 80
-    _, out, _ = run("explain", -0.3, "2^-10", "--format", "e4m3", "--format", "fp16")
-    assert out.count("format  bits") == 2
-    _, out, _ = run("explain", 1.9, 1, "--block", "--scale-format", "e8m0", "--scale-rule", "floor")
+    _, out, _ = run("explain", "block", 1.9, -1, "--scale-format", "e8m0", "--scale-rule", "floor")
     assert "1 saturated, 0 flushed of 2" in out
-    _, out, _ = run("explain", "--dot")
+    _, out, _ = run("explain", "dot")
     assert "1-31  0.140625 x 0.140625  0.0197754  +0.0000000000000 │1010001" in out
-    _, out, _ = run("explain", "--dot", "-7x2", "1x0.5*40", "--promote-every", 32)
+    _, out, _ = run("explain", "dot", "-7x2", "1x0.5*40", "--promote-every", 32)
     assert "  result    6" in out
     assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [-0.3],
+        [".5"],
+        ["+2^-10", -0.3],
+        ["nan"],
+        ["-inf", "--overflow", "ieee", "--format", "e5m2"],
+        ["--", -7],
+    ],
+)
+def test_a_first_word_that_is_a_number_is_a_value(run, words):
+    assert run("explain", *words) == run("explain", "value", *words)
+    assert run("explain", *words)[0] == 0
+
+
+def test_several_numbers_in_several_formats_stand_apart(run):
+    _, out, _ = run("explain", -0.3, "2^-10", "--format", "e4m3", "--format", "fp16")
+    assert out.count("format  bits") == 2
+    assert "\n\n0.0009765625, nearest-even\n" in out
+
+
+def test_infinity_has_its_own_code(run):
+    _, out, _ = run("explain", "inf", "--format", "e5m2", "--overflow", "ieee", "--json")
+    assert json.loads(out)["code"] == 0x7C
 
 
 def test_explain_prints_data(run):
@@ -214,7 +323,9 @@ def test_explain_prints_data(run):
     assert json.loads(out)["code"] == 0x2A
     _, out, _ = run("explain", 0.3, "nan", "--format", "e4m3", "--format", "e5m2", "--json")
     assert [[row["value"] for row in one["formats"]] for one in json.loads(out)] == [[0.3125] * 2, [None] * 2]
-    _, out, _ = run("explain", "--dot", "1x1", "--core", "hopper-fp16", "--json")
+    _, out, _ = run("explain", "block", 1, "--format", "e4m3", "--format", "e5m2", "--json")
+    assert [one["format"] for one in json.loads(out)] == ["e4m3", "e5m2"]
+    _, out, _ = run("explain", "dot", "1x1", "--core", "hopper-fp16", "--json")
     assert json.loads(out)["core"] == "hopper-fp16"
 
 
@@ -222,18 +333,49 @@ def test_explain_prints_data(run):
     ("arguments", "message"),
     [
         ([], "explain what? write numbers"),
-        (["x"], "'x' is no number; write one such as 0.3"),
+        (["value", "x"], "'x' is no number; write one such as 0.3"),
         (["2^9999"], "'2^9999' is beyond float64"),
-        (["--dot", "3"], "'3' is no product; write AxB"),
-        (["--dot", "--block", "1x1"], "pass one of them"),
+        (["value"], "Missing argument 'numbers'. See 'fp8sim explain value --help'"),
+        (["blok", "1"], "Did you mean 'block'? See 'fp8sim explain --help'"),
+        (["--dot", "1x1"], "No such option: --dot See 'fp8sim explain --help'"),
+        (["value", "--fromat", "e4m3", "1"], "no such option '--fromat'"),
+        (["dot", "--cor", "hopper-fp16"], "no such option '--cor'"),
+        (["dot", "3"], "'3' is no product; write AxB"),
+        (["dot", "0.3x1"], "a[0, 0] = 0.3"),
         (["0.3", "--format", "e4m33"], "did you mean 'e4m3'"),
-        (["--dot", "0.3x1"], "a[0, 0] = 0.3"),
+        (["0.3", "--rounding", "up"], "unknown rounding 'up'"),
+        (["block", "1", "--scale-rule", "celi"], "did you mean 'ceil'"),
     ],
 )
 def test_explain_says_what_to_type_instead(run, arguments, message):
     status, out, err = run("explain", *arguments)
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
+    assert message in err
+
+
+@pytest.mark.parametrize("error", [MemoryError, OverflowError, RecursionError])
+def test_what_is_too_much_gets_status_2_and_one_line(run, monkeypatch, error):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("fp8sim.models.model_cost", fails)
+    status, out, err = run("model", "deepseek-v3")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert any(words in err for words in ("make it smaller", "pass a smaller one", "make it flatter"))
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("missing/cost.png", "there is no folder"), ("cost.what", "matplotlib cannot write .what")],
+)
+@pytest.mark.parametrize("command", [["model", "llama-3.1-8b"], ["train"]])
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(
+    run, tmp_path, command, path, message
+):
+    pytest.importorskip("matplotlib")
+    status, out, err = run(*command, "--plot", tmp_path / path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
     assert message in err
 
 

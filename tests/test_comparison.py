@@ -54,6 +54,26 @@ def test_the_baseline_is_put_first_if_it_is_not_named(matrices):
     assert result["fp16"].bytes_ratio == result["fp16"].time_ratio == 1
 
 
+def test_one_recipe_is_a_list_of_one(matrices):
+    listed = compare(*matrices, ["deepseek-v3"])
+    for one in ("deepseek-v3", fp8sim.get_recipe("deepseek-v3"), iter(["deepseek-v3"])):
+        assert compare(*matrices, one) == listed
+    with pytest.raises(TypeError, match="recipes must be a name, a Recipe, or a list of them, got 3"):
+        compare(*matrices, 3)
+
+
+def test_options_after_the_baseline_are_named(matrices):
+    assert compare(*matrices, ["mxfp8"], "fp16").baseline == "fp16"
+    with pytest.raises(TypeError, match="positional"):
+        compare(*matrices, ["mxfp8"], "fp16", "h100")
+
+
+def test_a_plain_prompt_shows_the_tables(matrices):
+    result = compare(*matrices, ["bf16"])
+    assert repr(result) == str(result)
+    assert repr(result).startswith("(32, 256) @ (256, 48): bytes")
+
+
 def test_every_default_recipe_has_a_row_and_is_printed(matrices):
     result = compare(*matrices)
     assert [row.recipe for row in result.rows] == list(DEFAULT_RECIPES)

@@ -13,8 +13,8 @@ from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, Gemm
 from fp8sim.costs.devices import DEVICES, OPERAND_CLASSES, Device, Figure, get_device
 from fp8sim.costs.gemm import gemm_cost, operand_class
 from fp8sim.formats import get_format
-from fp8sim.quantization import quantize_with
-from fp8sim.recipes import RECIPES, Operand, Recipe, get_recipe
+from fp8sim.quantization import Operand, quantize_with
+from fp8sim.recipes import RECIPES, Recipe, get_recipe
 
 
 @pytest.mark.parametrize("row", [*DEEPGEMM_H800, *DEEPGEMM_H800_UPDATED], ids=lambda r: f"{r[:3]}")

@@ -47,6 +47,13 @@ def test_a_missing_sample_model_says_what_to_type(monkeypatch):
         embed_sentences()
 
 
+def test_a_plain_prompt_shows_the_table_and_one_recipe_is_a_list_of_one():
+    row = embeddings.EmbeddingRow("bf16", 0.99999, 0.9999, 0.0, 0.0)
+    assert repr(embeddings.Embeddings("m", 3, 36, (row,))).startswith("Sentence embeddings under each recipe")
+    with pytest.raises(ValueError, match="unknown training recipe 'bf17'; did you mean 'bf16'"):
+        embed_sentences("bf17")
+
+
 @needs_sample
 @pytest.mark.extra
 @pytest.mark.filterwarnings("ignore")

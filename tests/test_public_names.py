@@ -75,9 +75,9 @@ FOR_USERS = [
         "fp8sim.report.verdict",
         "fp8sim.training",
     ),
-    *("fp8sim.checkpoints.tensors", "fp8sim.experiments.claims.claims", "fp8sim.experiments.comparison"),
+    *("fp8sim.checkpoints.tensors", "fp8sim.experiments.claims", "fp8sim.experiments.comparison"),
     *("fp8sim.experiments.data", "fp8sim.experiments.embeddings", "fp8sim.experiments.gradient_outliers"),
-    "fp8sim.experiments.train.training",
+    "fp8sim.experiments.train",
 ]
 DOCS = Path(__file__).parent.parent / "docs"
 DIRECTIVE = re.compile(

@@ -19,7 +19,7 @@ import pytest
 
 import fp8sim
 from fp8sim import report
-from fp8sim.experiments.claims.claims import Claims
+from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.claims.verdicts import VERDICTS, Claim
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.report import pictures as report_pictures

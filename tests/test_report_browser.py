@@ -18,7 +18,7 @@ import pytest
 
 import fp8sim
 from fp8sim import report
-from fp8sim.experiments.claims.claims import Claims
+from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.claims.verdicts import Claim
 from fp8sim.formats import FORMATS
 from fp8sim.quantization import SCALE_FORMATS

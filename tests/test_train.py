@@ -13,17 +13,20 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import fp8sim
 from fp8sim._support.results import plain_data
 from fp8sim.experiments.claims import training as training_claims
 from fp8sim.experiments.claims.product import Setting
 from fp8sim.experiments.gradient_outliers import gradient_outliers, token_gradients
+from fp8sim.experiments.train import ModelSize, RunResult, Schedule, Training, train, trainer
 from fp8sim.experiments.train.corpus import Corpus, read_corpus
-from fp8sim.experiments.train.losses import RunResult, compare_losses, relative_errors, smooth
-from fp8sim.experiments.train.training import Training, train
+from fp8sim.experiments.train.jobs import Job
+from fp8sim.experiments.train.losses import compare_losses, relative_errors, smooth
 from fp8sim.training import GEMMS, LinearGemms, get_training_recipe
 
 needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the torch extra")
@@ -35,9 +38,6 @@ FAST = {"sequences": 2, "peak_lr": 2e-3}
 
 
 def tiny(recipes, *, steps=4, sequences=2, **options):
-    from fp8sim.experiments.train.language_model import ModelSize
-    from fp8sim.experiments.train.run import Schedule
-
     schedule = Schedule(**{**FAST, "steps": steps, "sequences": sequences})
     return train(recipes, size=ModelSize(**TINY), schedule=schedule, **options)
 
@@ -188,8 +188,7 @@ def test_runs_start_from_the_same_bits_and_repeat_to_the_bit():
 def test_the_fp32_recipe_trains_as_plain_pytorch_does():
     import torch
 
-    from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
-    from fp8sim.experiments.train.run import Schedule
+    from fp8sim.experiments.train.language_model import LanguageModel
 
     result = tiny(["fp32"], seeds=1, steps=6)
     schedule, corpus = Schedule(steps=6, **FAST), read_corpus()
@@ -256,6 +255,30 @@ def test_an_executor_of_the_caller_gives_the_same_bits():
     assert [at.done for at in seen] == [4, 8, 12, 16]
 
 
+def test_speed_and_time_left_count_steps_whether_runs_report_each_or_at_their_end(monkeypatch):
+    job = Job(get_training_recipe("bf16"), 0, ModelSize(**TINY), Schedule(steps=4, sequences=2))
+    for stride in (1, 4):
+        seen, now = [], [0.0]
+        monkeypatch.setattr(trainer, "time", SimpleNamespace(perf_counter=lambda now=now: now[0]))
+        clock = trainer._Clock([job] * 3, seen.append)
+        for index in range(3):
+            for step in range(stride, 5, stride):
+                now[0] += stride / 2  # half a second a step
+                clock.of(index, stride)(step, 4.0)
+        assert {at.tokens_per_second for at in seen} == {2 * 16 / 0.5}
+        assert [at.seconds_left for at in seen] == [(12 - at.done) / 2 for at in seen]
+        assert [at.done for at in seen] == list(range(stride, 13, stride))
+
+
+@needs_torch
+@pytest.mark.extra
+def test_one_recipe_is_a_list_of_one():
+    result = tiny("fp32", seeds=1)
+    assert [run.recipe for run in result.runs] == ["bf16", "fp32"]
+    assert repr(result) == str(result)
+    assert repr(result).startswith("Loss under each recipe, against bf16\n")
+
+
 @needs_torch
 @pytest.mark.extra
 def test_settings_of_pytorch_are_left_as_they_were():
@@ -306,9 +329,6 @@ def test_a_folder_gets_one_line_a_step_and_no_partial_files(tmp_path):
 @needs_torch
 @pytest.mark.extra
 def test_a_scaled_run_that_meets_nan_has_diverged_and_the_others_go_on():
-    from fp8sim.experiments.train.language_model import ModelSize
-    from fp8sim.experiments.train.run import Schedule
-
     schedule = Schedule(steps=30, sequences=2, peak_lr=1e3)
     result = train(["deepseek-v3", "fp32"], seeds=1, size=ModelSize(**TINY), schedule=schedule)
     assert result.run("deepseek-v3", 0).diverged
@@ -370,8 +390,6 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkey
     assert (tmp_path / "bf16-seed0.pt").read_bytes() == before
 
 
-@needs_torch
-@pytest.mark.extra
 def test_recipes_of_one_name_are_refused():
     mine = dataclasses.replace(get_training_recipe("deepseek-v3"), cached_input="original")
     with pytest.raises(ValueError, match="two recipes have one name"):
@@ -382,8 +400,8 @@ def test_recipes_of_one_name_are_refused():
 
 CHILD = """
 import sys
-from fp8sim.experiments.train.language_model import ModelSize
-from fp8sim.experiments.train.run import Job, Schedule, run_job
+from fp8sim.experiments.train.jobs import Job, ModelSize, Schedule
+from fp8sim.experiments.train.run import run_job
 from fp8sim.training import get_training_recipe
 recipe, folder, resume = sys.argv[1:]
 job = Job(get_training_recipe(recipe), 3, ModelSize(width=32, layers=1, heads=2, context=16),
@@ -395,7 +413,7 @@ print(run_job(job).digest)
 
 def child(recipe, folder, mode="anew", **options):
     command = [sys.executable, "-c", CHILD, recipe, str(folder), mode]
-    source = str(Path(training_claims.__file__).parents[2])
+    source = str(Path(fp8sim.__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")])}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, **options)
 
@@ -451,14 +469,13 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path):
         tiny([], seeds=1, folder=tmp_path, resume=True, steps=5)
 
 
-@needs_torch
-@pytest.mark.extra
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
         ({"resume": True}, ValueError, "pass folder="),
         ({"seeds": 0}, ValueError, "seeds must be at least 1"),
-        ({"recipes": "bf16"}, TypeError, r"write \['bf16'\]"),
+        ({"recipes": 3}, TypeError, "recipes must be a name, a TrainingRecipe, or a list of them, got 3"),
+        ({"recipes": "bf17"}, ValueError, "did you mean 'bf16'"),
         ({"recipes": ["bf17"]}, ValueError, "did you mean 'bf16'"),
         ({"baseline": "none"}, ValueError, "unknown training recipe"),
     ],
@@ -468,12 +485,7 @@ def test_bad_options_of_train_are_refused(options, error, match):
         tiny(options.pop("recipes", []), **options)
 
 
-@needs_torch
-@pytest.mark.extra
 def test_sizes_and_schedules_check_their_numbers():
-    from fp8sim.experiments.train.language_model import ModelSize
-    from fp8sim.experiments.train.run import Schedule
-
     with pytest.raises(ValueError, match="width 100 must be a multiple of twice the heads, 8; try 104"):
         ModelSize(width=100)
     with pytest.raises(ValueError, match="layers must be at least 1"):
@@ -487,7 +499,7 @@ def test_sizes_and_schedules_check_their_numbers():
 def test_the_model_sees_no_byte_that_is_to_come_and_counts_its_parameters():
     import torch
 
-    from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
+    from fp8sim.experiments.train.language_model import LanguageModel
 
     size = ModelSize(**TINY)
     model = LanguageModel(size)
@@ -533,6 +545,15 @@ def test_lost_tokens_are_those_far_below_the_largest_of_their_block():
     dx, _ = gemms.backward(dy, saved, wgrad=False)
     smallest = np.abs(dy).max() / 448 * 2.0**-10  # half of E4M3's smallest subnormal, 2^-9
     np.testing.assert_array_equal(~dx.any(axis=1), np.abs(dy).max(axis=1) <= smallest)
+
+
+def test_one_recipe_by_name_or_of_your_own_is_a_list_of_one():
+    mine = dataclasses.replace(get_training_recipe("deepseek-v3"), name="mine")
+    options = {"spreads": [1.0], "tokens": 8, "width": 8}
+    first, second = (gradient_outliers(one, **options).rows for one in ("deepseek-v3", mine))
+    assert [row.recipe for row in (*first, *second)] == ["deepseek-v3", "mine"]
+    assert dataclasses.replace(second[0], recipe="deepseek-v3") == first[0]
+    assert repr(gradient_outliers("bf16", **options)).startswith("Token-correlated outliers")
 
 
 def test_delayed_scaling_has_no_past_to_scale_by():

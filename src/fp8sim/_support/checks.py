@@ -40,6 +40,21 @@ def unknown(what: str, value: object, names: Iterable[str]) -> str:
     return f"unknown {what} {value!r}; {hint}"
 
 
+def several(x: str | T | Iterable[str | T], kind: type[T], what: str) -> list[str | T]:
+    """Return `x` as a list: one name, or one object of its kind, is a list of one.
+
+    Examples
+    --------
+    >>> several("bf16", int, "recipes"), several(("bf16", "mxfp8"), int, "recipes")
+    (['bf16'], ['bf16', 'mxfp8'])
+    """
+    if isinstance(x, (str, kind)):
+        return [x]
+    if not isinstance(x, Iterable):
+        raise TypeError(f"{what} must be a name, a {kind.__name__}, or a list of them, got {x!r}")
+    return list(x)
+
+
 def positive_int(value: object, what: str) -> int:
     """Return `value` as a positive int, else raise."""
     number = whole_number(value, what)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fp8sim.anatomy.block import BlockAnatomy, explain_block
-from fp8sim.anatomy.dot import DotAnatomy, explain_dot
+from fp8sim.anatomy.block import BlockAnatomy
+from fp8sim.anatomy.dot import DotAnatomy
+from fp8sim.anatomy.explanations import explain, explain_block, explain_dot
 from fp8sim.anatomy.step import StepAnatomy
-from fp8sim.anatomy.value import ValueAnatomy, ValueInFormats, explain
+from fp8sim.anatomy.value import ValueAnatomy, ValueInFormats
 
 __all__ = [
     "BlockAnatomy",

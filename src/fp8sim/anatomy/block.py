@@ -1,26 +1,27 @@
-"""A block under one scale: how the scale was picked, and what became of each element."""
+"""A block under one scale, and how it reads: how the scale was picked, what became of each element."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fp8sim import metrics
-from fp8sim._support import checks
-from fp8sim._support.typing import ArrayLike, FloatArray
-from fp8sim.anatomy.block_page import block_page
-from fp8sim.anatomy.neighbours import Bits, split_code
-from fp8sim.anatomy.page import Page, Told
+from fp8sim._support.quantities import number_text, power_text, signed_percent_text
+from fp8sim._support.results import Result
+from fp8sim.anatomy.neighbours import Bits
+from fp8sim.anatomy.page import Line, Page, Span, prose
 from fp8sim.casts import decode
-from fp8sim.formats import FORMATS, FloatFormat, FormatLike
-from fp8sim.quantization import Quantized, Scaling, quantize
-from fp8sim.reference.rounding import round_exact
+from fp8sim.formats import FORMATS, FloatFormat
+from fp8sim.quantization import Scaling
 
-__all__ = ["BlockAnatomy", "Element", "explain_block"]
+__all__ = ["BlockAnatomy", "Element", "ElementFate"]
 
 ElementFate: TypeAlias = Literal["exact", "rounded", "flushed", "saturated"]
+
+_ROWS = 32  # elements shown; a block of 128 does not fit a screen
 
 
 class Element(NamedTuple):
@@ -46,40 +47,18 @@ class Element(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class BlockAnatomy(Told):
-    """The elements that share one scale; made by `explain_block`.
+class BlockAnatomy(Result):
+    """The elements that share one scale; made by `explain_block`."""
 
-    Attributes
-    ----------
-    fmt : FloatFormat
-        Format of the elements.
-    scaling : Scaling
-        Who shares a scale, and how it is picked and stored.
-    group : tuple of int
-        Which group of the array this is, an index into its scales.
-    amax : float
-        Largest magnitude of the group.
-    scale : float
-        The multiplier: ``x ~ value * scale``.
-    scale_code : int
-        The scale as stored, in the scale format.
-    scale_bits : Bits
-        The same by field.
-    tensor_scale : float
-        The FP32 scale above E4M3 scales, included in `scale`; else 1.
-    elements : tuple of Element
-        Every element, in C order.
-    """
-
-    fmt: FloatFormat
-    scaling: Scaling
-    group: tuple[int, ...]
-    amax: float
-    scale: float
-    scale_code: int
-    scale_bits: Bits
-    tensor_scale: float
-    elements: tuple[Element, ...]
+    fmt: FloatFormat  #: of the elements
+    scaling: Scaling  #: who shares a scale, and how it is picked and stored
+    group: tuple[int, ...]  #: which group of the array this is, an index into its scales
+    amax: float  #: largest magnitude of the group
+    scale: float  #: the multiplier: ``x ~ value * scale``
+    scale_code: int  #: the scale as stored, in the scale format
+    scale_bits: Bits  #: the same by field
+    tensor_scale: float  #: the FP32 scale above E4M3 scales, included in `scale`; else 1
+    elements: tuple[Element, ...]  #: every element, in C order
 
     @property
     def saturated(self) -> int:
@@ -107,9 +86,14 @@ class BlockAnatomy(Told):
     def _restored(self) -> list[float]:
         return [element.restored for element in self.elements]
 
-    def page(self) -> Page:
-        """Return the lines that it shows as."""
-        return block_page(self)
+    def parts(self) -> list[Page]:
+        """Return a page: the scale and why, then the elements in a table."""
+        count, scaling = len(self.elements), self.scaling
+        share = "no scale" if scaling.granularity == "none" else f"one scale: {scaling}"
+        where = f", group {list(self.group)}" if any(self.group) else ""
+        title = f"{count} element{'s' * (count > 1)} in {self.fmt}, {share}{where}"
+        lines: list[Line] = [[Span(title, "title")], [], *_scale(self), [], *_table(self), []]
+        return [Page([*lines, *prose("lost", _lost(self))])]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -133,127 +117,91 @@ class BlockAnatomy(Told):
         }
 
 
-def explain_block(
-    x: ArrayLike,
-    fmt: FormatLike = "e4m3",
-    granularity: str = "tensor",
-    *,
-    axis: int = -1,
-    scale_format: str = "fp32",
-    scale_rule: str | None = None,
-    amax_floor: float = 0.0,
-    group: tuple[int, ...] | None = None,
-) -> BlockAnatomy:
-    """Tell what becomes of a block: its amax, its scale, and each element bit by bit.
-
-    Parameters
-    ----------
-    x : array_like
-        The block, or an array of several.
-    fmt, granularity, axis, scale_format, scale_rule, amax_floor
-        As in `quantize`; by default all of `x` shares one FP32 scale.
-    group : tuple of int, optional
-        Which of several groups to tell of: an index into ``quantize(x, ...).scales``.
-
-    Returns
-    -------
-    BlockAnatomy
-        The scale and the elements. Prints as text of 80 columns, and shows as HTML in a notebook;
-        ``to_dict()`` gives it as data.
-
-    Raises
-    ------
-    TypeError
-        If `x` is no array of real numbers.
-    ValueError
-        As `quantize` does; if `x` is empty, holds NaN or infinity, or has several groups and `group` is
-        none of them.
-
-    Examples
-    --------
-    >>> import fp8sim
-    >>> from fp8sim.anatomy import explain_block
-    >>> block = explain_block([0.001, -0.3, 1.0, 1000.0], "e4m3")
-    >>> block.amax, block.scale, block.flushed, block.saturated
-    (1000.0, 2.232142925262451, 1, 0)
-    >>> [(str(e.bits), e.value, e.fate) for e in block.elements[:2]]
-    [('0 0000 000', 0.0, 'flushed'), ('1 0100 001', -0.140625, 'rounded')]
-    """
-    array = checks.as_float(x)
-    checks.finite(array, "x", "a block that holds one has no amax")
-    q = quantize(
-        array,
-        fmt,
-        granularity,
-        axis=axis,
-        scale_format=scale_format,
-        scale_rule=scale_rule,
-        amax_floor=amax_floor,
-    )
-    if array.size == 0:
-        raise ValueError(f"x has shape {array.shape}: an empty block has nothing to explain")
-    at = _pick_group(q, group)
-    inside = tuple(slice(g * size, (g + 1) * size) for g, size in zip(at, q.sizes, strict=True))
-    scaling = q.scaling
-    scale_fmt = FORMATS["fp32" if scaling.granularity == "none" else scaling.scale_format]
-    scale_code = int(q.scale_codes[at].reshape(1).view(scale_fmt.code_dtype)[0])
-    return BlockAnatomy(
-        fmt=q.fmt,
-        scaling=scaling,
-        group=at,
-        amax=float(np.abs(array[inside]).max()),
-        scale=float(q.scales[at]),
-        scale_code=scale_code,
-        scale_bits=split_code(scale_code, scale_fmt),
-        tensor_scale=float(q.tensor_scale),
-        elements=_elements(array, q, inside, q.scales[at]),
+def _scale(block: BlockAnatomy) -> Iterator[Line]:
+    largest = max(block.elements, key=lambda element: abs(element.given))
+    at = ", ".join(map(str, largest.where))
+    yield [Span(f"  amax      {number_text(block.amax)}, of element {at}")]
+    if block.scaling.granularity == "none":
+        return
+    yield from prose("scale", _rule(block))
+    digits = -(-FORMATS[block.scaling.scale_format].bits // 4)
+    yield [
+        Span("            "),
+        *block.scale_bits.spans(),
+        Span(f", code {block.scale_code:#0{2 + digits}x} of {block.scaling.scale_format}"),
+    ]
+    reached = abs(largest.scaled)
+    yield from prose(
+        "reach", f"amax / scale = {number_text(reached, 6)}; {block.fmt} ends at {number_text(block.fmt.max)}"
     )
 
 
-def _pick_group(q: Quantized, group: tuple[int, ...] | None) -> tuple[int, ...]:
-    shape = q.scales.shape
-    if group is None:
-        if q.scales.size > 1:
-            raise ValueError(
-                f"{q.scaling} makes {q.scales.size} groups of shape {q.sizes}; pass group=(...), an index "
-                f"into scales of shape {shape}, such as group={(0,) * len(shape)}"
-            )
-        return (0,) * len(shape)
-    at = tuple(group)
-    if len(at) != len(shape) or not all(0 <= i < size for i, size in zip(at, shape, strict=True)):
-        raise ValueError(f"group={group} is no index into scales of shape {shape}")
-    return at
-
-
-def _elements(
-    x: FloatArray, q: Quantized, inside: tuple[slice, ...], scale: np.float32
-) -> tuple[Element, ...]:
-    given = x[inside]
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        scaled = given / given.dtype.type(scale) if scale else np.copysign(0, given)
-    codes = q.codes[inside]
-    values = decode(codes, q.fmt).astype(np.float64)
-    restored = values * np.float64(scale)
-    bits = codes.view(q.fmt.code_dtype)
-    beyond = np.abs(round_exact(scaled.astype(np.float64), q.fmt, "nearest-even")) > q.fmt.max
-    elements = []
-    for index in np.ndindex(given.shape):
-        number, code = float(given[index]), int(bits[index])
-        fate: ElementFate = "exact" if restored[index] == number else "rounded"
-        if values[index] == 0 and number != 0:
-            fate = "flushed"
-        elif beyond[index]:
-            fate = "saturated"
-        elements.append(
-            Element(
-                where=tuple(part.start + i for part, i in zip(inside, index, strict=True)),
-                given=number,
-                scaled=float(scaled[index]),
-                code=code,
-                bits=split_code(code, q.fmt),
-                value=float(values[index]),
-                restored=float(restored[index]),
-                fate=fate,
-            )
+def _rule(block: BlockAnatomy) -> str:
+    """Say how the scale comes from amax."""
+    scaling, value = block.scaling, number_text(block.scale)
+    floored = scaling.amax_floor > block.amax
+    if not block.amax and not floored:
+        return f"{value}, as every element is zero"
+    amax = number_text(scaling.amax_floor) if floored else "amax"
+    because = f", as amax is below its floor of {amax}" if floored else ""
+    ratio = f"{amax} / {number_text(block.fmt.max)}"
+    if scaling.scale_format == "e4m3":
+        stored = float(decode(np.uint8(block.scale_code), "e4m3"))
+        return (
+            f"{ratio} / {number_text(block.tensor_scale)}, the scale of the tensor, rounded to E4M3, is "
+            f"{number_text(stored)}; together {value}{because}"
         )
-    return tuple(elements)
+    if scaling.scale_rule == "amax":
+        return f"{ratio} = {value}, rounded to FP32{because}"
+    power = power_text(block.scale)
+    if scaling.scale_rule == "ceil":
+        return f"the smallest power of two that is not below {ratio}: {power}{because}"
+    rounded = f" rounded to {block.fmt.mantissa_bits} mantissa bits" * (scaling.scale_rule == "even")
+    return f"2^(floor(log2 {amax}{rounded}) - {block.fmt.emax}) = {power}{because}"
+
+
+def _table(block: BlockAnatomy) -> Iterator[Line]:
+    """Yield a row for each element, in columns as wide as they need to be."""
+    shown = _most_telling(block)
+    heads = ("i", "x", "x / scale", "value", "x scale", "error")
+    table = [heads, *map(_cells, shown)]
+    label, given, scaled, value, restored, error = (
+        max(map(len, column)) for column in zip(*table, strict=True)
+    )
+    bits = max(4, *(len(str(element.bits)) for element in shown))
+    for row, element in zip(table, (None, *shown), strict=True):
+        before = f"{row[0]:>{label}}  {row[1]:>{given}} {row[2]:>{scaled}}  "
+        after = f"  {row[3]:>{value}}  {row[4]:>{restored}} {row[5]:>{error}}"
+        if element is None:
+            yield [Span(f"{before}{'code':{bits}}{after}", "dim")]
+            continue
+        pad = " " * (bits - len(str(element.bits)))
+        line = [Span(before), *element.bits.spans(), Span(pad + after)]
+        if element.fate in ("saturated", "flushed"):
+            line += [Span(" "), Span(element.fate, "lost")]
+        yield line
+    left = len(block.elements) - len(shown)
+    if left:
+        yield [Span(f"{'':{label}}  and {left} more; saturated, flushed and large ones come first", "dim")]
+
+
+def _cells(e: Element) -> tuple[str, str, str, str, str, str]:
+    error = "0" if e.error == 0 else signed_percent_text(e.error / abs(e.given))
+    where = ",".join(map(str, e.where))
+    given, value = number_text(e.given, 5), number_text(e.value, 5)
+    return where, given, number_text(e.scaled, 4), value, number_text(e.restored, 5), error
+
+
+def _most_telling(block: BlockAnatomy) -> list[Element]:
+    """Return the elements to show in order: what saturated or was flushed, then the largest."""
+    order = {"saturated": 0, "flushed": 1}
+    ranked = sorted(block.elements, key=lambda e: (order.get(e.fate, 2), -abs(e.given)))
+    return sorted(ranked[:_ROWS], key=lambda e: e.where)
+
+
+def _lost(block: BlockAnatomy) -> str:
+    count = len(block.elements)
+    text = f"{block.saturated} saturated, {block.flushed} flushed of {count}"
+    if not block.amax:
+        return text
+    return f"{text}; relative error {100 * block.relative_error:.3g} %, SQNR {block.sqnr_db:.1f} dB"

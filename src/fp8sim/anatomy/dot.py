@@ -1,25 +1,23 @@
-"""A dot product on a tensor core: every product aligned, what falls off, the running sum, promotion."""
+"""A dot product on a tensor core, and how it reads: a step in full, the running sum, promotion."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any, NamedTuple
 
-import numpy as np
+from fp8sim._support.quantities import number_text, signed_text
+from fp8sim._support.results import Result
+from fp8sim.anatomy.page import Line, Page, Span
+from fp8sim.anatomy.step import StepAnatomy, error_text, range_text
+from fp8sim.formats import FloatFormat
+from fp8sim.tensor_cores import TensorCore
 
-from fp8sim._support import checks
-from fp8sim._support.typing import F32, AnyArray, ArrayLike
-from fp8sim.anatomy.dot_page import dot_page
-from fp8sim.anatomy.page import Page, Told
-from fp8sim.anatomy.step import StepAnatomy, take_step
-from fp8sim.formats import FloatFormat, FormatLike
-from fp8sim.reference.fused_step import TensorCore, promote
-from fp8sim.tensor_cores import get_tensor_core
-from fp8sim.tensor_cores.arguments import Problem, check_problem
+__all__ = ["DotAnatomy", "Promotion"]
 
-__all__ = ["DotAnatomy", "Promotion", "explain_dot"]
+_IN_FULL = 2  # steps of a chain that are shown in full; of a longer one, that which lost the most
+_ENDS = 10  # rows of the running sum at each end of a long chain
 
 
 class Promotion(NamedTuple):
@@ -32,41 +30,19 @@ class Promotion(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class DotAnatomy(Told):
-    """A dot product on a tensor core, step by step; made by `explain_dot`.
+class DotAnatomy(Result):
+    """A dot product on a tensor core, step by step; made by `explain_dot`."""
 
-    Attributes
-    ----------
-    core : TensorCore
-        How it sums.
-    a_format, b_format : FloatFormat
-        Formats of the factors.
-    k : int
-        Number of products.
-    c : float
-        What the sum starts from.
-    promote_every : int
-        Products after which a chain is added to an FP32 sum; 0 for one chain.
-    steps : tuple of StepAnatomy
-        The fused steps in order.
-    promotions : tuple of Promotion
-        The additions in FP32.
-    result : float
-        What the tensor core returns.
-    exact : float
-        The exact dot product of the same factors and c, as the nearest float64.
-    """
-
-    core: TensorCore
+    core: TensorCore  #: how it sums
     a_format: FloatFormat
     b_format: FloatFormat
-    k: int
-    c: float
-    promote_every: int
-    steps: tuple[StepAnatomy, ...]
-    promotions: tuple[Promotion, ...]
-    result: float
-    exact: float
+    k: int  #: number of products
+    c: float  #: what the sum starts from
+    promote_every: int  #: products after which a chain is added to an FP32 sum; 0 for one chain
+    steps: tuple[StepAnatomy, ...]  #: the fused steps in order
+    promotions: tuple[Promotion, ...]  #: the additions in FP32
+    result: float  #: what the tensor core returns
+    exact: float  #: the exact dot product of the same factors and c, as the nearest float64
 
     @property
     def error(self) -> float:
@@ -86,9 +62,22 @@ class DotAnatomy(Told):
         """Sum of all that fell off in the alignments, in float64."""
         return math.fsum(step.cut_off for step in self.steps)
 
-    def page(self) -> Page:
-        """Return the lines that it shows as."""
-        return dot_page(self)
+    def parts(self) -> list[Page]:
+        """Return a page: a step in full, then the running sum and what promotion adds."""
+        core, steps = self.core, self.steps
+        formats = f"{self.a_format} and {self.b_format}"
+        title = f"{self.k} product{'s' * (self.k > 1)} of {formats} on {core.name}, {core.step} a step"
+        lines: list[Line] = [[Span(title, "title")], []]
+        shown: Sequence[StepAnatomy] = steps
+        if len(steps) > _IN_FULL:
+            shown = [max(steps, key=lambda step: abs(step.exact - step.output))]
+            lines += [[Span("The step that lost the most:")], []]
+        for step in shown:
+            lines += [*step.lines(), []]
+        if len(steps) == 1 and not self.promotions:
+            return [Page(lines[:-1])]
+        result = f"{number_text(self.result)}{error_text(self.result, self.exact)}"
+        return [Page([*lines, *_running(self), [], [Span(f"  {'result':9} {result}")]])]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -111,112 +100,23 @@ class DotAnatomy(Told):
         }
 
 
-def explain_dot(
-    a: ArrayLike,
-    b: ArrayLike,
-    core: str | TensorCore = "hopper-fp8",
-    *,
-    c: float | None = None,
-    promote_every: int | None = None,
-    scales: tuple[ArrayLike, ArrayLike] | None = None,
-    a_format: FormatLike | None = None,
-    b_format: FormatLike | None = None,
-) -> DotAnatomy:
-    """Tell how a tensor core sums a dot product, bit by bit.
-
-    Parameters
-    ----------
-    a, b : (k,) array_like
-        Factors: values that the core's input formats have.
-    core : str or TensorCore
-        A name in `TENSOR_CORES`, or a core of your own.
-    c : float, optional
-        What the sum starts from.
-    promote_every, a_format, b_format
-        As in `tensor_core_matmul`.
-    scales : pair of (ceil(k / block),) array_like, optional
-        Block scales, for a core that multiplies by them itself.
-
-    Returns
-    -------
-    DotAnatomy
-        Every product aligned to the largest exponent, what falls off, the running sum and the
-        promotions. Prints as text of 80 columns, and shows as HTML in a notebook; ``to_dict()``
-        gives it as data, ``print(anatomy.steps[3])`` shows one step.
-
-    Raises
-    ------
-    TypeError
-        If a factor is no real number.
-    ValueError
-        If `a` and `b` are no two vectors of one length, or as `tensor_core_matmul`.
-
-    Examples
-    --------
-    31 products that together are 0.613 vanish beside one of 256:
-
-    >>> import fp8sim
-    >>> from fp8sim.anatomy import explain_dot
-    >>> small = [0.140625] * 31
-    >>> dot = explain_dot([16, *small], [16, *small], "hopper-fp8")
-    >>> dot.result, dot.exact
-    (256.0, 256.613037109375)
-    >>> term = dot.steps[0].terms[1]
-    >>> term.kept, term.lost
-    ('+0.0000000000000', '1010001')
-    """
-    chosen = get_tensor_core(core)
-    left, right = _row_and_column(a, b)
-    pair = None if scales is None else (np.reshape(scales[0], (1, -1)), np.reshape(scales[1], (-1, 1)))
-    start = None if c is None else [[c]]
-    problem = check_problem(left, right, chosen, start, promote_every, pair, a_format, b_format)
-    steps, promotions, result = _walk(problem, left.size)
-    first = 0.0 if c is None else float(c)
-    exact = result
-    if math.isfinite(first) and all(step.finite for step in steps):
-        exact = float(sum((step.exact_products for step in steps), Fraction(first)))
-    return DotAnatomy(
-        core=chosen,
-        a_format=problem.a.fmt,
-        b_format=problem.b.fmt,
-        k=left.size,
-        c=first,
-        promote_every=problem.promote_every,
-        steps=tuple(steps),
-        promotions=tuple(promotions),
-        result=result,
-        exact=exact,
-    )
-
-
-def _row_and_column(a: ArrayLike, b: ArrayLike) -> tuple[AnyArray, AnyArray]:
-    """Take two vectors of one length, in their own types, as matrices that multiply."""
-    for x, what in ((a, "a"), (b, "b")):
-        shape = checks.as_float(x, what).shape
-        if len(shape) != 1:
-            raise ValueError(f"{what} must be a vector (1 dimension), got shape {shape}; pass one row")
-    row, column = np.asarray(a).reshape(1, -1), np.asarray(b).reshape(-1, 1)
-    if row.size != column.size:
-        raise ValueError(f"a has {row.size} elements and b has {column.size}; they must be equal")
-    if not row.size:
-        raise ValueError("a and b are empty: there is no product to explain")
-    return row, column
-
-
-def _walk(problem: Problem, k: int) -> tuple[list[StepAnatomy], list[Promotion], float]:
-    """Run the chain as `tensor_core_matmul` does, and keep what is seen on the way."""
-    core = problem.core
-    zero = np.float32(0)
-    total: F32 = np.asarray(zero if problem.c is None else problem.c[0, 0])
-    chain = np.asarray(zero) if problem.promote_every else total
-    steps: list[StepAnatomy] = []
-    promotions: list[Promotion] = []
-    for first in range(0, k, core.step):
-        step, chain = take_step(problem, first, min(first + core.step, k), chain)
-        steps.append(step)
-        end = first + core.step
-        if problem.promote_every and (end >= k or end % problem.promote_every == 0):
-            before, total = total, promote(total, chain)
-            promotions.append(Promotion(min(end, k) - 1, float(chain), float(before), float(total)))
-            chain = np.asarray(zero)
-    return steps, promotions, float(total if problem.promote_every else chain)
+def _running(dot: DotAnatomy) -> Iterator[Line]:
+    """Yield the sum after every step, and what promotion adds where."""
+    promoted = {promotion.last: promotion for promotion in dot.promotions}
+    steps, places = dot.steps, max(4, *(len(range_text(step.first, step.last)) for step in dot.steps))
+    head = f"{'step':>6}  {'k':>{places}}  {'aligned to':>10}  {'cut off':>12}  {'sum':>12}"
+    yield [Span(head + f"     {'FP32 sum':>12}" * bool(promoted), "dim")]
+    for number, step in enumerate(steps):
+        if len(steps) > 2 * _ENDS + 1 and _ENDS <= number < len(steps) - _ENDS:
+            if number == _ENDS:
+                yield [Span(f"{'...':>6}  {len(steps) - 2 * _ENDS} steps more", "dim")]
+            continue
+        k, top = range_text(step.first, step.last), f"2^{step.top}"
+        cut, total = signed_text(step.cut_off), number_text(step.output)
+        line: Line = [Span(f"{number + 1:>6}  {k:>{places}}  {top:>10}  {cut:>12}  {total:>12}")]
+        if promotion := promoted.get(step.last):
+            line += [Span("  -> "), Span(f"{number_text(promotion.after):>12}", "chosen")]
+        yield line
+    if promoted:
+        text = f"Every {dot.promote_every} products the sum is added in FP32, to nearest, and starts anew."
+        yield [Span(text)]

@@ -7,11 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fp8sim.anatomy.page import Line, Span, Style
 from fp8sim.casts import encode
 from fp8sim.formats import FloatFormat
 from fp8sim.reference.rounding import floor_log2, round_exact
 
-__all__ = ["Bits", "Neighbour", "Place", "code_of", "find_place", "split_code"]
+__all__ = ["FIELDS", "Bits", "Neighbour", "Place", "code_of", "find_place", "split_code"]
+
+FIELDS: tuple[Style, ...] = ("sign", "exponent", "mantissa")
 
 
 class Bits(NamedTuple):
@@ -24,6 +27,20 @@ class Bits(NamedTuple):
     def __str__(self) -> str:
         """Return the fields, a space between them."""
         return " ".join(filter(None, self))
+
+    def spans(self) -> Line:
+        """Return the fields, each in its style.
+
+        Examples
+        --------
+        >>> Bits("", "0101", "010").spans()[0]
+        Span(text='0101', style='exponent')
+        """
+        spans: Line = []
+        for text, style in zip(self, FIELDS, strict=True):
+            if text:
+                spans += [Span(" ")] * bool(spans) + [Span(text, style)]
+        return spans
 
 
 class Neighbour(NamedTuple):
@@ -62,7 +79,7 @@ def split_code(code: int, fmt: FloatFormat) -> Bits:
 
 
 def code_of(value: float, fmt: FloatFormat) -> int:
-    """Return the code of a value of the format, as an integer.
+    """Return the code of a value of the format, infinity included, as an integer.
 
     Examples
     --------
@@ -70,7 +87,8 @@ def code_of(value: float, fmt: FloatFormat) -> int:
     >>> hex(code_of(0.3125, fp8sim.get_format("e4m3")))
     '0x2a'
     """
-    return int(encode(np.float64(value), fmt).reshape(1).view(fmt.code_dtype)[0])
+    code = encode(np.float64(value), fmt, overflow="ieee")  # else FP8's infinity would saturate
+    return int(code.reshape(1).view(fmt.code_dtype)[0])
 
 
 def find_place(x: float, fmt: FloatFormat) -> Place:

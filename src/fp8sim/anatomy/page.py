@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import abc
 import html
 import textwrap
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = [
-    "Line",
-    "Page",
-    "Span",
-    "Style",
-    "Told",
-    "prose",
-]
+__all__ = ["WIDTH", "Line", "Page", "Span", "Style", "prose"]
 
 WIDTH = 80  # columns of a terminal
 
@@ -57,27 +50,25 @@ class Span(NamedTuple):
 Line: TypeAlias = "list[Span]"
 
 
+@dataclass(frozen=True)
 class Page:
-    """Lines of spans and the three ways to show them.
+    """Lines of spans, laid out for 80 columns: a part of what a result shows.
 
     Examples
     --------
     >>> page = Page([[Span("0", "sign"), Span(" 0101 "), Span("<010>", "mantissa")]])
-    >>> page.text(), page.rich().plain == page.text()
-    ('0 0101 <010>', True)
-    >>> page.html().count("&lt;010&gt;")
-    1
+    >>> page.text(), page.html().count("&lt;010&gt;")
+    ('0 0101 <010>', 1)
     """
 
-    def __init__(self, lines: Iterable[Line]) -> None:
-        self.lines = [list(line) for line in lines]
+    lines: Sequence[Line]
 
-    def text(self) -> str:
-        """Return plain text."""
+    def text(self, width: int = WIDTH) -> str:
+        """Return plain text, the same for every `width`."""
         return "\n".join("".join(span.text for span in line).rstrip() for line in self.lines)
 
-    def rich(self) -> Text:
-        """Return the text for a rich console; what it says is text, never markup."""
+    def renderables(self, width: int = WIDTH) -> Iterator[Text]:
+        """Yield the text for a rich console of any width; what it says is text, never markup."""
         from rich.text import Text
 
         text = Text(no_wrap=True, overflow="ignore")
@@ -86,7 +77,7 @@ class Page:
             for index, span in enumerate(line):
                 last = index == len(line) - 1
                 text.append(span.text.rstrip() if last else span.text, _RICH.get(span.style, ""))
-        return text
+        yield text
 
     def html(self) -> str:
         """Return preformatted HTML, all text escaped."""
@@ -97,29 +88,6 @@ class Page:
 
         body = "\n".join("".join(map(shown, line)).rstrip() for line in self.lines)
         return f'<pre style="line-height:1.3;overflow-x:auto">{body}</pre>'
-
-
-class Told(abc.ABC):
-    """A result that tells itself: as text, in colour, in a notebook, and as data."""
-
-    @abc.abstractmethod
-    def page(self) -> Page:
-        """Return the lines that it shows as."""
-
-    @abc.abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data."""
-
-    def __repr__(self) -> str:
-        """Return plain text of at most 80 columns, wherever the numbers let it."""
-        return self.page().text()
-
-    def __rich__(self) -> Text:
-        """Return the text in colour."""
-        return self.page().rich()
-
-    def _repr_html_(self) -> str:
-        return self.page().html()
 
 
 def prose(label: str, text: str, indent: int = 12) -> Iterator[Line]:

@@ -1,21 +1,26 @@
-"""One fused step taken apart: each term's bits before and after the cut, and the sum of what is kept."""
+"""One fused step taken apart, and how it reads: each term's bits before and after the cut, and the sum."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import groupby
 from typing import Any, NamedTuple
 
-import numpy as np
+from fp8sim._support.quantities import number_text, power_text, signed_percent_text, signed_text
+from fp8sim._support.results import Result
+from fp8sim.anatomy.page import WIDTH, Line, Page, Span, prose
+from fp8sim.tensor_cores import TensorCore
 
-from fp8sim._support.typing import F32, F64, AnyArray
-from fp8sim.anatomy.dot_page import step_page
-from fp8sim.anatomy.page import Page, Told
-from fp8sim.reference.fused_step import TensorCore, exact_products, fused_step, split_number
-from fp8sim.tensor_cores.arguments import Problem, Side
+__all__ = ["StepAnatomy", "Term", "error_text", "range_text"]
 
-__all__ = ["StepAnatomy", "Term", "take_step"]
+_OUTPUTS: dict[str, str] = {
+    "fp32-rz": "truncated to FP32",
+    "e8m13-rz": "truncated to FP32 with 13 fraction bits",
+    "fp16-rne": "rounded to FP16, to nearest even",
+}
 
 
 class Term(NamedTuple):
@@ -34,48 +39,20 @@ class Term(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class StepAnatomy(Told):
-    """One fused step of a tensor core; part of a `DotAnatomy`.
+class StepAnatomy(Result):
+    """One fused step of a tensor core; part of a `DotAnatomy`."""
 
-    Attributes
-    ----------
-    core : TensorCore
-        How it sums.
-    first, last : int
-        The first and the last k.
-    top : int
-        The alignment exponent: the largest of the terms' exponents.
-    terms : tuple of Term
-        The products in order of k, or groups of them where the core sums groups exactly.
-    carried : Term
-        The accumulator as it comes in.
-    total : float
-        Exact sum of what is kept.
-    total_bits : str
-        The same in the notation of `Term.kept`.
-    output : float
-        The accumulator as it goes out.
-    exact_products : Fraction
-        Exact sum of the products; 0 where one is not finite.
-    finite : bool
-        Whether all terms are.
-    """
-
-    core: TensorCore
-    first: int
+    core: TensorCore  #: how it sums
+    first: int  #: the first k
     last: int
-    top: int
-    terms: tuple[Term, ...]
-    carried: Term
-    total: float
-    total_bits: str
-    output: float
-    exact_products: Fraction
-    finite: bool
-
-    def page(self) -> Page:
-        """Return the lines that it shows as."""
-        return Page(step_page(self))
+    top: int  #: the alignment exponent: the largest of the terms' exponents
+    terms: tuple[Term, ...]  #: products in order of k, or groups of them where the core sums groups exactly
+    carried: Term  #: the accumulator as it comes in
+    total: float  #: exact sum of what is kept
+    total_bits: str  #: the same in the notation of `Term.kept`
+    output: float  #: the accumulator as it goes out
+    exact_products: Fraction  #: exact sum of the products; 0 where one is not finite
+    finite: bool  #: whether all terms are
 
     @property
     def exact(self) -> float:
@@ -108,101 +85,108 @@ class StepAnatomy(Told):
             "rounded_off": self.rounded_off,
         }
 
+    def parts(self) -> list[Page]:
+        """Return a page of its `lines`."""
+        return [Page(self.lines())]
 
-def take_step(problem: Problem, first: int, stop: int, chain: F32) -> tuple[StepAnatomy, F32]:
-    """Take apart the step over k from `first` to `stop`; return it and the new accumulator.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fp8sim.tensor_cores.arguments import check_problem
-    >>> from fp8sim.tensor_cores import get_tensor_core
-    >>> core = get_tensor_core("hopper-fp8")
-    >>> problem = check_problem([[8, 0.25]], [[8], [0.0625]], core, None, None, None, None, None)
-    >>> step, chain = take_step(problem, 0, 2, np.float32(0))
-    >>> step.top, [(term.exponent, term.kept) for term in step.terms], float(chain)
-    (6, [(6, '+1.0000000000000'), (-6, '+0.0000000000010')], 64.015625)
-    """
-    core = problem.core
-    a, a_scales = _factors(problem.a, core, first)
-    b, b_scales = _factors(problem.b, core, first)
-    scales = None if a_scales is None or b_scales is None else (a_scales, b_scales)
-    with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        significands, exponents = exact_products(a, b, core, problem.a.fmt, problem.b.fmt, scales)
-        significand, exponent = split_number(chain, -14 if core.output == "fp16-rne" else -126)
-    top = max(int(exponents.max()), int(exponent), core.exponent_floor)
-    size = core.group or 1
-    terms = []
-    for index in range(-(-(stop - first) // size)):
-        start = first + index * size
-        place = (start, min(start + size, stop) - 1)
-        factors = (float(a[index]), float(b[index])) if size == 1 else None
-        terms.append(_term(place, factors, significands[index], exponents[index], top, core))
-    carried = _term((-1, -1), None, significand, exponent, top, core)
-    output = fused_step(a, b, chain, core, problem.a.fmt, problem.b.fmt, scales)
-    finite = all(math.isfinite(term.value) for term in (*terms, carried))
-    units = sum(Fraction(term.kept_value) for term in (*terms, carried)) if finite else Fraction(0)
-    step = StepAnatomy(
-        core=core,
-        first=first,
-        last=stop - 1,
-        top=top,
-        terms=tuple(terms),
-        carried=carried,
-        total=float(units) if finite else float(output),
-        total_bits=_bits(units / Fraction(2) ** top, core.fraction_bits)[0] if finite else "",
-        output=float(output),
-        exact_products=sum((Fraction(term.value) for term in terms), Fraction(0)) if finite else Fraction(0),
-        finite=finite,
-    )
-    return step, output
+    def lines(self) -> list[Line]:
+        """Return a table of the terms, aligned at the point, and the output."""
+        core = self.core
+        last_place = power_text(2.0 ** (self.top - core.fraction_bits))
+        lines: list[Line] = [
+            [Span(f"k = {range_text(self.first, self.last, ' to ')}: ", "title"), Span(_alignment(self))],
+            [Span(f"Last place kept: {last_place}; what is below it is cut off, toward zero.")],
+        ]
+        if core.scale_format:
+            lines.append([Span("Products are taken times the scales of their blocks.")])
+        rows = [*_rows([*self.terms, self.carried])]
+        rows.append(_Row("sum", "", number_text(self.total, 7), self.total_bits, ""))
+        label, factors = max(len(row.label) for row in rows), max(5, *(len(row.factors) for row in rows))
+        value = max(7, *(len(row.value) for row in rows))
+        whole = max(len(row.kept.partition(".")[0]) for row in rows)
+        width = whole + 1 + core.fraction_bits
+        room = max(4, WIDTH - (label + factors + value + width + 8))
+        head = f"{'k':>{label}}  {'a x b':{factors}}  {'product':>{value}}"
+        bits = f"{core.fraction_bits + 1} bits kept"
+        lines.append([Span(f"{head}  {bits:{width}}" + "  fell off" * (room >= 8), "dim")])
+        for row in rows:
+            if row.label == "sum":
+                lines.append([Span(" " * (label + factors + 4) + "─" * (value + 2 + width), "dim")])
+            start = Span(f"{row.label:>{label}}  {row.factors:{factors}}  {row.value:>{value}}  ")
+            cut = row.lost if len(row.lost) <= room else row.lost[: room - 1] + "…"
+            bar = Span(" │" if cut else "")
+            lines.append([start, *_kept(row.kept, whole, width), bar, Span(cut, "lost")])
+        out = f"{number_text(self.output)}, {_OUTPUTS[core.output]}{error_text(self.output, self.exact)}"
+        return [*lines, *prose("output", out)]
 
 
-def _factors(side: Side, core: TensorCore, first: int) -> tuple[F32, F32 | None]:
-    """Return the factors of one step, filled up with zeros, and their scales."""
+class _Row(NamedTuple):
+    """One row of a step's table."""
 
-    def take(x: F32) -> F32:
-        part = x.reshape(-1)[first : first + core.step]
-        return np.pad(part, (0, core.step - part.size))
-
-    if side.scales is None:
-        return take(side.values), None
-    return take(side.values), take(np.repeat(side.scales.reshape(-1), core.scale_block)[: side.values.size])
+    label: str
+    factors: str
+    value: str
+    kept: str
+    lost: str
 
 
-def _term(
-    place: tuple[int, int],
-    factors: tuple[float, float] | None,
-    significand: F64 | float,
-    exponent: AnyArray | int,
-    top: int,
-    core: TensorCore,
-) -> Term:
-    """Align one term: cut its significand so many bits below the alignment exponent."""
-    (first, last), (a, b) = place, factors or (None, None)
-    number, binade = float(significand), int(exponent)
-    if not math.isfinite(number) or number == 0:
-        bits = "+0." + "0" * core.fraction_bits if number == 0 else ""
-        return Term(first, last, a, b, number, None, bits, "", number, 0.0)
-    exact = Fraction(number) * Fraction(2) ** (binade - top)
-    kept, lost, cut = _bits(exact, core.fraction_bits)
-    unit = Fraction(2) ** top
-    value = float(exact * unit)
-    return Term(first, last, a, b, value, binade, kept, lost, float(cut * unit), float((exact - cut) * unit))
+def _alignment(step: StepAnatomy) -> str:
+    """Say whose exponent everything is aligned to."""
+    largest = [term for term in (*step.terms, step.carried) if term.exponent == step.top]
+    if not largest:
+        return f"aligned to 2^{step.top}, the least there is"
+    term = largest[0]
+    whose = "that of the sum so far" if term.first < 0 else f"that of k = {range_text(term.first, term.last)}"
+    return f"aligned to 2^{step.top}, the largest exponent, {whose}"
 
 
-def _bits(x: Fraction, places: int) -> tuple[str, str, Fraction]:
-    """Write x in binary and cut it, toward zero, after so many places: kept, lost, what is kept.
+def _rows(terms: list[Term]) -> Iterator[_Row]:
+    """Yield a row for each run of equal terms."""
+    for _, run in groupby(terms, key=lambda term: (term.first < 0, term.a, term.b, term.value)):
+        yield _row(list(run))
+
+
+def _row(terms: list[Term]) -> _Row:
+    first, last = terms[0], terms[-1]
+    label, factors = range_text(first.first, last.last), "group" + "s" * (len(terms) > 1)
+    if first.first < 0:
+        label, factors = "c", "so far"
+    elif first.a is not None and first.b is not None:
+        factors = f"{number_text(first.a, 6)} x {number_text(first.b, 6)}"
+    return _Row(label, factors, number_text(first.value, 6), first.kept, first.lost)
+
+
+def range_text(first: int, last: int, to: str = "-") -> str:
+    """Write which k a term or a step takes.
 
     Examples
     --------
-    >>> _bits(Fraction(-11, 8), 2)
-    ('-1.01', '1', Fraction(-5, 4))
+    >>> range_text(0, 31), range_text(4, 4)
+    ('0-31', '4')
     """
-    magnitude = abs(x)
-    units = int(magnitude * 2**places)
-    rest = magnitude * 2**places - units
-    count = max(0, rest.denominator.bit_length() - 1)  # a power of two: so many bits to the last 1
-    lost = f"{rest.numerator:0{count}b}" if count else ""
-    kept = f"{'-' if x < 0 else '+'}{units >> places:b}.{units & (2**places - 1):0{places}b}"
-    return kept, lost, Fraction(units, 2**places) * (-1 if x < 0 else 1)
+    return str(first) if first == last else f"{first}{to}{last}"
+
+
+def _kept(bits: str, whole: int, width: int) -> Line:
+    """Align at the point, with the bits from the first 1 on in colour."""
+    padded = " " * (whole - len(bits.partition(".")[0])) + bits
+    leading = padded.find("1")
+    if leading < 0:
+        return [Span(f"{padded:{width}}", "dim")]
+    return [Span(padded[:leading], "dim"), Span(padded[leading:], "mantissa")]
+
+
+def error_text(total: float, exact: float) -> str:
+    """Say how far a sum is from the exact one.
+
+    Examples
+    --------
+    >>> error_text(255.5, 256.0)
+    '; exact 256, error -0.5 (-0.195 %)'
+    """
+    if not (math.isfinite(total) and math.isfinite(exact)):
+        return ""
+    if total == exact:
+        return "; nothing is lost"
+    share = f" ({signed_percent_text((total - exact) / abs(exact))})" if exact else ""
+    return f"; exact {number_text(exact)}, error {signed_text(total - exact)}{share}"

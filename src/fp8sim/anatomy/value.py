@@ -1,66 +1,42 @@
-"""One number in a format: its bits, its neighbours, and why it became what it became."""
+"""One number in a format, and how it reads: fields of bits, a number line, the formats side by side."""
 
 from __future__ import annotations
 
-import copy
 import math
+import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal, TypeAlias, overload
-
-import numpy as np
+from typing import Any
 
 from fp8sim._support import checks
-from fp8sim._support.typing import ArrayLike, FloatArray, Overflow, Rounding
-from fp8sim.anatomy.neighbours import Bits, Neighbour, Place, code_of, find_place, split_code
-from fp8sim.anatomy.page import Page, Told
-from fp8sim.anatomy.reasons import tell_why
-from fp8sim.anatomy.value_page import formats_page, value_page
-from fp8sim.casts import overflow_policy, round_to
+from fp8sim._support.quantities import full_text, number_text, power_text, signed_percent_text, signed_text
+from fp8sim._support.results import Result
+from fp8sim.anatomy.neighbours import FIELDS, Bits, Neighbour, Place
+from fp8sim.anatomy.page import WIDTH, Line, Page, Span, prose
+from fp8sim.anatomy.reasons import Fate
 from fp8sim.formats import FloatFormat, FormatLike, get_format
-from fp8sim.reference.rounding import round_exact
 
-__all__ = ["Fate", "ValueAnatomy", "ValueInFormats", "explain"]
+__all__ = ["ValueAnatomy", "ValueInFormats"]
 
-Fate: TypeAlias = Literal["exact", "rounded", "flushed", "saturated", "overflowed", "nan"]
+_INDENT = 12
+_LINE = 56  # columns of the number line
 
 
 @dataclass(frozen=True, repr=False)
-class ValueAnatomy(Told):
-    """One number in one format, bit by bit; made by `explain`.
+class ValueAnatomy(Result):
+    """One number in one format, bit by bit; made by `explain`."""
 
-    Attributes
-    ----------
-    given : float
-        The number, as float64 holds it.
-    fmt : FloatFormat
-        The format.
-    rounding, overflow : str
-        How it was rounded, and what the format does with too large a number.
-    value : float
-        What it became.
-    code : int
-        The bits of that, as an integer.
-    bits : Bits
-        The same by field: sign, exponent and mantissa, each a string of 0 and 1.
-    place : Place
-        The values below and above, the midpoint between them, and their distance.
-    fate : str
-        ``exact``, ``rounded``, ``flushed`` (to zero), ``saturated``, ``overflowed`` or ``nan``.
-    why : str
-        Why it became that, in a sentence or two.
-    """
-
-    given: float
+    given: float  #: the number, as float64 holds it
     fmt: FloatFormat
     rounding: str
-    overflow: str
-    value: float
-    code: int
-    bits: Bits
-    place: Place
-    fate: Fate
-    why: str
+    overflow: str  #: what the format does with too large a number
+    value: float  #: what it became
+    code: int  #: the bits of that
+    bits: Bits  #: the same by field: sign, exponent and mantissa, each a string of 0 and 1
+    place: Place  #: the values below and above, the midpoint between them, and their distance
+    fate: Fate  #: ``exact``, ``rounded``, ``flushed`` (to zero), ``saturated``, ``overflowed`` or ``nan``
+    why: str  #: why it became that, in a sentence or two
 
     @property
     def below(self) -> Neighbour | None:
@@ -91,9 +67,15 @@ class ValueAnatomy(Told):
             return 0.0 if self.value == self.given else math.nan
         return self.error / abs(self.given)
 
-    def page(self) -> Page:
-        """Return the lines that it shows as."""
-        return value_page(self)
+    def parts(self) -> list[Page]:
+        """Return a page: the bits and what they mean, a number line, the reason and the error."""
+        lines: list[Line] = [[Span(part, "title")] for part in textwrap.wrap(_title(self), WIDTH)]
+        lines += [[], _became(self), [], *_fields(self), [], *_number_line(self)]
+        if math.isfinite(self.given):
+            lines += [*_neighbours(self), []]
+        lines += prose("why", self.why)
+        lines += prose("error", _error(self))
+        return [Page(lines)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -120,7 +102,7 @@ class ValueAnatomy(Told):
 
 
 @dataclass(frozen=True, repr=False)
-class ValueInFormats(Told):
+class ValueInFormats(Result):
     """One number in several formats side by side; made by `explain`."""
 
     given: float
@@ -132,127 +114,155 @@ class ValueInFormats(Told):
             get_format(fmt).name, {a.fmt.name: a for a in self.anatomies}, "format of this anatomy"
         )
 
-    def page(self) -> Page:
-        """Return the lines that it shows as."""
-        return formats_page(self)
+    def parts(self) -> list[Page]:
+        """Return a page: a table of the formats, then the reasons."""
+        names = max(6, *(len(v.fmt.name) for v in self.anatomies))
+        width = max(4, *(len(str(v.bits)) for v in self.anatomies))
+        head = f"{'format':{names}}  {'bits':{width}}  {'becomes':>12}  {'error':>9}  {'step':>5}"
+        title = f"{full_text(self.given)}, {self.anatomies[0].rounding}"
+        lines: list[Line] = [[Span(title, "title")], [], [Span(head, "dim")]]
+        for v in self.anatomies:
+            pad = " " * (width - len(str(v.bits)))
+            relative = "0" if v.error == 0 else _relative(v)
+            step = "-" if math.isnan(v.place.step) else power_text(v.place.step).split(" ")[0]
+            after = Span(f"{pad}  {number_text(v.value):>12}  {relative:>9}  {step:>5}")
+            lines.append([Span(f"{v.fmt.name:{names}}  "), *v.bits.spans(), after])
+        lines.append([])
+        for v in self.anatomies:
+            lines += prose(v.fmt.name, v.why, indent=max(_INDENT, names + 4))
+        return [Page(lines)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
         return {"given": self.given, "formats": [a.to_dict() for a in self.anatomies]}
 
 
-@overload
-def explain(
-    x: ArrayLike,
-    fmt: FormatLike = ...,
-    *,
-    rounding: Rounding = ...,
-    overflow: Overflow | None = ...,
-    rng: np.random.Generator | None = ...,
-) -> ValueAnatomy: ...
+def _title(v: ValueAnatomy) -> str:
+    fmt = v.fmt
+    fields = f"{fmt.exponent_bits} exponent (bias {fmt.bias}) and {fmt.mantissa_bits} mantissa bits"
+    return f"{full_text(v.given)} in {fmt}: {'1 sign, ' if fmt.signed else 'unsigned, '}{fields}"
 
 
-@overload
-def explain(
-    x: ArrayLike,
-    fmt: list[Any] | tuple[Any, ...],
-    *,
-    rounding: Rounding = ...,
-    overflow: Overflow | None = ...,
-    rng: np.random.Generator | None = ...,
-) -> ValueInFormats: ...
+def _became(v: ValueAnatomy) -> Line:
+    spans = [Span("  becomes   "), Span(number_text(v.value), "chosen")]
+    if math.isfinite(v.value):
+        spans.append(Span(f" = {_binary(v)}"))
+    spans.append(Span(f", code {v.code:#0{2 + -(-v.fmt.bits // 4)}x}"))
+    return spans
 
 
-def explain(
-    x: ArrayLike,
-    fmt: FormatLike | list[Any] | tuple[Any, ...] = "e4m3",
-    *,
-    rounding: Rounding = "nearest-even",
-    overflow: Overflow | None = None,
-    rng: np.random.Generator | None = None,
-) -> ValueAnatomy | ValueInFormats:
-    """Tell what a number becomes in a format, bit by bit, and why.
-
-    Parameters
-    ----------
-    x : float
-        One number; a numpy scalar is taken in its own precision.
-    fmt : str, dtype or FloatFormat, or a list of them
-        The format, or several to put side by side.
-    rounding, overflow, rng
-        As in `round_to`.
-
-    Returns
-    -------
-    ValueAnatomy or ValueInFormats
-        Bits, neighbours, midpoint, reason and error. Prints as text of 80 columns, in colour with
-        rich, and shows as HTML in a notebook; ``to_dict()`` gives it as data.
-
-    Raises
-    ------
-    TypeError
-        If `x` is no number, or `rng` is missing where it is needed.
-    ValueError
-        If `x` is an array, a name is unknown, or the format can not express what came out.
-
-    Examples
-    --------
-    >>> import fp8sim
-    >>> from fp8sim.anatomy import explain
-    >>> why = explain(0.3, "e4m3")
-    >>> why.value, hex(why.code), str(why.bits), round(why.relative_error, 4)
-    (0.3125, '0x2a', '0 0101 010', 0.0417)
-    >>> why.below.value, why.midpoint, why.above.value
-    (0.28125, 0.296875, 0.3125)
-    >>> print(why.why)
-    0.3 is 9.6 steps of 2^-5 = 0.03125, and the nearest whole number of steps is 10.
-    """
-    number = _number(x)
-    if isinstance(fmt, (list, tuple)):
-        if not fmt:
-            raise ValueError("no format to explain in; pass at least one, such as 'e4m3'")
-        rows = tuple(_explain(number, get_format(one), rounding, overflow, rng) for one in fmt)
-        return ValueInFormats(float(number), rows)
-    return _explain(number, get_format(fmt), rounding, overflow, rng)
+def _is_subnormal(v: ValueAnatomy) -> bool:
+    return v.fmt.zero and "1" not in v.bits.exponent
 
 
-def _number(x: ArrayLike) -> FloatArray:
-    number = checks.as_float(x)
-    if number.ndim:
-        raise ValueError(
-            f"explain() tells of one number, got an array of shape {number.shape}; "
-            "explain_block() tells of a block with its scale"
-        )
-    return number
+def _exponent(v: ValueAnatomy) -> int:
+    assert v.fmt.bias is not None
+    return v.fmt.emin if _is_subnormal(v) else int(v.bits.exponent, 2) - v.fmt.bias
 
 
-def _explain(
-    x: FloatArray,
-    fmt: FloatFormat,
-    rounding: Rounding,
-    overflow: Overflow | None,
-    rng: np.random.Generator | None,
-) -> ValueAnatomy:
-    draw = copy.deepcopy(rng).random(()) if rounding == "stochastic" and rng is not None else None
-    value = float(round_to(x, fmt, rounding=rounding, overflow=overflow, rng=rng))
-    given = float(x)
-    rounded = given
-    if math.isfinite(given):  # what the overflow policy and flushing then judge
-        draws = None if draw is None else np.asarray(draw)
-        rounded = float(round_exact(np.asarray(given), fmt, rounding, draws))
-    policy = overflow_policy(fmt, overflow)
-    code = code_of(value, fmt)
-    place = find_place(given, fmt) if math.isfinite(given) else Place(None, None, None, math.nan)
-    fate = _fate(given, value, rounded, fmt)
-    why = tell_why(given, value, rounded, fmt, rounding, policy, place)
-    return ValueAnatomy(given, fmt, rounding, policy, value, code, split_code(code, fmt), place, fate, why)
+def _binary(v: ValueAnatomy) -> str:
+    lead = "0" if _is_subnormal(v) else "1"
+    fraction = f".{v.bits.mantissa}" if v.bits.mantissa else ""
+    sign = "-" if v.bits.sign == "1" else "+" if v.bits.sign else ""
+    return f"{sign}{lead}{fraction} x 2^{_exponent(v)}"
 
 
-def _fate(given: float, value: float, rounded: float, fmt: FloatFormat) -> Fate:
-    if value == given:
-        return "exact"
-    if abs(rounded) > fmt.max:
-        return "saturated" if math.isfinite(value) else "overflowed"
-    if math.isnan(value):
-        return "nan"
-    return "flushed" if value == 0 else "rounded"
+def _fields(v: ValueAnatomy) -> Iterator[Line]:
+    """Yield the bits, and a branch from each field to what it means."""
+    yield [Span(" " * _INDENT), *v.bits.spans()]
+    shown = [item for item in zip(v.bits, FIELDS, _meanings(v), strict=True) if item[0]]
+    starts = [sum(len(bits) + 1 for bits, *_ in shown[:i]) for i in range(len(shown))]
+    end = min(24, max(starts) + 6)
+    for index in reversed(range(len(shown))):
+        stem = list(" " * end)
+        for start in starts[:index]:
+            stem[start] = "│"
+        branch = "└" + "─" * (end - starts[index] - 2) + " "
+        stem[starts[index] :] = branch
+        bits, field, what = shown[index]
+        text = what if len(bits) > 10 else f"{bits}: {what}"
+        yield [Span(" " * _INDENT + "".join(stem)), Span(str(field), field), Span(f" {text}")]
+
+
+def _meanings(v: ValueAnatomy) -> tuple[str, str, str]:
+    """Say what sign, exponent and mantissa mean."""
+    sign = "-" if v.bits.sign == "1" else "+"
+    if not math.isfinite(v.value):
+        what = "NaN" if math.isnan(v.value) else "infinity"
+        alone = what if not v.fmt.mantissa_bits else f"with this mantissa, {what}"
+        return sign, alone, f"with this exponent, {what}"
+    bits, size = v.bits.mantissa, 2**v.fmt.mantissa_bits
+    steps = int(bits, 2) if bits else 0
+    if _is_subnormal(v):
+        return sign, f"subnormal, {v.fmt.emin}", f"0 + {steps}/{size} = {number_text(steps / size)}"
+    exponent = f"{int(v.bits.exponent, 2)} - {v.fmt.bias} = {_exponent(v)}"
+    exponent = exponent.replace("- -", "+ ")
+    return sign, exponent, f"1 + {steps}/{size} = {number_text(1 + steps / size)}"
+
+
+def _number_line(v: ValueAnatomy) -> Iterator[Line]:
+    """Draw the two neighbours, the midpoint, and where the number lies between them."""
+    place = v.place
+    if place.midpoint is None or place.below is None or place.above is None:
+        return
+    low, high, half = place.below.value, place.above.value, _LINE // 2
+    at = min(_LINE - 1, max(1, round((v.given - low) / (high - low) * _LINE)))
+    if at == half and v.given != place.midpoint:  # beside the midpoint, not on it
+        at += 1 if v.given > place.midpoint else -1
+    ruler = list("├" + "─" * (_LINE - 1) + "┤")
+    ruler[half] = "┼"
+    middle = f"{number_text(place.midpoint)} midpoint"
+    left, right = number_text(low), number_text(high)
+    head = left.ljust(_LINE + 1)
+    start = half - len(number_text(place.midpoint)) // 2
+    head = (head[:start].ljust(start) + middle).ljust(_LINE + 1 - len(right)) + right
+    margin = " " * _INDENT
+    yield [Span(margin + head)]
+    yield [
+        Span(margin + "".join(ruler[:at])),
+        Span("●", "chosen"),
+        Span("".join(ruler[at + 1 :])),
+    ]
+    label = full_text(v.given)
+    yield [Span(margin + " " * max(0, at - len(label) // 2) + label, "chosen")]
+    yield []
+
+
+def _neighbours(v: ValueAnatomy) -> Iterator[Line]:
+    width = len(str(v.bits)) + 2
+    for label, neighbour in (("below", v.place.below), ("above", v.place.above)):
+        if neighbour is None:
+            yield [Span(f"  {label:10}"), Span(_no_neighbour(v), "dim")]
+            continue
+        taken = neighbour.value == v.value and v.fate != "exact"
+        head = Span(f"  {label}  {'->' if taken else '  '} ", "chosen" if taken else "")
+        gap = signed_text(neighbour.value - v.given)
+        number = Span(f"{number_text(neighbour.value):<14} {gap:>12}", "chosen" if taken else "")
+        if neighbour.bits is None:
+            yield [head, Span(f"{'no code':{max(width, 9)}}", "dim"), number]
+            continue
+        pad = " " * (max(width, 9) - len(str(neighbour.bits)))
+        yield [head, *neighbour.bits.spans(), Span(pad), number]
+
+
+def _no_neighbour(v: ValueAnatomy) -> str:
+    if abs(v.given) >= v.fmt.max:
+        return f"none: the largest finite value is {number_text(v.fmt.max)}"
+    return f"none: the smallest value is {number_text(v.fmt.smallest_subnormal)}"
+
+
+def _error(v: ValueAnatomy) -> str:
+    if v.error == 0:
+        return "0"
+    if not math.isfinite(v.error):
+        return "not a number" if math.isnan(v.error) else "infinite"
+    share = f", {signed_percent_text(v.relative_error)} of {full_text(v.given)}" if v.given else ""
+    steps = abs(v.error) / v.place.step
+    return f"{signed_text(v.error)}{share}" + (f"; {steps:.3g} of a step" if steps <= 1 else "")
+
+
+def _relative(v: ValueAnatomy) -> str:
+    """Write a relative error for a table, or say that there is none."""
+    if math.isfinite(v.error):
+        return signed_percent_text(v.relative_error)
+    return "NaN" if math.isnan(v.error) else "infinite"

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from fp8sim.cli.options import DeviceName, Json, Seed, app
-from fp8sim.cli.output import print_json, progress, show
-
-__all__ = ["claims_command"]
+from fp8sim.cli.options import Command, DeviceName, Json, Seed, app
+from fp8sim.cli.output import progress, show
 
 
-@app.command("claims")
+@app.command("claims", cls=Command)
 def claims_command(
+    *,
     device: DeviceName = "h800",
     seed: Seed = 0,
     training: Annotated[
@@ -25,7 +24,7 @@ def claims_command(
     as_json: Json = False,
 ) -> None:
     """Take apart the sentence "FP8 halved computational requirements without sacrificing accuracy"."""
-    from fp8sim.experiments.claims.claims import claims, count_parts
+    from fp8sim.experiments.claims import claims, count_parts
 
     if page is not None:
         from fp8sim.report.page import check_target
@@ -35,20 +34,17 @@ def claims_command(
         result = claims(device=device, seed=seed, training=training, on_part=advance)
     if page is not None:
         _write_page(result, page, device, seed)
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        show(result)
+    show(result, as_json=as_json)
 
 
 def _write_page(result: Any, page: Path, device: str, seed: int) -> None:
     """Write the report, with all recipes on one generated product for a picture."""
     from fp8sim.experiments.comparison import compare
-    from fp8sim.experiments.data import llm_like_operands
+    from fp8sim.experiments.data import llm_like_matrices
     from fp8sim.report.page import write_report
 
-    operands = llm_like_operands(256, 512, 2048, seed=seed)
+    matrices = llm_like_matrices(256, 512, 2048, seed=seed)
     with progress("comparing recipes", None):
-        recipes = compare(operands.a, operands.b, device=device)
-    write_report(result, page, recipes, data=operands.source)
+        recipes = compare(matrices.a, matrices.b, device=device)
+    write_report(result, page, recipes, data=matrices.source)
     sys.stderr.write(f"wrote {page}\n")

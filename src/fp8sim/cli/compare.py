@@ -9,19 +9,21 @@ from typing import Annotated, Any
 import typer
 
 from fp8sim._support import checks
-from fp8sim.cli.options import DeviceName, Json, Seed, app
+from fp8sim.cli.options import Command, DeviceName, Json, Seed, app, choose
 from fp8sim.cli.output import print_json, progress, show
+from fp8sim.recipes import RECIPES
 
-__all__ = ["compare_command"]
 
-
-@app.command("compare")
+@app.command("compare", cls=Command)
 def compare_command(
+    *,
     shape: Annotated[str, typer.Option("--shape", help="MxNxK of a generated product.")] = "",
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="A safetensors file.")] = None,
     tensor: Annotated[str, typer.Option("--tensor", help="Weight matrix in it, (n, k).")] = "",
     activations: Annotated[Path | None, typer.Option("--activations", help="(m, k) in .npy.")] = None,
-    recipe: Annotated[list[str] | None, typer.Option("--recipe", help="Repeat for several.")] = None,
+    recipe: Annotated[
+        list[str] | None, typer.Option("--recipe", help=choose("Repeat for several", RECIPES))
+    ] = None,
     baseline: Annotated[str, typer.Option("--baseline", help="Recipe that ratios are taken to.")] = "bf16",
     device: DeviceName = "h800",
     seed: Seed = 0,
@@ -30,41 +32,41 @@ def compare_command(
     """Put recipes side by side on one product: bytes, modelled time and error."""
     from fp8sim.experiments.comparison import DEFAULT_RECIPES, compare
 
-    operands = _operands(shape, checkpoint, tensor, activations, seed)
+    matrices = _matrices(shape, checkpoint, tensor, activations, seed)
     with progress("comparing", None):
-        result = compare(operands.a, operands.b, recipe or DEFAULT_RECIPES, baseline, device)
+        result = compare(matrices.a, matrices.b, recipe or DEFAULT_RECIPES, baseline, device=device)
     if as_json:
-        print_json({"source": operands.source, **result.to_dict()})
+        print_json({"source": matrices.source, **result.to_dict()})
     else:
-        typer.echo(operands.source)
+        typer.echo(f"{matrices.source}\n")
         show(result)
 
 
-def _operands(shape: str, checkpoint: Path | None, tensor: str, activations: Path | None, seed: int) -> Any:
+def _matrices(shape: str, checkpoint: Path | None, tensor: str, activations: Path | None, seed: int) -> Any:
     """Return the matrices that `compare` was asked for."""
     from fp8sim.experiments import data
 
     if checkpoint is None:
         if tensor or activations:
             raise ValueError("--tensor and --activations go with --checkpoint FILE.safetensors")
-        return data.llm_like_operands(*_parse_shape(shape or "256x2048x2048"), seed=seed)
+        return data.llm_like_matrices(*_parse_shape(shape or "256x2048x2048"), seed=seed)
     if shape:
         raise ValueError("--shape makes a matrix and --checkpoint reads one; pass one of them")
     from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
 
     if not tensor:
-        matrices = [name for name, size in tensor_names(checkpoint).items() if len(size) == 2]
-        raise ValueError(f"--checkpoint needs --tensor NAME, such as {', '.join(matrices[:3]) or 'none'}")
-    operands = data.weight_operands(read_tensor(checkpoint, tensor), tensor, seed=seed)
+        names = [name for name, size in tensor_names(checkpoint).items() if len(size) == 2]
+        raise ValueError(f"--checkpoint needs --tensor NAME, such as {', '.join(names[:3]) or 'none'}")
+    matrices = data.weight_matrices(read_tensor(checkpoint, tensor), tensor, seed=seed)
     if activations is None:
-        return operands
+        return matrices
     a = checks.as_matrix(read_array(activations), str(activations))
-    return data.Operands(a.astype("float32"), operands.b, f"{tensor}, activations {activations}")
+    return data.Matrices(a.astype("float32"), matrices.b, f"{tensor}, activations {activations}")
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:
-    found = re.fullmatch(r"(\d+)[x,](\d+)[x,](\d+)", text.strip().lower())
-    if not found:
+    sizes = re.fullmatch(r"(\d+)[x,](\d+)[x,](\d+)", text.strip().lower())
+    if not sizes:
         raise ValueError(f"--shape {text!r} is not MxNxK; write it like 128x2112x7168")
-    m, n, k = (int(group) for group in found.groups())
+    m, n, k = (int(group) for group in sizes.groups())
     return m, n, k

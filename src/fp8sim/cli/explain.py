@@ -1,4 +1,4 @@
-"""`fp8sim explain`: a number, a block or a dot product, told bit by bit."""
+"""`fp8sim explain`: a value, a block of values or a dot product, told bit by bit."""
 
 from __future__ import annotations
 
@@ -7,83 +7,111 @@ import re
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from fp8sim.cli.options import Json, Seed, app
-from fp8sim.cli.output import print_json
+from fp8sim.cli.options import SETTINGS, Command, Json, Seed, app, choose
+from fp8sim.cli.output import show
+from fp8sim.formats import FORMATS
+from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference.rounding import ROUNDINGS
+from fp8sim.tensor_cores import TENSOR_CORES
 
-__all__ = ["explain_command"]
+_NUMBER = re.compile(r"--$|[+-]?(\d|\.\d|inf|nan)", re.IGNORECASE)
 
 
-@app.command("explain", context_settings={"ignore_unknown_options": True})  # so that -0.3 is a value
-def explain_command(
-    values: Annotated[
-        list[str] | None,
-        typer.Argument(help="Numbers such as 0.3 or 2^-10; with --dot, products AxB or AxB*COUNT."),
-    ] = None,
-    formats: Annotated[
-        list[str] | None, typer.Option("--format", help="As fp8sim formats lists them; repeat for several.")
-    ] = None,
+class _Group(TyperGroup):
+    """Takes a number for its first word as `value` and the number."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the words."""
+        return super().parse_args(ctx, ["value", *args] if args and _NUMBER.match(args[0]) else args)
+
+
+_explain = typer.Typer(cls=_Group, **SETTINGS)  # type: ignore[arg-type]  # of several types
+app.add_typer(_explain, name="explain")
+
+_OVERFLOWS = ("saturate", "ieee")
+_WORDS = {"ignore_unknown_options": True}  # so that -0.3 is a number
+
+Numbers = Annotated[list[str], typer.Argument(help="Such as 0.3, -1e-3 or 2^-10.")]
+Formats = Annotated[list[str] | None, typer.Option("--format", help=choose("Repeat for several", FORMATS))]
+
+
+@_explain.callback(invoke_without_command=True)
+def explain_command(context: typer.Context) -> None:
+    """Tell bit by bit what a value, a block of values or a dot product becomes, and why."""
+    if context.invoked_subcommand is None:
+        raise ValueError("explain what? write numbers, such as 'fp8sim explain 0.3 --format e4m3'")
+
+
+@_explain.command("value", cls=Command, context_settings=_WORDS)
+def value_command(
+    numbers: Numbers,
+    formats: Formats = None,
     rounding: Annotated[
-        Any,
-        typer.Option("--rounding", parser=str, metavar="TEXT", help=f"Of a value: {', '.join(ROUNDINGS)}."),
+        Any, typer.Option("--rounding", parser=str, metavar="TEXT", help=choose("One of", ROUNDINGS))
     ] = "nearest-even",
     overflow: Annotated[
         Any,
-        typer.Option(
-            "--overflow", parser=str, metavar="TEXT", help="Of a value: saturate or ieee; what GPUs do."
-        ),
-    ] = None,
-    block: Annotated[
-        bool, typer.Option("--block", help="Explain the numbers as a block of one scale.")
-    ] = False,
-    scale_format: Annotated[
-        str, typer.Option("--scale-format", help="Of a block: fp32, e8m0 or e4m3.")
-    ] = "fp32",
-    scale_rule: Annotated[
-        str | None, typer.Option("--scale-rule", help="Of a block: amax, ceil, floor or even.")
-    ] = None,
-    dot: Annotated[bool, typer.Option("--dot", help="Explain the sum of products on a tensor core.")] = False,
-    core: Annotated[str, typer.Option("--core", help="Tensor core of --dot.")] = "hopper-fp8",
-    promote_every: Annotated[
-        int | None, typer.Option("--promote-every", help="Products of --dot between additions in FP32.")
+        typer.Option("--overflow", parser=str, metavar="TEXT", help=choose("What GPUs do, or", _OVERFLOWS)),
     ] = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Tell bit by bit what a number, a block of numbers or a dot product becomes, and why."""
+    """Tell what each number becomes in a format, or in several side by side."""
     import numpy as np
 
-    from fp8sim.anatomy import explain, explain_block, explain_dot
+    from fp8sim.anatomy import explain
 
-    if block and dot:
-        raise ValueError("--block takes numbers and --dot takes products; pass one of them")
-    if dot:
-        factors = _parse_products(values or list(_LARGE_AMONG_32))
-        a, b = ([pair[side] for pair in factors] for side in (0, 1))
-        a_format, b_format = (formats * 2)[:2] if formats else (None, None)
-        told: list[Any] = [
-            explain_dot(a, b, core, promote_every=promote_every, a_format=a_format, b_format=b_format)
-        ]
-    else:
-        numbers = [_parse_number(text) for text in values or []]
-        if not numbers:
-            raise ValueError("explain what? write numbers, such as 'fp8sim explain 0.3 --format e4m3'")
-        chosen = formats or ["e4m3"]
-        if block:
-            told = [
-                explain_block(numbers, fmt, scale_format=scale_format, scale_rule=scale_rule)
-                for fmt in chosen
-            ]
-        else:
-            rng = np.random.default_rng(seed)
-            fmt: Any = chosen[0] if len(chosen) == 1 else chosen
-            told = [explain(x, fmt, rounding=rounding, overflow=overflow, rng=rng) for x in numbers]
-    if as_json:
-        data = [one.to_dict() for one in told]
-        print_json(data[0] if len(data) == 1 else data)
-    else:
-        _print_told(told)
+    rng, chosen = np.random.default_rng(seed), formats or ["e4m3"]
+    fmt: Any = chosen[0] if len(chosen) == 1 else chosen
+    options = {"rounding": rounding, "overflow": overflow, "rng": rng}
+    show(*(explain(_parse_number(x), fmt, **options) for x in numbers), as_json=as_json)
+
+
+@_explain.command("block", cls=Command, context_settings=_WORDS)
+def block_command(
+    numbers: Numbers,
+    formats: Formats = None,
+    scale_format: Annotated[
+        str, typer.Option("--scale-format", help=choose("What the scale is stored in", SCALE_FORMATS))
+    ] = "fp32",
+    scale_rule: Annotated[
+        str | None, typer.Option("--scale-rule", help=choose("How it is picked", SCALE_RULES))
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how numbers that share one scale are quantised."""
+    from fp8sim.anatomy import explain_block
+
+    x = [_parse_number(text) for text in numbers]
+    blocks = [
+        explain_block(x, fmt, scale_format=scale_format, scale_rule=scale_rule) for fmt in formats or ["e4m3"]
+    ]
+    show(*blocks, as_json=as_json)
+
+
+@_explain.command("dot", cls=Command, context_settings=_WORDS)
+def dot_command(
+    products: Annotated[
+        list[str] | None, typer.Argument(help="AxB, such as 16x0.5, or AxB*COUNT for several.")
+    ] = None,
+    formats: Annotated[
+        list[str] | None, typer.Option("--format", help="Of the factors; twice if they differ.")
+    ] = None,
+    core: Annotated[str, typer.Option("--core", help=choose("What sums", TENSOR_CORES))] = "hopper-fp8",
+    promote_every: Annotated[
+        int | None, typer.Option("--promote-every", help="Products between additions in FP32.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell how a tensor core sums products; by default one large one among 31 small ones."""
+    from fp8sim.anatomy import explain_dot
+
+    a, b = zip(*_parse_products(products or list(_LARGE_AMONG_32)), strict=True)
+    a_format, b_format = (formats * 2)[:2] if formats else (None, None)
+    dot = explain_dot(a, b, core, promote_every=promote_every, a_format=a_format, b_format=b_format)
+    show(dot, as_json=as_json)
 
 
 #: One large product among the 32 of a step, which DeepSeek-V3's report tells of in 3.5.2.
@@ -93,6 +121,7 @@ _LARGE_AMONG_32 = ("16x16", "0.140625x0.140625*31")
 def _parse_products(texts: list[str]) -> list[tuple[float, float]]:
     products = []
     for text in texts:
+        _refuse_option(text)
         pair, _, count = text.partition("*")
         a, cross, b = pair.partition("x")
         if not cross or not (count or "1").isdigit():
@@ -102,6 +131,7 @@ def _parse_products(texts: list[str]) -> list[tuple[float, float]]:
 
 
 def _parse_number(text: str) -> float:
+    _refuse_option(text)
     power = re.fullmatch(r"([+-]?)2(?:\^|\*\*)([+-]?\d{1,5})", text.strip())
     try:
         number = math.ldexp(float(f"{power[1]}1"), int(power[2])) if power else float(text)
@@ -117,9 +147,7 @@ def _parse_number(text: str) -> float:
     return number
 
 
-def _print_told(told: list[Any]) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, soft_wrap=True)
-    for index, one in enumerate(told):
-        console.print(*[""] * (index > 0), one, sep="\n")
+def _refuse_option(text: str) -> None:
+    """Refuse an unknown option: the parser takes it for one of the words, as it does -0.3."""
+    if text.startswith("--"):
+        raise ValueError(f"no such option {text!r}; see 'fp8sim explain --help'")

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fp8sim.cli.options import DeviceName, Json, app
-from fp8sim.cli.output import print_json, print_table, show
+from fp8sim.cli.options import Command, DeviceName, Json, app, choose
+from fp8sim.cli.output import check_picture, save_picture, show
+from fp8sim.models.builtin import MODELS
+from fp8sim.models.timing import PHASES
+from fp8sim.recipes import RECIPES
 
-__all__ = ["model_command"]
 
-
-@app.command("model")
+@app.command("model", cls=Command)
 def model_command(
-    model: Annotated[str, typer.Argument(help="A built-in name, or a Hugging Face config.json.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="How its linear layers multiply.")] = "deepseek-v3",
+    model: Annotated[str, typer.Argument(help=choose("A Hugging Face config.json, or a name", MODELS))],
+    *,
+    recipe: Annotated[
+        str, typer.Option("--recipe", help=choose("How its linear layers multiply", RECIPES))
+    ] = "deepseek-v3",
     baseline: Annotated[str, typer.Option("--baseline", help="Recipe that ratios are taken to.")] = "bf16",
     seq_len: Annotated[int, typer.Option("--seq-len", help="Tokens of a sequence.")] = 4096,
     batch: Annotated[int, typer.Option("--batch", help="Sequences.")] = 1,
     phase: Annotated[
-        Any, typer.Option("--phase", parser=str, help="training, prefill or decode.")
+        Any, typer.Option("--phase", parser=str, metavar="TEXT", help=choose("What is timed", PHASES))
     ] = "training",
     device: DeviceName = "h800",
     check: Annotated[bool, typer.Option("--check", help="Only compare with published figures.")] = False,
@@ -33,28 +36,19 @@ def model_command(
     """Count what a whole model takes, and what FP8 saves of its memory, traffic and time."""
     from fp8sim.models import check_model, model_cost
 
+    if plot is not None:
+        check_picture(plot)
     if check:
-        checked = check_model(model)
-        if as_json:
-            print_json(checked.to_dict())
-        else:
-            print_table(checked.table())
+        show(check_model(model), as_json=as_json)
         return
     cost = model_cost(
         model, recipe, baseline=baseline, seq_len=seq_len, batch=batch, phase=phase, device=device
     )
-    if as_json:
-        print_json(cost.to_dict())
-    else:
-        show(cost)
-        if gemms:
-            print_table(cost.gemm_table())
+    show(cost, as_json=as_json)
+    if gemms and not as_json:
+        typer.echo()
+        show(cost.gemm_table())
     if plot is not None:
-        _save_picture(cost, plot)
+        from fp8sim.plotting.models import plot_model
 
-
-def _save_picture(cost: Any, path: Path) -> None:
-    from fp8sim.plotting.models import plot_model
-
-    plot_model(cost).savefig(path, bbox_inches="tight")
-    sys.stderr.write(f"wrote {path}\n")
+        save_picture(plot_model(cost), plot, bbox_inches="tight")

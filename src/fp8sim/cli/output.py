@@ -1,4 +1,4 @@
-"""How results are printed: tables, data, and a progress bar on a terminal."""
+"""How results are printed: tables and pages, data, pictures, and a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -6,39 +6,28 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
 
-from fp8sim._support.results import plain_data
-from fp8sim._support.tables import Table
+from fp8sim._support.results import Part, Result, plain_data
 
-__all__ = ["print_json", "print_table", "progress", "show"]
-
-
-def show(result: Any) -> None:
-    """Print the tables of a result."""
-    for table in result.parts():
-        print_table(table)
+__all__ = ["check_picture", "print_json", "progress", "save_picture", "show"]
 
 
-def print_table(table: Table) -> None:
-    """Print a table, in the width of the terminal or of 120 columns."""
+def show(*results: Result | Part, as_json: bool = False) -> None:
+    """Print results in the width of the terminal or of 120 columns, or the data of them."""
+    if as_json:
+        data = [result.to_dict() for result in results]  # type: ignore[union-attr]  # not of every result
+        print_json(data[0] if len(data) == 1 else data)
+        return
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, soft_wrap=False)
-    console.print(f"\n[bold]{_escape(table.title)}[/bold]\n")
-    console.print(table.rich())
-    if table.notes:
-        console.print()
-    for note in table.notes:
-        console.print(_escape(note))
-
-
-def _escape(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    parts = [part for one in results for part in (one.parts() if isinstance(one, Result) else [one])]
+    for index, part in enumerate(parts):
+        console.print(*[""] * bool(index), *part.renderables(console.width), sep="\n", crop=False)
 
 
 def print_json(data: Any) -> None:
@@ -62,3 +51,23 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[str], None]]:
             bar.update(task, advance=1, description=step)
 
         yield advance
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture that could not be written, before anything is measured for it."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
+    if not path.parent.is_dir():
+        raise ValueError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    if path.suffix.lstrip(".").lower() not in Figure().canvas.get_supported_filetypes():
+        raise ValueError(
+            f"--plot {path}: matplotlib cannot write {path.suffix or 'this'}; use .png, .svg or .pdf"
+        )
+
+
+def save_picture(figure: Any, path: Path, **options: Any) -> None:
+    """Write a figure, and say so on standard error."""
+    figure.savefig(path, **options)
+    sys.stderr.write(f"wrote {path}\n")

@@ -10,15 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from fp8sim.cli.options import Json, app
-from fp8sim.cli.output import print_json, show
+from fp8sim.cli.options import Command, Json, app, choose
+from fp8sim.cli.output import check_picture, save_picture, show
+from fp8sim.training import TRAINING_RECIPES
 
-__all__ = ["train_command"]
 
-
-@app.command("train")
+@app.command("train", cls=Command)
 def train_command(
-    recipe: Annotated[list[str] | None, typer.Option("--recipe", help="Repeat for several.")] = None,
+    *,
+    recipe: Annotated[
+        list[str] | None, typer.Option("--recipe", help=choose("Repeat for several", TRAINING_RECIPES))
+    ] = None,
     baseline: Annotated[
         str, typer.Option("--baseline", help="Recipe that losses are compared with.")
     ] = "bf16",
@@ -44,14 +46,12 @@ def train_command(
     as_json: Json = False,
 ) -> None:
     """Train a small language model on real text under each recipe, and compare the losses."""
-    from fp8sim.experiments.train.training import DEFAULT_RECIPES, train
+    from fp8sim.experiments.train import DEFAULT_RECIPES, ModelSize, Schedule, train
 
     if resume and out is None:
         raise ValueError("--resume continues what is in a folder: pass --out DIR too")
-    draw = None if plot is None else _picture(plot)  # refused before anything is trained
-    from fp8sim.experiments.train.language_model import ModelSize
-    from fp8sim.experiments.train.run import Schedule
-
+    if plot is not None:
+        check_picture(plot)
     with _bar() as on_step:
         result = train(
             recipe or DEFAULT_RECIPES,
@@ -64,35 +64,11 @@ def train_command(
             resume=resume,
             on_step=on_step,
         )
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        show(result)
-    if draw is not None:
-        draw(result)
-
-
-def _picture(path: Path) -> Callable[[Any], None]:
-    """Return what draws losses and relative errors into a file."""
-    try:
-        from matplotlib import pyplot
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
-    if not path.parent.is_dir():
-        raise ValueError(f"--plot {path}: there is no folder {path.parent}; make it first")
-    if path.suffix.lstrip(".").lower() not in pyplot.figure().canvas.get_supported_filetypes():
-        raise ValueError(
-            f"--plot {path}: matplotlib cannot write {path.suffix or 'this'}; use .png, .svg or .pdf"
-        )
-    pyplot.close("all")
-
-    def draw(result: Any) -> None:
+    show(result, as_json=as_json)
+    if plot is not None:
         from fp8sim.plotting.training import training_figure
 
-        training_figure(result).savefig(path, dpi=150)
-        sys.stderr.write(f"wrote {path}\n")
-
-    return draw
+        save_picture(training_figure(result), plot, dpi=150)
 
 
 @contextmanager

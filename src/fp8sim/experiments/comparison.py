@@ -49,7 +49,7 @@ class ComparisonRow:
     flushed: float  #: share of the operands' elements
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Result):
     """Recipes side by side on one product; prints as aligned tables and shows as them in a notebook.
 
@@ -89,41 +89,32 @@ class Comparison(Result):
 
     def parts(self) -> list[Table]:
         """Return what the recipes save, and what they cost in accuracy."""
-        saved = Table(
+        lost = ("saturated>", "flushed>")
+        savings = Table(
             f"({self.m}, {self.k}) @ ({self.k}, {self.n}): bytes, and time modelled on {self.device}",
             ["recipe", "A", "B", "bytes>", f"to {self.baseline}>", "time>", f"to {self.baseline}>"],
             [_saving_cells(row) for row in self.rows],
             ("bytes: operands with their scales and the output, as stored; time: roofline, a lower bound",),
         )
-        lost = Table(
+        errors = Table(
             "Error: relative Frobenius, against the float64 product of the unquantised inputs",
-            [
-                "recipe",
-                "sums in",
-                "error>",
-                "of operands>",
-                "of sums>",
-                "bound>",
-                "SQNR>",
-                "saturated>",
-                "flushed>",
-            ],
+            ["recipe", "sums in", "error>", "of operands>", "of sums>", "bound>", "SQNR>", *lost],
             [_error_cells(row) for row in self.rows],
             (
                 "of operands: the exact product of what was quantised; of sums: the result against that",
                 "bound: what the error of the sums cannot exceed, from exponents alone",
             ),
         )
-        return [saved, lost]
+        return [savings, errors]
 
 
 def compare(
     a: ArrayLike,
     b: ArrayLike,
-    recipes: Sequence[RecipeLike] = DEFAULT_RECIPES,
+    recipes: RecipeLike | Sequence[RecipeLike] = DEFAULT_RECIPES,
     baseline: RecipeLike = "bf16",
-    device: DeviceLike = "h800",
     *,
+    device: DeviceLike = "h800",
     bounds: bool = True,
 ) -> Comparison:
     """Multiply two matrices under several recipes and put what it saves and costs side by side.
@@ -134,7 +125,7 @@ def compare(
         Left operand, the activations of a linear layer.
     b : (k, n) array_like
         Right operand, the weights.
-    recipes : sequence of str or Recipe
+    recipes : str or Recipe, or a sequence of them
         What to compare; the baseline is put first if it is not among them.
     baseline : str or Recipe
         What ratios are taken to.
@@ -176,17 +167,19 @@ def compare(
         raise ValueError("the product is all zero: no relative error can be measured")
 
     base = get_recipe(baseline)
-    chosen = list(dict.fromkeys(get_recipe(recipe) for recipe in recipes))
+    chosen = list(dict.fromkeys(map(get_recipe, checks.several(recipes, Recipe, "recipes"))))
     if base not in chosen:
         chosen.insert(0, base)
     target = get_device(device)
-    base_cost = gemm_cost(m, n, k, base, target)
-    rows = tuple(_measure(left, right, recipe, truth, base_cost, target, bounds) for recipe in chosen)
-    return Comparison(m, n, k, target.name, base.name, rows)
+    cost = gemm_cost(m, n, k, base, target)
+    rows = [
+        _measure(left, right, recipe, truth, base=cost, device=target, bounds=bounds) for recipe in chosen
+    ]
+    return Comparison(m, n, k, target.name, base.name, tuple(rows))
 
 
 def _measure(
-    a: FloatArray, b: FloatArray, recipe: Recipe, truth: F64, base: GemmCost, device: Device, bounds: bool
+    a: FloatArray, b: FloatArray, recipe: Recipe, truth: F64, *, base: GemmCost, device: Device, bounds: bool
 ) -> ComparisonRow:
     left, right = quantize_both(a, b, recipe)
     product = recipe.accumulator.multiply(left, right)
@@ -200,7 +193,7 @@ def _measure(
             a=str(recipe.a),
             b=str(recipe.b),
             accumulator=recipe.accumulator.name,
-            nbytes=cost.bytes,
+            nbytes=int(cost.bytes),
             bytes_ratio=cost.bytes / base.bytes,
             seconds=cost.seconds,
             time_ratio=cost.seconds / base.seconds,
@@ -221,26 +214,12 @@ def _ratio(bound: F64, exact: FloatArray) -> float:
 
 
 def _saving_cells(row: ComparisonRow) -> list[str]:
-    return [
-        row.recipe,
-        row.a,
-        row.b,
-        bytes_text(row.nbytes),
-        f"{row.bytes_ratio:.3f}",
-        time_text(row.seconds),
-        f"{row.time_ratio:.3f}",
-    ]
+    size, time = bytes_text(row.nbytes), time_text(row.seconds)
+    return [row.recipe, row.a, row.b, size, f"{row.bytes_ratio:.3f}", time, f"{row.time_ratio:.3f}"]
 
 
 def _error_cells(row: ComparisonRow) -> list[str]:
-    return [
-        row.recipe,
-        row.accumulator,
-        percent_text(row.relative_error),
-        percent_text(row.quantization_error),
-        percent_text(row.accumulation_error),
-        "-" if row.accumulation_bound is None else percent_text(row.accumulation_bound),
-        f"{row.sqnr_db:.1f} dB",
-        percent_text(row.saturated),
-        percent_text(row.flushed),
-    ]
+    errors = (row.relative_error, row.quantization_error, row.accumulation_error)
+    bound = "-" if row.accumulation_bound is None else percent_text(row.accumulation_bound)
+    lost = (percent_text(row.saturated), percent_text(row.flushed))
+    return [row.recipe, row.accumulator, *map(percent_text, errors), bound, f"{row.sqnr_db:.1f} dB", *lost]

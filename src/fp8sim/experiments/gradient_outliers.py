@@ -17,7 +17,7 @@ from fp8sim._support.typing import F32
 from fp8sim.experiments.train.losses import recipe_label
 from fp8sim.metrics import cosine_similarity
 from fp8sim.quantization import quantize_with
-from fp8sim.training import LinearGemms, get_training_recipe
+from fp8sim.training import LinearGemms, TrainingRecipe, TrainingRecipeLike, get_training_recipe
 
 __all__ = ["GradientOutliers", "OutlierRow", "gradient_outliers", "token_gradients"]
 
@@ -41,7 +41,7 @@ class OutlierRow:
     whole_error: float  #: relative Frobenius error of dx, which the largest tokens decide
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientOutliers(Result):
     """Rows of `gradient_outliers`; prints as a table and shows as one in a notebook."""
 
@@ -69,9 +69,7 @@ class GradientOutliers(Result):
             f"v3 block-gradients: 128 tokens share a scale. {_REPORT} lets them diverge, and suspects "
             "gradients that are highly imbalanced among tokens.",
         )
-        return [
-            Table("Token-correlated outliers in a gradient", headers, [_cells(r) for r in self.rows], notes)
-        ]
+        return [Table("Token-correlated outliers in a gradient", headers, [*map(_cells, self.rows)], notes)]
 
 
 def token_gradients(tokens: int, width: int, decades: float, rng: np.random.Generator) -> F32:
@@ -104,7 +102,7 @@ def token_gradients(tokens: int, width: int, decades: float, rng: np.random.Gene
 
 
 def gradient_outliers(
-    recipes: Sequence[str] = DEFAULT_RECIPES,
+    recipes: TrainingRecipeLike | Sequence[TrainingRecipeLike] = DEFAULT_RECIPES,
     *,
     spreads: Sequence[float] = DEFAULT_SPREADS,
     tokens: int = 512,
@@ -115,8 +113,8 @@ def gradient_outliers(
 
     Parameters
     ----------
-    recipes : sequence of str
-        Names in `fp8sim.training.TRAINING_RECIPES`, without delayed scaling.
+    recipes : str or TrainingRecipe, or a sequence of them
+        Names in `fp8sim.training.recipes.TRAINING_RECIPES` or your own, without delayed scaling.
     spreads : sequence of float
         Imbalances, as `token_gradients` takes them.
     tokens, width : int
@@ -141,20 +139,22 @@ def gradient_outliers(
     >>> lost["deepseek-v3"], lost["deepseek-v3-block-gradients"] > 0.2
     (0.0, True)
     """
+    chosen = [get_training_recipe(recipe) for recipe in checks.several(recipes, TrainingRecipe, "recipes")]
     tokens, width = checks.positive_int(tokens, "tokens"), checks.positive_int(width, "width")
     weights = np.float32(0.02) * np.random.default_rng(seed).standard_normal((width, width), np.float32)
     rows = []
     for decades in spreads:
         rng = np.random.default_rng([seed, 1])  # anew, so that a row does not depend on the others
         dy = token_gradients(tokens, width, decades, rng)
-        rows += [_measure(name, dy, weights, decades, rng) for name in recipes]
+        rows += [_measure(recipe, dy, weights, decades, rng) for recipe in chosen]
     return GradientOutliers(tokens, width, seed, tuple(rows))
 
 
-def _measure(name: str, dy: F32, weights: F32, decades: float, rng: np.random.Generator) -> OutlierRow:
-    recipe = get_training_recipe(name)
+def _measure(
+    recipe: TrainingRecipe, dy: F32, weights: F32, decades: float, rng: np.random.Generator
+) -> OutlierRow:
     if recipe.delayed is not None:
-        raise ValueError(f"{name} scales by the past, and this gradient has none; choose another recipe")
+        raise ValueError(f"{recipe} scales by the past, and this gradient has none; choose another recipe")
     gemms = LinearGemms(recipe, rng)
     _, saved = gemms.forward(np.zeros_like(weights[:1]), weights)
     dx, _ = gemms.backward(dy, saved, wgrad=False)
@@ -167,7 +167,7 @@ def _measure(name: str, dy: F32, weights: F32, decades: float, rng: np.random.Ge
     quantized = quantize_with(dy, recipe.dgrad.a, axis=1)
     return OutlierRow(
         decades=float(decades),
-        recipe=name,
+        recipe=recipe.name,
         flushed=quantized.flushed / dy.size,
         lost_tokens=float(np.mean(~dx.any(axis=1))),
         median_error=float(np.median(errors)),
@@ -177,12 +177,6 @@ def _measure(name: str, dy: F32, weights: F32, decades: float, rng: np.random.Ge
 
 
 def _cells(row: OutlierRow) -> list[str]:
-    return [
-        f"{row.decades:g}",
-        recipe_label(row.recipe),
-        percent_text(row.flushed),
-        percent_text(row.lost_tokens),
-        percent_text(row.median_error),
-        f"{row.worst_cosine:.4f}",
-        percent_text(row.whole_error),
-    ]
+    shares = map(percent_text, (row.flushed, row.lost_tokens, row.median_error))
+    cosine, whole = f"{row.worst_cosine:.4f}", percent_text(row.whole_error)
+    return [f"{row.decades:g}", recipe_label(row.recipe), *shares, cosine, whole]

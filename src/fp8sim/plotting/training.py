@@ -32,7 +32,7 @@ def training_curves(
     Parameters
     ----------
     result : Training
-        From `fp8sim.experiments.train.training.train`.
+        From `fp8sim.experiments.train.train`.
     what : {"error", "loss"}
         Relative loss error against the baseline, in percent; or loss, in nats per byte. Both
         smoothed as in the DeepSeek-V3 report's figure 10.

@@ -17,7 +17,7 @@ from typing import Any
 
 from fp8sim._support.results import plain_data
 from fp8sim.casts import overflow_policy
-from fp8sim.experiments.claims.claims import Claims
+from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.claims.verdicts import VERDICTS, Claim
 from fp8sim.experiments.comparison import Comparison
 from fp8sim.formats import FORMATS, FloatFormat

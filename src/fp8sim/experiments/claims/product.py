@@ -14,7 +14,7 @@ from fp8sim.costs.devices import Device
 from fp8sim.costs.gemm import GemmCost, gemm_cost
 from fp8sim.experiments.claims.verdicts import Claim, halving
 from fp8sim.experiments.comparison import compare
-from fp8sim.experiments.data import Operands
+from fp8sim.experiments.data import Matrices
 from fp8sim.gemm import matmul
 from fp8sim.quantization import quantize_with
 from fp8sim.recipes import get_recipe
@@ -39,14 +39,14 @@ class Setting:
 
     device: Device
     seed: int
-    operands: tuple[Operands, ...]
+    matrices: tuple[Matrices, ...]
     training: bool = True  #: whether a model may be trained
 
 
 def product_error(setting: Setting) -> list[Claim]:
     """Errors of a product, the root mean square over the matrices."""
     names = ("bf16", "fp16", "fp8-tensor", "deepseek-v3")
-    results = [compare(o.a, o.b, names, device=setting.device, bounds=False) for o in setting.operands]
+    results = [compare(x.a, x.b, names, device=setting.device, bounds=False) for x in setting.matrices]
     error = {name: _rms([result[name].relative_error for result in results]) for name in names}
     loss = error["deepseek-v3"] / error["bf16"]
     gain = error["fp8-tensor"] / error["deepseek-v3"]
@@ -105,8 +105,8 @@ def stored_bytes(setting: Setting) -> list[Claim]:
     """Bytes of weights and activations, against two bytes an element."""
     recipe = get_recipe("deepseek-v3")
     stored = {
-        "weights": [quantize_with(o.b, recipe.b, axis=0) for o in setting.operands],
-        "activations": [quantize_with(o.a, recipe.a, axis=1) for o in setting.operands],
+        "weights": [quantize_with(x.b, recipe.b, axis=0) for x in setting.matrices],
+        "activations": [quantize_with(x.a, recipe.a, axis=1) for x in setting.matrices],
     }
     rows = []
     for kind, group in (("weights", 128 * 128), ("activations", 128)):

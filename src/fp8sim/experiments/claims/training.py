@@ -10,8 +10,7 @@ from fp8sim._support.quantities import percent_text
 from fp8sim.experiments.claims.product import Setting
 from fp8sim.experiments.claims.verdicts import Claim, Verdict
 from fp8sim.experiments.gradient_outliers import gradient_outliers
-from fp8sim.experiments.train.losses import RecipeLoss
-from fp8sim.experiments.train.training import train
+from fp8sim.experiments.train import ModelSize, RecipeLoss, Schedule, train
 
 __all__ = ["gradients_of_tokens", "torch_is_installed", "training_loss"]
 
@@ -29,9 +28,6 @@ def training_loss(setting: Setting) -> list[Claim]:
         why = "Training needs PyTorch: pip install 'fp8sim[torch]', then fp8sim claims, or fp8sim train."
     if why:
         return [Claim(_PART, _WHAT, None, limit.value / 100, "share", source, "not measured", why)]
-    from fp8sim.experiments.train.language_model import ModelSize
-    from fp8sim.experiments.train.run import Schedule
-
     result = train(
         ["deepseek-v3", "fp8-tensor"],
         seeds=[setting.seed],
@@ -67,11 +63,8 @@ def torch_is_installed() -> bool:
 def gradients_of_tokens(setting: Setting) -> list[Claim]:
     """Tokens that lose their gradient where 128 tokens share a scale."""
     spread = 2.0
-    found = {
-        row.recipe: row
-        for row in gradient_outliers(["deepseek-v3", _BLOCKS], spreads=[spread], seed=setting.seed).rows
-    }
-    blocks, fine = found[_BLOCKS], found["deepseek-v3"]
+    result = gradient_outliers([_BLOCKS, "deepseek-v3"], spreads=[spread], seed=setting.seed)
+    blocks, fine = result.rows
     return [
         Claim(
             _PART,

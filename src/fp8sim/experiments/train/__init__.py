@@ -1,1 +1,19 @@
-"""One small language model trained under several recipes."""
+"""A small language model trained under recipes: losses against a baseline's, seed by seed."""
+
+from __future__ import annotations
+
+from fp8sim.experiments.train.jobs import ModelSize, Schedule
+from fp8sim.experiments.train.losses import RecipeLoss, RunResult
+from fp8sim.experiments.train.trainer import DEFAULT_RECIPES, Progress, train
+from fp8sim.experiments.train.training import Training
+
+__all__ = [
+    "DEFAULT_RECIPES",
+    "ModelSize",
+    "Progress",
+    "RecipeLoss",
+    "RunResult",
+    "Schedule",
+    "Training",
+    "train",
+]

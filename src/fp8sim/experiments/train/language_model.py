@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fp8sim._support import checks
+from fp8sim.experiments.train.jobs import BYTES, ModelSize
 
 try:
     import torch
@@ -18,47 +17,7 @@ except ModuleNotFoundError:
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["BYTES", "LanguageModel", "ModelSize"]
-
-BYTES = 256
-
-
-@dataclass(frozen=True)
-class ModelSize:
-    """Sizes of a model.
-
-    Examples
-    --------
-    >>> ModelSize().parameters
-    1739264
-    """
-
-    width: int = 256
-    layers: int = 2
-    heads: int = 4
-    context: int = 128
-
-    def __post_init__(self) -> None:
-        """Check the sizes."""
-        for name in ("width", "layers", "heads", "context"):
-            checks.positive_int(getattr(self, name), name)
-        if self.width % (2 * self.heads):
-            raise ValueError(
-                f"width {self.width} must be a multiple of twice the heads, {2 * self.heads}; "
-                f"try {math.ceil(self.width / (2 * self.heads)) * 2 * self.heads}"
-            )
-
-    @property
-    def parameters(self) -> int:
-        """Number of parameters."""
-        width = self.width
-        block = 12 * width**2 + 4 * width
-        return self.layers * block + 2 * width + (BYTES + self.context + BYTES) * width
-
-    @property
-    def emulated(self) -> int:
-        """Number of weights in the linear layers that are emulated."""
-        return self.layers * 12 * self.width**2
+__all__ = ["LanguageModel"]
 
 
 class LanguageModel(nn.Module):
@@ -71,7 +30,6 @@ class LanguageModel(nn.Module):
 
     Examples
     --------
-    >>> import torch
     >>> model = LanguageModel(ModelSize(width=32, layers=1, heads=2, context=16))
     >>> model(torch.zeros(2, 8, dtype=torch.long)).shape
     torch.Size([2, 8, 256])

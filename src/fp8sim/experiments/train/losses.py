@@ -1,4 +1,4 @@
-"""Loss curves against a baseline's, as the DeepSeek-V3 report compares them, and the tables of it."""
+"""Loss curves against a baseline's, as the DeepSeek-V3 report compares them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fp8sim._support.published import DEEPSEEK_V3
-from fp8sim._support.quantities import percent_text
-from fp8sim._support.tables import Table
 from fp8sim._support.typing import F64, ArrayLike
 
 __all__ = [
     "SMOOTHING",
     "RecipeLoss",
+    "RunResult",
     "compare_losses",
-    "loss_tables",
     "recipe_label",
     "relative_errors",
     "smooth",
@@ -140,77 +137,3 @@ def recipe_label(recipe: str) -> str:
     """
     part = recipe.removeprefix("deepseek-v3-")
     return recipe if part == recipe else f"v3 {part}"
-
-
-def loss_tables(
-    rows: Sequence[RecipeLoss],
-    runs: Sequence[RunResult],
-    baseline: str,
-    notes: Sequence[str],
-    gemms: Sequence[str],
-) -> list[Table]:
-    """Return the table of losses, and one of SQNR by layer for each product."""
-    limit = DEEPSEEK_V3["loss_error"]
-    headers = [
-        "recipe", "loss>", "±>", "error>", "from>", "to>", "largest>", f"in {limit.value} %", "saturated>",
-        "flushed>",
-    ]  # fmt: skip
-    explained = (
-        *notes,
-        f"loss: nats per byte at the end, smoothed (EMA {SMOOTHING}); mean over seeds ± half their range",
-        f"error: smoothed loss over that of {baseline}, less one; mean over the last half of the steps",
-        "from, to: of the seed with the least and the one with the most",
-        f"largest: largest size of it in that half, of all seeds; limit {limit.value} % ({limit.source})",
-        "saturated, flushed: shares of all elements that were quantised; v3: deepseek-v3 but for one part",
-    )
-    losses = Table(
-        f"Loss under each recipe, against {baseline}",
-        headers,
-        [_cells(row, row.recipe == baseline, limit.value / 100) for row in rows],
-        explained,
-    )
-    return [losses, *(_by_layer(gemm, rows, runs) for gemm in gemms)]
-
-
-def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
-    if row.diverged:
-        shares = [percent_text(row.saturated), percent_text(row.flushed)]
-        return [recipe_label(row.recipe), f"diverged {row.diverged}/{row.seeds}", *["-"] * 5, "no", *shares]
-    if is_baseline:
-        error, verdict = ["-"] * 4, "-"
-    else:
-        figures = (row.error, row.error_low, row.error_high)
-        error = [*(f"{100 * value:+.3f} %" for value in figures), f"{100 * row.largest:.3f} %"]
-        verdict = "yes" if row.largest <= limit else "on average" if abs(row.error) <= limit else "no"
-    return [
-        recipe_label(row.recipe),
-        f"{row.loss:.4f}",
-        f"{row.loss_spread:.4f}",
-        *error,
-        verdict,
-        percent_text(row.saturated),
-        percent_text(row.flushed),
-    ]
-
-
-def _by_layer(gemm: str, rows: Sequence[RecipeLoss], runs: Sequence[RunResult]) -> Table:
-    names = [row.recipe for row in rows]
-    layers = list(dict.fromkeys(layer for run in runs for layer in run.layers))
-    cells = []
-    for layer in layers:
-        of_layer = {
-            name: [r.layers[layer][gemm]["sqnr_db"] for r in runs if r.recipe == name and layer in r.layers]
-            for name in names
-        }
-        cells.append([layer, *(_decibels(of_layer[name]) for name in names)])
-    return Table(
-        f"SQNR of {gemm} by layer, dB",
-        ["layer", *(f"{recipe_label(name)}>" for name in names)],
-        cells,
-        ("at the last step, against the FP32 product of that step's own operands; mean over seeds",),
-    )
-
-
-def _decibels(values: list[float]) -> str:
-    mean = float(np.mean(values)) if values else math.nan
-    return "-" if math.isnan(mean) else f"{mean:.1f}"

@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,77 +17,18 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim.experiments.train.corpus import Corpus, read_corpus
-from fp8sim.experiments.train.language_model import LanguageModel, ModelSize
+from fp8sim.experiments.train.jobs import Job
+from fp8sim.experiments.train.language_model import LanguageModel
 from fp8sim.experiments.train.losses import RunResult
 from fp8sim.pytorch import convert, emulated_layers
-from fp8sim.training import GEMMS, Counts, Statistics, TrainingRecipe
+from fp8sim.training import GEMMS, Counts, Statistics
 
 import torch  # isort: skip  (after the modules that say how to install it)
 
-__all__ = ["Job", "Schedule", "run_job"]
+__all__ = ["run_job"]
 
 _settings = threading.Lock()  # PyTorch's are of the process, and runs may be in several threads
 _on: list[Callable[[], None]] = []  # for each run that is on, what puts the settings back as they were
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a model is trained; betas and decay are DeepSeek-V3's (report, 4.2)."""
-
-    steps: int = 200
-    sequences: int = 4  #: of the context's length, a step
-    peak_lr: float = 5e-4
-    warmup: float = 0.1  #: share of the steps; then a cosine down to a tenth of the peak
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
-    clip: float = 1.0  #: largest norm of the gradient
-
-    def __post_init__(self) -> None:
-        """Check the numbers."""
-        checks.positive_int(self.steps, "steps")
-        checks.positive_int(self.sequences, "sequences")
-        if not (math.isfinite(self.peak_lr) and self.peak_lr > 0):
-            raise ValueError(f"the learning rate must be positive, got {self.peak_lr}")
-
-    def lr(self, step: int) -> float:
-        """Return the learning rate of a step.
-
-        Examples
-        --------
-        >>> schedule = Schedule(steps=101, peak_lr=1.0)
-        >>> [round(schedule.lr(step), 3) for step in (0, 9, 10, 55, 100)]
-        [0.1, 1.0, 1.0, 0.55, 0.1]
-        """
-        warm = max(1, round(self.warmup * self.steps))
-        if step < warm:
-            return self.peak_lr * (step + 1) / warm
-        done = (step - warm) / max(1, self.steps - 1 - warm)
-        return self.peak_lr * (0.55 + 0.45 * math.cos(math.pi * done))
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that one run depends on, ready to be sent to another process."""
-
-    recipe: TrainingRecipe
-    seed: int
-    size: ModelSize
-    schedule: Schedule
-    files: tuple[str, ...] = ()  #: text; none is Python's standard library
-    folder: Path | None = None  #: where the log and checkpoints go
-    resume: bool = False
-    save_every: int = 25  #: steps
-    threads: int = 1  #: of PyTorch, whose sums depend on it; more would fight with those of the kernels
-
-    @property
-    def name(self) -> str:
-        """What its files are called."""
-        return f"{self.recipe}-seed{self.seed}"
-
-    def fingerprint(self, corpus: Corpus) -> str:
-        """Return what must be equal for a run to be continued."""
-        parts = (self.recipe, self.seed, self.size, self.schedule, self.threads, corpus.digest)
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> RunResult:
@@ -113,6 +53,7 @@ def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> Ru
 
     Examples
     --------
+    >>> from fp8sim.experiments.train.jobs import ModelSize, Schedule
     >>> from fp8sim.training import get_training_recipe
     >>> size, schedule = ModelSize(width=32, layers=1, heads=2, context=16), Schedule(steps=2)
     >>> result = run_job(Job(get_training_recipe("deepseek-v3"), 0, size, schedule))
@@ -128,7 +69,7 @@ def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> Ru
             run.step()
             if on_step is not None:
                 on_step(len(run.losses), run.losses[-1])
-        run.finish()
+        run.save()  # the end too: resuming a finished run reads it
     return RunResult(
         recipe=str(job.recipe),
         seed=job.seed,
@@ -166,14 +107,13 @@ class _Run:
 
     def step(self) -> None:
         """Do one step, and write what it gave."""
-        job, done = self.job, len(self.losses)
-        last = done + 1 == job.schedule.steps
+        job, step = self.job, len(self.losses)
+        last = step + 1 == job.schedule.steps
         counters = self._count(sqnr=last)
-        inputs, targets = self.corpus.batch(
-            job.schedule.sequences, job.size.context, seed=job.seed, step=done
-        )
+        sequences, length = job.schedule.sequences, job.size.context
+        inputs, targets = self.corpus.batch(sequences, length, seed=job.seed, step=step)
         for group in self.optimizer.param_groups:
-            group["lr"] = job.schedule.lr(done)
+            group["lr"] = job.schedule.lr(step)
         self.optimizer.zero_grad(set_to_none=True)
         self.losses.append(math.nan)
         norm = math.inf
@@ -196,10 +136,6 @@ class _Run:
     def share(self, what: str) -> float:
         """Return which share of all elements saturated or became zero."""
         return self.totals[what] / max(1, self.totals["elements"])
-
-    def finish(self) -> None:
-        """Keep the end of the run too, so that resuming a finished run reads it."""
-        self.save()
 
     def save(self) -> None:
         """Write a checkpoint beside the old one, then put it in its place in one step."""
@@ -269,13 +205,13 @@ class _Run:
     def _read_log(self, log: Path) -> list[str]:
         """Return a line for each step of the checkpoint; later ones are done again."""
         lines = log.read_text().splitlines(keepends=True) if log.exists() else []
-        kept = lines[: len(self.losses)]
-        if len(kept) < len(self.losses) or not all(line.endswith("\n") for line in kept):
+        del lines[len(self.losses) :]
+        if len(lines) < len(self.losses) or not all(line.endswith("\n") for line in lines):
             raise ValueError(
                 f"{log} has fewer lines than its checkpoint has steps, {len(self.losses)}; "
                 "start anew in another folder, or without --resume"
             )
-        return kept
+        return lines
 
     def _count(self, *, sqnr: bool) -> dict[str, Statistics]:
         """Start the counters of a step, one set per layer."""

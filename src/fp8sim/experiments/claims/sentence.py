@@ -44,7 +44,7 @@ _PARTS: dict[str, Callable[[Setting], list[Claim]]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Claims(Result):
     """All parts of the sentence, judged; prints as tables and shows as them in a notebook."""
 
@@ -134,13 +134,13 @@ def claims(
     target = get_device(device)
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
-    setting = Setting(target, seed, tuple(_operands(seed)), training)
+    setting = Setting(target, seed, tuple(_matrices(seed)), training)
     rows: list[Claim] = []
     for name, measure in _PARTS.items():
         if on_part is not None:
             on_part(name)
         rows.extend(measure(setting))
-    sources = tuple(operands.source for operands in setting.operands)
+    sources = tuple(matrices.source for matrices in setting.matrices)
     return Claims(CLAIM, target.title, seed, sources, _environment(), tuple(rows))
 
 
@@ -155,24 +155,18 @@ def count_parts() -> int:
     return len(_PARTS)
 
 
-def _operands(seed: int) -> Iterator[data.Operands]:
+def _matrices(seed: int) -> Iterator[data.Matrices]:
     if data.sample_model_path() is None:
-        yield data.llm_like_operands(128, 2112, 7168, seed=seed)  # one of DeepSeek's shapes
+        yield data.llm_like_matrices(128, 2112, 7168, seed=seed)  # one of DeepSeek's shapes
         return
-    for name in data.SAMPLE_MATRICES:
-        yield data.sample_operands(name, m=256, seed=seed)
+    for name in data.SAMPLE_WEIGHTS:
+        yield data.sample_matrices(name, m=256, seed=seed)
 
 
 def _cells(number: int, row: Claim) -> list[str]:
-    return [
-        str(number),
-        row.part,
-        row.what,
-        row.figure(row.measured),
-        row.figure(row.published),
-        "-" if row.ratio is None else f"{row.ratio:.3f}",
-        row.verdict,
-    ]
+    figures = (row.figure(row.measured), row.figure(row.published))
+    ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+    return [str(number), row.part, row.what, *figures, ratio, row.verdict]
 
 
 def _environment() -> dict[str, str]:
