@@ -9,9 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, GemmSpeed
-from fp8sim.costs.devices import DEVICES, OPERAND_CLASSES, Device, Figure, get_device
-from fp8sim.costs.gemm import gemm_cost, operand_class
+from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, Figure, GemmSpeed
+from fp8sim.costs import DEVICES, OPERAND_CLASSES, Device, gemm_cost, get_device, operand_class
 from fp8sim.formats import get_format
 from fp8sim.quantization.pipeline import quantize_with
 from fp8sim.recipes import RECIPES, Operand, Recipe, get_recipe

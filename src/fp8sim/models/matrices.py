@@ -116,8 +116,8 @@ class Inventory:
     Examples
     --------
     >>> from fp8sim.models import get_model, inventory
-    >>> found = inventory(get_model("deepseek-v3"))
-    >>> found.parameters, found.quantized_parameters
+    >>> matrices = inventory(get_model("deepseek-v3"))
+    >>> matrices.parameters, matrices.quantized_parameters
     (671026419200, 669065609216)
     """
 

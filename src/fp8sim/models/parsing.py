@@ -29,18 +29,17 @@ class _Config:
         self.family = self._find_family()
 
     def _find_family(self) -> Family:
-        given = self.data.get("model_type")
-        if given is None:  # some files name the class alone
+        name = self.data.get("model_type")
+        if name is None:  # some files name the class alone
             classes = self.data.get("architectures")
             first = classes[0] if isinstance(classes, list) and classes else None
-            found = _CLASSES.get(first) if isinstance(first, str) else None
-            if found is None:
+            name = _CLASSES.get(first) if isinstance(first, str) else None
+            if name is None:
                 raise self.error(f"model_type is missing; known: {', '.join(FAMILIES)}")
-            return found
         for family in FAMILIES:
-            if given == family:
+            if name == family:
                 return family
-        raise self.error(f"model_type {given!r} is not described; known: {', '.join(FAMILIES)}")
+        raise self.error(f"model_type {name!r} is not described; known: {', '.join(FAMILIES)}")
 
     def error(self, what: str) -> ValueError:
         return ValueError(f"config of {self.name}: {what}")

@@ -11,7 +11,7 @@ import numpy as np
 from fp8sim._support import checks
 from fp8sim.costs.gemm import GemmCost
 from fp8sim.experiments.comparison import Comparison
-from fp8sim.models.accounting import ModelCost
+from fp8sim.models import ModelCost
 from fp8sim.plotting._style import GREY, axes_for, bar_look, legend_above, line_look, octaves, write
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from fp8sim.models.accounting import ModelCost
+from fp8sim.models import ModelCost
 from fp8sim.models.memory import expert_traffic, kept_activations
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def bar_shares(cost: ModelCost) -> dict[str, dict[str, float]]:
     time            0.64
     """
     name, kept = str(cost.recipe), f"kept in {cost.recipe.output}"
-    quantized = {gemm.component for gemm in cost.found.gemms if gemm.quantized}
+    quantized = {gemm.component for gemm in cost.inventory.gemms if gemm.quantized}
     weights = sum(part.total for component, part in cost.weights.items() if component in quantized)
     rest = cost.weight_bytes - weights
     before, _, state = cost.training_states
@@ -61,7 +61,7 @@ def bar_shares(cost: ModelCost) -> dict[str, dict[str, float]]:
         "kept for backward": _over(cost.activation_bytes_per_token[1], _activations(cost, name, kept)),
         "dispatch and combine": _over(
             cost.expert_bytes_per_token[1],
-            dict(zip((name, kept), expert_traffic(cost.found, cost.recipe), strict=True)),
+            dict(zip((name, kept), expert_traffic(cost.inventory, cost.recipe), strict=True)),
         ),
         "KV cache": {kept: 1.0 if cost.kv_cache_bytes_per_token else 0.0},
         "FLOPs": {name: cost.quantized_flops_share, kept: 1 - cost.quantized_flops_share},
@@ -80,7 +80,7 @@ def _over(whole: float, parts: dict[str, float]) -> dict[str, float]:
 
 def _activations(cost: ModelCost, name: str, kept: str) -> dict[str, float]:
     parts = {name: 0.0, "e5m6": 0.0, kept: 0.0}
-    for tensor in kept_activations(cost.found, cost.recipe):
+    for tensor in kept_activations(cost.inventory, cost.recipe):
         stored = tensor.stored
         part = name if stored == cost.recipe.a else "e5m6" if stored.fmt.name == "e5m6" else kept
         parts[part] += tensor.bytes_per_token

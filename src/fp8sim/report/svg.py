@@ -125,7 +125,7 @@ def grid(axis: Axis, ticks: Iterable[tuple[float, str]], top: float, bottom: flo
 
 def asset(name: str) -> str:
     """Return the text of a file that the report is made of."""
-    return (resources.files("fp8sim") / "report_assets" / name).read_text(encoding="utf-8")
+    return (resources.files("fp8sim.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def picture_style() -> str:
