@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from fp8sim._support.quantities import ratio_text
 from fp8sim.models import ModelCost
 from fp8sim.models.memory import expert_traffic, kept_activations
+from fp8sim.plotting._style import load, stacked_bars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,25 +113,18 @@ def plot_model(cost: ModelCost) -> Figure:
     >>> from fp8sim.models import model_cost
     >>> figure = plot_model(model_cost("llama-3.1-8b"))  # doctest: +SKIP
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
-    shares = bar_shares(cost)
-    figure = Figure(figsize=(8, 0.5 * len(shares) + 1.5), layout="constrained")
+    shares, kept = bar_shares(cost), f"kept in {cost.recipe.output}"
+    figure: Figure = load("figure").Figure(figsize=(8, 0.5 * len(shares) + 1.5), layout="constrained")
     axes: Any = figure.add_subplot()
-    colours = {"weights": "C0", "quantising": "C3", "e5m6": "C2", str(cost.recipe): "C0"}
+    colours = {str(cost.recipe): "C0", "e5m6": "C2", kept: "C1", "quantising": "C3", "weights": "C0"}
+    colours |= dict.fromkeys(("FP32 master", "FP32 gradients", "BF16 moments"), "0.7")
+    stacked_bars(axes, shares, {part: {"color": c, "edgecolor": "white"} for part, c in colours.items()})
     for row, parts in enumerate(shares.values()):
-        left = 0.0
-        for part, share in parts.items():
-            colour = colours.get(part, "C1" if part.startswith("kept") else "0.7")
-            axes.barh(row, share, left=left, color=colour, edgecolor="white")
-            if share > 0.14:
+        ends = list(accumulate(parts.values(), initial=0.0))
+        for (part, share), left in zip(parts.items(), ends[:-1], strict=True):
+            if share > 0.14:  # room for its name
                 axes.text(left + share / 2, row, part, ha="center", va="center", fontsize=8)
-            left += share
-        axes.text(left + 0.01, row, f"{left:.2f}", va="center", fontsize=9)
-    axes.set_yticks(range(len(shares)), list(shares))
-    axes.invert_yaxis()
+        axes.text(ends[-1] + 0.01, row, ratio_text(ends[-1], 2), va="center", fontsize=9)
     axes.axvline(0.5, color="grey", linestyle=":")
     axes.axvline(1.0, color="grey")
     axes.set_xlim(0, 1.15)

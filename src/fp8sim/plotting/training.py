@@ -9,7 +9,7 @@ import numpy as np
 from fp8sim._support.published import DEEPSEEK_V3
 from fp8sim._support.typing import F64
 from fp8sim.experiments.train.losses import SMOOTHING, recipe_label, relative_errors, smooth
-from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look
+from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look, load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,9 +99,7 @@ def training_figure(result: Training) -> Figure:
     >>> len(training_figure(Training("bf16", "two steps", {}, {}, runs)).axes)
     2
     """
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    figure, (left, right) = load("pyplot").subplots(1, 2, figsize=(12, 5), layout="constrained")
     training_curves(result, what="loss", ax=left)
     training_curves(result, what="error", ax=right)
     return figure
