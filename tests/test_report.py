@@ -166,9 +166,9 @@ def test_setting_data_and_versions_are_stated(page):
 
 
 def test_verdicts_are_told_apart_without_colour(page):
-    assert set(report._SIGNS) == set(VERDICTS)
-    assert len(set(report._SIGNS.values())) == len(VERDICTS)
-    assert all(sign in words(page) for sign in report._SIGNS.values())
+    assert set(report.page._SIGNS) == set(VERDICTS)
+    assert len(set(report.page._SIGNS.values())) == len(VERDICTS)
+    assert all(sign in words(page) for sign in report.page._SIGNS.values())
 
 
 def test_a_verdict_that_is_new_is_shown_too():
@@ -247,7 +247,7 @@ def test_every_picture_has_a_title_and_a_description(page):
 
 
 def test_text_contrasts_with_its_ground_in_every_scheme():
-    css = report_svg.picture_style() + report_svg.asset("report.css")
+    css = report_svg.asset("pictures.css") + report_svg.asset("report.css")
     schemes = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     assert len(schemes) == 3  # light, dark, print
 

@@ -28,7 +28,7 @@ def claims_command(
     from fp8sim.experiments.claims.claims import claims, count_parts
 
     if page is not None:
-        from fp8sim.report.page import check_target
+        from fp8sim.report import check_target
 
         check_target(page)  # before anything is measured
     with progress("measuring", count_parts()) as advance:
@@ -45,7 +45,7 @@ def _write_page(result: Any, page: Path, device: str, seed: int) -> None:
     """Write the report, with all recipes on one generated product for a picture."""
     from fp8sim.experiments.comparison import compare
     from fp8sim.experiments.data import llm_like_operands
-    from fp8sim.report.page import write_report
+    from fp8sim.report import write_report
 
     operands = llm_like_operands(256, 512, 2048, seed=seed)
     with progress("comparing recipes", None):

@@ -13,7 +13,7 @@ from fp8sim._support.typing import F64, Rounding
 from fp8sim.casts import round_to
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.plotting._style import COLOURS, GREY, axes_for, legend_above, line_look, octaves, write
-from fp8sim.reference.codes import decode_table
+from fp8sim.reference.codes import positive_values
 from fp8sim.reference.rounding import ROUNDINGS
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ def _draw_linear(ax: Axes, row: int, fmt: FloatFormat, top: float) -> None:
     """Draw the values up to `top`: a stroke each, or a band where there are too many."""
     low = -top if fmt.signed else 0.0
     ax.plot([low, top], [row, row], color=GREY, linewidth=0.6, zorder=1)
-    values = _positive_values(fmt, top) if fmt.bits <= 16 else None
+    values = positive_values(fmt) if fmt.bits <= 16 else None
+    values = None if values is None else values[values <= top]
     if values is None or values.size > _DRAWN_APART:
         _draw_band(ax, row, low, top, 0.15)
         _write_density(ax, (low + top) / 2, row, fmt)
@@ -110,7 +111,7 @@ def _draw_octaves(ax: Axes, row: int, fmt: FloatFormat, ends: tuple[float, float
     ax.plot([low, top], [row, row], color=GREY, linewidth=0.6, zorder=1)
     octaves_shown = math.log2(ends[1] / ends[0])
     if octaves_shown * 2**fmt.mantissa_bits <= _APART_IN_OCTAVES:  # never so beyond 16 bits
-        _draw_strokes(ax, row, fmt, _positive_values(fmt, top))
+        _draw_strokes(ax, row, fmt, positive_values(fmt))
         return
     _draw_band(ax, row, low, top, 0.15)
     _draw_band(ax, row, first, top, 0.3)
@@ -137,11 +138,6 @@ def _write_density(ax: Axes, x: float, row: int, fmt: FloatFormat, **look: str) 
 
 def _colour(row: int) -> str:
     return COLOURS[row % len(COLOURS)]
-
-
-def _positive_values(fmt: FloatFormat, top: float) -> F64:
-    values = np.unique(decode_table(fmt).astype(np.float64))
-    return values[np.isfinite(values) & (values > 0) & (values <= top)]
 
 
 def rounding_error(

@@ -15,6 +15,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from fp8sim._support.quantities import ratio_text
 from fp8sim._support.results import plain_data
 from fp8sim.casts import overflow_policy
 from fp8sim.experiments.claims.claims import Claims
@@ -24,7 +25,7 @@ from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization.scaling import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.report import pictures
-from fp8sim.report.svg import asset, picture_style, slug, svg
+from fp8sim.report.svg import asset, slug, svg
 
 __all__ = ["check_target", "html_report", "write_report"]
 
@@ -61,7 +62,7 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     >>> page[:15], "https://" in page
     ('<!DOCTYPE html>', False)
     """
-    style = picture_style() + asset("report.css")
+    style = asset("pictures.css") + asset("report.css")
     script = asset("arithmetic.js") + asset("explorer.js")
     groups = _by_part(result.rows)
     sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
@@ -211,14 +212,14 @@ def _annotated(sentence: str, groups: Groups) -> str:
     places = sorted(
         (sentence.find(part), part, i) for i, (part, _) in enumerate(groups, 1) if part in sentence
     )
-    out, done = [], 0
+    pieces, end = [], 0
     for start, part, i in places:
-        if start < done:
+        if start < end:
             continue  # it lies within another part
-        out.append(html.escape(sentence[done:start]))
-        out.append(f'<a class="part" href="#part-{i}">{html.escape(part)}</a>')
-        done = start + len(part)
-    return "".join([*out, html.escape(sentence[done:])])
+        pieces.append(html.escape(sentence[end:start]))
+        pieces.append(f'<a class="part" href="#part-{i}">{html.escape(part)}</a>')
+        end = start + len(part)
+    return "".join([*pieces, html.escape(sentence[end:])])
 
 
 def _counted(rows: Iterable[Claim]) -> list[tuple[str, int]]:
@@ -253,7 +254,7 @@ def _group(index: int, part: str, rows: list[tuple[int, Claim]], sources: list[s
 
 def _row(number: int, row: Claim, sources: list[str]) -> str:
     escape = html.escape
-    ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+    ratio = "-" if row.ratio is None else ratio_text(row.ratio)
     note = sources.index(row.source) + 1 if row.source else None
     link = f' <a class="note" href="#source-{note}" aria-label="source {note}">[{note}]</a>' if note else ""
     sign = f'<span aria-hidden="true">{_SIGNS.get(row.verdict, "•")}</span>'

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import html
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from fp8sim.experiments.claims.verdicts import Claim, Meaning
-from fp8sim.report.pictures import measured_rows
-from fp8sim.report.svg import Axis, grid, picture_style, slug, svg
+from fp8sim.report.bars import LINE, claim_bar, label, measured_rows
+from fp8sim.report.svg import Axis, asset, grid, slug, svg
 
 __all__ = ["verdict_svg"]
 
-_WIDTH, _MARGIN, _LINE = 760, 16, 15
+_WIDTH, _MARGIN = 760, 16
 _LABEL_CHARACTERS = 50  # that fit left of the bars
 _FONT = 'svg { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }'
 _NOTE = "Bar: measured or modelled. Diamond: published. Dashed: where bars would end if the sentence held."
@@ -83,7 +82,7 @@ def verdict_svg(rows: Sequence[Claim]) -> str:
             f'viewBox="0 0 {_WIDTH} {height}" role="img" aria-labelledby="title text">',
             '<title id="title">Did FP8 halve it?</title>',
             f'<desc id="text">{html.escape(_description(rows))}</desc>',
-            f"<style>\n{picture_style()}{_FONT}\n</style>",
+            f"<style>\n{asset('pictures.css')}{_FONT}\n</style>",
             svg("rect", x=0.5, y=0.5, width=_WIDTH - 1, height=height - 1, rx=6, class_="ground"),
             *body,
             "</svg>\n",
@@ -106,26 +105,16 @@ def _draw(panel: _Panel, rows: Sequence[tuple[int, Claim]], top: float) -> tuple
     body = [svg("text", panel.title, x=_MARGIN, y=top, class_="name")]
     y = top + 12
     for number, row in rows:
-        lines = textwrap.wrap(f"{number}. {_label(row)}", _LABEL_CHARACTERS)
-        body += [svg("text", line, x=_MARGIN, y=y + _LINE * i) for i, line in enumerate(lines, 1)]
-        height = _LINE * len(lines)
-        body += _draw_row(panel.axis, row, y + height / 2 + 3)
+        words = label(f"{number}. {_label(row)}", _MARGIN, y, _LABEL_CHARACTERS)
+        height = LINE * len(words)
+        middle = y + height / 2 + 3
+        bar, figure, *mark = claim_bar(row, panel.axis, middle, height=14, mark=(6, 9), figure=(640, 4))
+        verdict = svg("text", row.verdict, x=654, y=middle + 4, class_=f"verdict {slug(row.verdict)}")
+        body += [*words, bar, *mark, figure, verdict]
         y += height + 9
     goal = panel.axis(panel.goal)
     line = svg("line", x1=goal, x2=goal, y1=top + 8, y2=y, class_="goal")
     return [*grid(panel.axis, panel.ticks, top + 8, y), *body, line], y
-
-
-def _draw_row(axis: Axis, row: Claim, y: float) -> Iterator[str]:
-    """Draw the bar, the published mark, the figure and the verdict around the height `y`."""
-    measured = row.measured or 0.0
-    width = axis(measured) - axis.start
-    yield svg("rect", x=axis.start, y=y - 7, width=width, height=14, class_=f"bar {slug(row.verdict)}")
-    if row.published is not None:
-        yield svg("path", d=f"M{axis(row.published):.2f} {y - 9:g}l6 9l-6 9l-6 -9z", class_="published")
-    beyond = " →" if measured > axis.high else ""
-    yield svg("text", row.figure(measured) + beyond, x=640, y=y + 4, text_anchor="end")
-    yield svg("text", row.verdict, x=654, y=y + 4, class_=f"verdict {slug(row.verdict)}")
 
 
 def _label(row: Claim) -> str:
