@@ -319,10 +319,10 @@ def test_bars_are_as_long_as_the_measured_ratios_and_marks_stand_at_the_publishe
         dataclasses.replace(ROWS[0], what="error, over BF16's", meaning=""),
         dataclasses.replace(ROWS[0], measured=math.nan),
     ]
-    picture = report_pictures.ratio_picture(rows)
+    picture = report_pictures.bar_picture(rows, "remainder")
     half, whole, beyond = (float(bar["width"]) for bar in drawn(picture, "bar"))
     classes = [bar["class"].split()[1] for bar in drawn(picture, "bar")]
-    assert report_pictures.ratio_picture(rows[6:]) is None
+    assert report_pictures.bar_picture(rows[6:], "remainder") is None
     assert classes == ["verdict-holds", "verdict-does-not-hold", "verdict-does-not-hold"]
     assert whole == pytest.approx(2 * half)
     assert beyond == pytest.approx(1.25 * whole)  # the axis ends there
@@ -337,12 +337,12 @@ def test_speed_ups_start_at_as_fast_as_bf16():
         dataclasses.replace(ROWS[4], measured=m, published=p)
         for m, p in ((1.0, 2.0), (1.5, 1.25), (2.0, None))
     ]
-    picture = report_pictures.speed_picture([*ROWS[:4], *rows])
+    picture = report_pictures.bar_picture([*ROWS[:4], *rows], "speed-up")
     equal, faster, twice = (float(bar["width"]) for bar in drawn(picture, "bar"))
     assert (equal, faster) == (0, pytest.approx(twice / 2, abs=0.01))
     marks = [float(re.match(r"M([\d.]+)", mark["d"])[1]) - 8 for mark in drawn(picture, "published")]
     assert marks == pytest.approx([twice, twice / 4], abs=0.01)
-    assert report_pictures.speed_picture(ROWS[:4]) is None
+    assert report_pictures.bar_picture(ROWS[:4], "speed-up") is None
 
 
 def test_agreement_lies_on_a_logarithmic_axis_around_equal():

@@ -17,7 +17,6 @@ from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.recipes import Operand, Recipe, RecipeLike, get_recipe
 
 __all__ = [
-    "CostRatio",
     "GemmCost",
     "Traffic",
     "formats_class",
@@ -37,15 +36,6 @@ class Traffic(NamedTuple):
     def total(self) -> int:
         """Elements and scales."""
         return self.elements + self.scales
-
-
-class CostRatio(NamedTuple):
-    """One cost as a share of another."""
-
-    flops: float
-    bytes: float  #: with scales
-    bytes_without_scales: float
-    seconds: float
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -124,22 +114,6 @@ class GemmCost(Result, Roofline):
             raise ValueError(f"tflops must be positive and finite, got {tflops}")
         moved = self.bytes if scales else self.bytes_without_scales
         return moved * tflops * 1e3 / self.flops
-
-    def ratio_to(self, other: GemmCost) -> CostRatio:
-        """Return this cost as a share of `other`: 0.5 is half.
-
-        Examples
-        --------
-        >>> fp8, bf16 = gemm_cost(4096, 7168, 2048), gemm_cost(4096, 7168, 2048, "bf16")
-        >>> fp8.ratio_to(bf16).seconds, round(fp8.ratio_to(bf16).bytes, 3)
-        (0.5, 0.783)
-        """
-        return CostRatio(
-            self.flops / other.flops,
-            self.bytes / other.bytes,
-            self.bytes_without_scales / other.bytes_without_scales,
-            self.seconds / other.seconds,
-        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return every figure as plain data, the unit in the key; NaN times become None."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -104,11 +104,7 @@ class Accounting:
     @cached_property
     def activation_bytes_per_token(self) -> tuple[float, float]:
         """Bytes a token keeps for the backward pass: under the recipe, under the baseline."""
-        recipe, baseline = (
-            sum(tensor.bytes_per_token for tensor in kept_activations(self.inventory, used))
-            for used in (self.recipe, self.baseline)
-        )
-        return recipe, baseline
+        return self._both(lambda *of: (tensor.bytes_per_token for tensor in kept_activations(*of)))
 
     @property
     def training_states(self) -> tuple[TrainingState, ...]:
@@ -118,9 +114,10 @@ class Accounting:
     @property
     def expert_bytes_per_token(self) -> tuple[float, float]:
         """Bytes of dispatch and combine a token, forward: under the recipe, under the baseline."""
-        return sum(expert_traffic(self.inventory, self.recipe)), sum(
-            expert_traffic(self.inventory, self.baseline)
-        )
+        return self._both(expert_traffic)
+
+    def _both(self, amounts: Callable[[Inventory, Recipe], Iterable[float]]) -> tuple[float, float]:
+        return sum(amounts(self.inventory, self.recipe)), sum(amounts(self.inventory, self.baseline))
 
     @property
     def attention_flops_per_token(self) -> float:
@@ -170,8 +167,7 @@ class Accounting:
     @property
     def baseline_seconds(self) -> float:
         """Sum of the baseline's roofline times, and of quantising if it does."""
-        moved = quantize_bytes(self.inventory, self.baseline, self.work)
-        quantizing = moved / self.device.bandwidth.value
+        quantizing = quantize_bytes(self.inventory, self.baseline, self.work) / self.device.bandwidth.value
         return sum(part.seconds for part in self.baseline_times) + quantizing
 
     @property

@@ -159,11 +159,6 @@ class Inventory:
         """Parameters that a token meets in the layers and the final norm."""
         return self.active_without_embedding - self.component_parameters("output head")
 
-    @property
-    def quantized_active(self) -> int:
-        """Parameters that a token meets and that a recipe applies to."""
-        return sum(gemm.active_parameters for gemm in self.gemms if gemm.quantized)
-
     def component_parameters(self, component: Component) -> int:
         """Return the parameters of one component."""
         return sum(item.parameters for item in self._items if item.component == component)

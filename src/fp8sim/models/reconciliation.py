@@ -113,8 +113,8 @@ def _ours(cost: ModelCost) -> dict[str, tuple[float, str]]:
     if published and published.value * 1e9 < floor:
         flops += f" (6 flops an active parameter are {floor / 1e9:.0f} GFLOP before any attention)"
     return {
-        "flops": (cost.flops_per_token / 1e9, flops),
         "kv_cache": (cost.kv_cache_bytes_per_token / 1e3, "layers x cached elements x 2 bytes"),
+        "flops": (cost.flops_per_token / 1e9, flops),
     }
 
 
@@ -130,8 +130,7 @@ def _deepseek_shapes(cost: ModelCost) -> list[PublishedCheck]:
         "repository": (repository / 1e9, "the model, the module and its copies of embedding and head"),
         **_ours(cost),
     }
-    order = ("parameters", "active", "mtp", "repository", "kv_cache", "flops")
-    return [_row(published[key], *ours[key]) for key in order]
+    return [_row(published[key], *figure) for key, figure in ours.items()]
 
 
 def _deepseek_run(cost: ModelCost) -> list[PublishedCheck]:

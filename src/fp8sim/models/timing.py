@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from fp8sim.costs import Device, Roofline, formats_class, traffic
 from fp8sim.models.matrices import Component, Gemm, Inventory
@@ -27,12 +27,9 @@ Phase: TypeAlias = Literal["training", "prefill", "decode"]
 
 Product: TypeAlias = Literal["fprop", "dgrad", "wgrad", "backward"]
 
-#: phase -> what is computed.
-PHASES: dict[str, str] = {
-    "training": "forward and backward of batch x seq_len tokens",
-    "prefill": "forward of batch x seq_len tokens",
-    "decode": "forward of one new token in each of batch sequences of seq_len cached ones",
-}
+#: Forward and backward, or forward alone, of batch x seq_len tokens; forward of one new token in each of
+#: batch sequences of seq_len cached ones.
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,6 @@ def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax:
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     TypeError
         If `cost` is neither.
     ValueError
@@ -152,8 +150,6 @@ def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) ->
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     ValueError
         If there is no cost, the devices differ, or a rate is unknown.
 

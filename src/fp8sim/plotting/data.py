@@ -56,8 +56,6 @@ def sqnr_against_scale(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     TypeError
         If `x` is no array of real numbers.
     ValueError
@@ -147,8 +145,6 @@ def code_histogram(x: ArrayLike | Quantized, fmt: FormatLike = "e4m3", *, ax: Ax
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     TypeError
         If `x` is no array of real numbers.
     ValueError

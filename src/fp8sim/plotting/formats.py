@@ -54,8 +54,6 @@ def number_lines(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     ValueError
         If a name is unknown, there is no format, or `limit` is not positive.
 
@@ -167,8 +165,6 @@ def rounding_error(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     ValueError
         If a name is unknown, there is no format, or the rounding is stochastic.
 

@@ -54,8 +54,6 @@ def error_against_k(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     TypeError
         If an operand is no array of real numbers.
     ValueError

@@ -48,8 +48,6 @@ def training_curves(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     ValueError
         If `what` is unknown, or the seed was not trained.
 

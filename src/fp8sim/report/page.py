@@ -269,15 +269,15 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
 
 
 def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Iterable[str]:
-    drawn = (
-        pictures.ratio_picture(result.rows),
-        pictures.speed_picture(result.rows),
+    shown = (
+        pictures.bar_picture(result.rows, "remainder"),
+        pictures.bar_picture(result.rows, "speed-up"),
         pictures.agreement_picture(result.rows),
         None if comparison is None else pictures.recipe_picture(comparison, data),
         pictures.error_picture(),
         pictures.number_line_picture(),
     )
-    return (picture.html() for picture in drawn if picture is not None)
+    return (picture.html() for picture in shown if picture is not None)
 
 
 def _source(index: int, source: str, rows: tuple[Claim, ...]) -> str:

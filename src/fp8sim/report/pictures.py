@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from fp8sim._support.quantities import number_text, percent_text, ratio_text
-from fp8sim.experiments.claims.verdicts import Claim
+from fp8sim.experiments.claims.verdicts import Claim, Meaning
 from fp8sim.experiments.comparison import Comparison, ComparisonRow
 from fp8sim.formats import FloatFormat, get_format
 from fp8sim.reference.codes import positive_values
@@ -16,51 +15,54 @@ from fp8sim.report.svg import WIDTH, Axis, Picture, grid, svg
 
 __all__ = [
     "agreement_picture",
+    "bar_picture",
     "error_picture",
     "number_line_picture",
-    "ratio_picture",
     "recipe_picture",
-    "speed_picture",
 ]
 
 _LABEL_CHARACTERS = 48  # that fit WIDTH in the page's 12-unit type
 _DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_BARS = {  # meaning of the rows -> key, title, what the bars are compared with, axis and ticks
+    "remainder": (
+        *("ratios", "What is left of BF16's", "Of BF16's, half is 0.5."),
+        Axis(0.0, 1.25, 8, WIDTH - 70),
+        ((0.0, "0"), (0.5, "half"), (1.0, "equal")),
+    ),
+    "speed-up": (
+        *("speeds", "How much faster than BF16", "As fast as BF16 is 1, twice as fast is 2."),
+        Axis(1.0, 2.25, 8, WIDTH - 70),
+        ((1.0, "equal"), (2.0, "twice")),
+    ),
+}
 _BAR_CAPTION = "Bar: measured or modelled; diamond: published; the number is that of the row in the table."
 
 
-def ratio_picture(rows: Sequence[Claim]) -> Picture | None:
-    """Draw what is left of BF16's bytes, time and operations, as bars; None if no row says it.
+def bar_picture(rows: Sequence[Claim], meaning: Meaning) -> Picture | None:
+    """Draw what is left of BF16's bytes, time and operations, or how much faster FP8 is, as bars.
+
+    None if no row says it.
 
     Examples
     --------
     >>> row = Claim("halved", "bytes", 0.5, 0.51, "ratio", "a report", "holds", "One byte.", "remainder")
-    >>> ratio_picture([row]).description
+    >>> bar_picture([row], "remainder").description
     "Measured: row 1 0.5000. Of BF16's, half is 0.5."
     """
-    return _bars(
-        Picture("ratios", "What is left of BF16's", "Of BF16's, half is 0.5.", _BAR_CAPTION, 0, ()),
-        measured_rows(rows, "remainder"),
-        Axis(0.0, 1.25, 8, WIDTH - 70),
-        ((0.0, "0"), (0.5, "half"), (1.0, "equal")),
-    )
-
-
-def speed_picture(rows: Sequence[Claim]) -> Picture | None:
-    """Draw the speed-ups over BF16 as bars; None if no row says one.
-
-    Examples
-    --------
-    >>> row = Claim("halved", "a step", 1.56, 1.75, "ratio", "a report", "partly", "Half.", "speed-up")
-    >>> speed_picture([row]).description
-    'Measured: row 1 1.5600. As fast as BF16 is 1, twice as fast is 2.'
-    """
-    words = "As fast as BF16 is 1, twice as fast is 2."
-    return _bars(
-        Picture("speeds", "How much faster than BF16", words, _BAR_CAPTION, 0, ()),
-        measured_rows(rows, "speed-up"),
-        Axis(1.0, 2.25, 8, WIDTH - 70),
-        ((1.0, "equal"), (2.0, "twice")),
-    )
+    measured = measured_rows(rows, meaning)
+    if not measured:
+        return None
+    key, title, words, axis, ticks = _BARS[meaning]
+    body, y = [], 26
+    for number, row in measured:
+        lines = label(f"{number}. {row.what}", 8, y, _LABEL_CHARACTERS)
+        y += LINE * len(lines) + 6
+        body += lines
+        body += claim_bar(row, axis, y + 5.5, height=11, mark=(5, 8), figure=(WIDTH - 8, 4.5))
+        y += 17
+    figures = ", ".join(f"row {number} {row.figure(row.measured)}" for number, row in measured)
+    shapes = (*grid(axis, ticks, 22, y), *body)
+    return Picture(key, title, f"Measured: {figures}. {words}", _BAR_CAPTION, y + 8, shapes)
 
 
 def agreement_picture(rows: Sequence[Claim]) -> Picture | None:
@@ -132,11 +134,7 @@ def error_picture(names: Sequence[str] = ("fp16", "bf16", "e4m3", "e5m2")) -> Pi
     return Picture(
         "error",
         "Relative rounding error along the range",
-        "Largest relative rounding error: "
-        + "; ".join(
-            f"{f} {percent_text(f.eps / 2)} from 2^{f.emin} to {number_text(f.max, 6)}" for f in formats
-        )
-        + ".",
+        f"Largest relative rounding error: {'; '.join(words)}.",
         "Flat: normal numbers, half a unit in the last place. Rising to the left: subnormals, and at "
         "100 % a value becomes 0. At the right end the format overflows.",
         280,
@@ -210,29 +208,6 @@ def recipe_picture(comparison: Comparison, data: str = "") -> Picture:
         f"time on {comparison.device} over those of {comparison.baseline}.",
         bottom,
         (*head, *grid(axis, ticks, 32, bottom - 6), *rows),
-    )
-
-
-def _bars(
-    frame: Picture, rows: Sequence[tuple[int, Claim]], axis: Axis, ticks: Sequence[tuple[float, str]]
-) -> Picture | None:
-    """Fill a frame with a bar of each row's measured figure and a diamond at its published one."""
-    if not rows:
-        return None
-    body: list[str] = []
-    y = 26
-    for number, row in rows:
-        words = label(f"{number}. {row.what}", 8, y, _LABEL_CHARACTERS)
-        y += LINE * len(words) + 6
-        body += words
-        body += claim_bar(row, axis, y + 5.5, height=11, mark=(5, 8), figure=(WIDTH - 8, 4.5))
-        y += 17
-    figures = ", ".join(f"row {number} {row.figure(row.measured)}" for number, row in rows)
-    return replace(
-        frame,
-        description=f"Measured: {figures}. {frame.description}",
-        height=y + 8,
-        shapes=(*grid(axis, ticks, 22, y), *body),
     )
 
 
