@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
 from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, Figure, GemmSpeed
-from fp8sim.costs import DEVICES, OPERAND_CLASSES, Device, gemm_cost, get_device, operand_class
+from fp8sim.costs import DEVICES, OPERAND_CLASSES, Device, Roofline, gemm_cost, get_device, operand_class
 from fp8sim.formats import get_format
 from fp8sim.quantization.pipeline import quantize_with
 from fp8sim.recipes import RECIPES, Operand, Recipe, get_recipe
@@ -145,6 +146,24 @@ def test_every_figure_of_every_device_has_a_source_and_a_plausible_size() -> Non
             assert device.fp8.value / device.bf16.value == pytest.approx(2, rel=0.013)
         for measured, peak in ((device.measured_bf16, device.bf16), (device.measured_fp8, device.fp8)):
             assert measured is None or (peak is not None and 0.5 < measured.value / peak.value < 1)
+
+
+def test_the_devices_print_with_their_units_and_a_dash_where_there_is_none() -> None:
+    lines = {line.split()[0]: line for line in str(DEVICES).splitlines() if line}
+    assert re.search(r"H100 SXM +989\.5 TFLOP/s +1979 TFLOP/s +- +3\.35 TB/s +80 GB$", lines["h100"])
+    assert re.search(r"GB200 .* 10000 TFLOP/s +8 TB/s +-$", lines["gb200"])
+    assert set(DEVICES) <= set(lines)
+
+
+def test_a_roofline_bends_at_its_ridge() -> None:
+    below, at, above = (Roofline(flops=f * 1e6, bytes=1e6, peak=4e12, bandwidth=1e11) for f in (39, 40, 41))
+    assert below.ridge == 40
+    assert [work.bound for work in (below, at, above)] == ["memory", "compute", "compute"]
+    assert (below.seconds, above.seconds) == (1e-5, pytest.approx(41 / 4e6))
+    assert (below.performance, above.performance) == (pytest.approx(3.9e12), pytest.approx(4e12))
+    unknown = dataclasses.replace(above, peak=math.nan)
+    assert (unknown.bound, unknown.memory_seconds) == ("unknown", 1e-5)
+    assert math.isnan(unknown.seconds)
 
 
 def test_the_table_names_units_and_the_html_escapes() -> None:

@@ -52,13 +52,13 @@ def modules() -> list[ModuleType]:
 
 
 #: What users import by hand: all of it stands on a page of the documentation. Parts of a page's reference
-#: that are there for one function's sake, such as `fp8sim.costs.gemm.GemmCost`, are not listed.
+#: that are there for one function's sake, such as `fp8sim.experiments.comparison.ComparisonRow`, are not listed.
 FOR_USERS = [
     *(
         "fp8sim",
         "fp8sim.accumulators.catalogue",
         "fp8sim.anatomy",
-        "fp8sim.costs.devices",
+        "fp8sim.costs",
         "fp8sim.accumulators.bounds",
     ),
     *(
@@ -71,8 +71,7 @@ FOR_USERS = [
     *(
         "fp8sim.pytorch",
         "fp8sim.recipes",
-        "fp8sim.report.page",
-        "fp8sim.report.verdict",
+        "fp8sim.report",
         "fp8sim.training.recipes",
     ),
     *("fp8sim.checkpoints.tensors", "fp8sim.experiments.claims.claims", "fp8sim.experiments.comparison"),

@@ -38,7 +38,7 @@ def model_command(
         if as_json:
             print_json(checked.to_dict())
         else:
-            print_table(checked.table())
+            show(checked)
         return
     cost = model_cost(
         model, recipe, baseline=baseline, seq_len=seq_len, batch=batch, phase=phase, device=device

@@ -37,7 +37,7 @@ OPERAND_CLASSES: dict[str, tuple[OperandClass, ...]] = {
 class Rate(NamedTuple):
     """The rate at which a device multiplies operands of a class."""
 
-    operand_class: OperandClass  #: the unit used, perhaps a wider one than asked for
+    operand_class: OperandClass  #: the unit taken, perhaps a wider one than asked for
     flops: float  #: dense FLOP/s
     source: str
     note: str  #: empty where the device has a unit for the class
@@ -130,15 +130,15 @@ class Device:
         """
         checks.one_of(operand_class, OPERAND_CLASSES, "operand class")
         asked = operand_class.upper()
-        for used in OPERAND_CLASSES[operand_class]:
-            figure = self.peak(used)
+        for unit in OPERAND_CLASSES[operand_class]:
+            figure = self.peak(unit)
             if figure is None:
                 continue
-            converted = f"operands are converted and multiplied at its {used.upper()} rate"
-            note = "" if used == operand_class else f"{self.title} has no {asked} unit: {converted}"
-            if (used, operand_class) == ("fp16", "bf16"):
+            converted = f"operands are converted and multiplied at its {unit.upper()} rate"
+            note = "" if unit == operand_class else f"{self.title} has no {asked} unit: {converted}"
+            if (unit, operand_class) == ("fp16", "bf16"):
                 note += ", as if every value fitted FP16"
-            return Rate(used, figure.value, figure.source, note)
+            return Rate(unit, figure.value, figure.source, note)
         return Rate(operand_class, float("nan"), "", f"no {asked} rate of {self.title} is at hand")
 
 

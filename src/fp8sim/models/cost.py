@@ -127,7 +127,12 @@ def model_cost(
         checks.positive_int(batch, "batch"),
         description.decoder if causal is None else bool(causal),
     )
-    chosen, base = get_recipe(recipe), get_recipe(baseline)
     on_latents = phase == "decode" if absorbed is None else bool(absorbed)
-    on_latents = on_latents and isinstance(description.attention, Latent)
-    return ModelCost(description, chosen, base, get_device(device), work, on_latents)
+    return ModelCost(
+        description,
+        get_recipe(recipe),
+        get_recipe(baseline),
+        get_device(device),
+        work,
+        on_latents and isinstance(description.attention, Latent),
+    )

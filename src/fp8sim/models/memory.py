@@ -92,11 +92,10 @@ def training_states(inventory: Inventory, recipe: Recipe, baseline: Recipe) -> t
     """
     count = inventory.parameters
 
-    def state(used: Recipe, moment_bytes: int) -> TrainingState:
-        weights = sum(part.total for part in weight_bytes(inventory, used).values())
-        master = 0 if used.b.fmt.bits == 32 else _FP32 * count  # FP32 weights are their own master
-        label = "FP32" if moment_bytes == _FP32 else "BF16"
-        what = f"{used}, {label} moments"
+    def state(recipe: Recipe, moment_bytes: int) -> TrainingState:
+        weights = sum(part.total for part in weight_bytes(inventory, recipe).values())
+        master = 0 if recipe.b.fmt.bits == 32 else _FP32 * count  # FP32 weights are their own master
+        what = f"{recipe}, {'FP32' if moment_bytes == _FP32 else 'BF16'} moments"
         return TrainingState(what, weights, master, _FP32 * count, 2 * moment_bytes * count)
 
     return state(baseline, _FP32), state(recipe, _FP32), state(recipe, _BF16)
@@ -162,8 +161,8 @@ def _kept_widths(inventory: Inventory) -> Iterator[tuple[str, int, int, str]]:
         else:
             yield "MoE input", model.hidden, stack.layers, "linear"
             yield "dispatched expert inputs", ffn.per_token * model.hidden, stack.layers, "linear"
-            used = ffn.per_token + ffn.shared
-            yield "expert SwiGLU inputs", 2 * used * ffn.width, stack.layers, "linear"
+            experts = ffn.per_token + ffn.shared
+            yield "expert SwiGLU inputs", 2 * experts * ffn.width, stack.layers, "linear"
     if model.decoder:
         yield "final hidden", model.hidden, 1, "plain"
 

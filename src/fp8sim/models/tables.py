@@ -190,29 +190,7 @@ def model_dict(cost: Accounting) -> dict[str, Any]:
             "baseline_roofline_s": cost.baseline_seconds,
             **_members(cost, "quantized_time_share speedup"),
             "ceilings": [row._asdict() for row in cost.ceilings],
-            "components": [
-                {
-                    **_members(row, "component parameters active_parameters"),
-                    "weight_bytes": row.weights.elements,
-                    "weight_scale_bytes": row.weights.scales,
-                    "baseline_weight_bytes": row.baseline_weights.total,
-                    "forward_flops_per_token": row.flops_per_token,
-                    "quantized_share": row.quantized_share,
-                    "roofline_s": row.seconds,
-                    "baseline_roofline_s": row.baseline_seconds,
-                }
-                for row in cost.components
-            ],
-            "products": [
-                {
-                    **_members(part, "name component product m n k products formats quantized flops bytes"),
-                    "compute_s": part.compute_seconds,
-                    "memory_s": part.memory_seconds,
-                    "roofline_s": part.seconds,
-                    "bound": part.bound,
-                }
-                for part in cost.times
-            ],
+            **_rows(cost),
             "left_out": LEFT_OUT,
         }
     )
@@ -246,6 +224,35 @@ def _amounts(cost: Accounting) -> dict[str, Any]:
                 "bytes": state.total,
             }
             for state in cost.training_states
+        ],
+    }
+
+
+def _rows(cost: Accounting) -> dict[str, Any]:
+    """Return the parts of the model and its products."""
+    return {
+        "components": [
+            {
+                **_members(row, "component parameters active_parameters"),
+                "weight_bytes": row.weights.elements,
+                "weight_scale_bytes": row.weights.scales,
+                "baseline_weight_bytes": row.baseline_weights.total,
+                "forward_flops_per_token": row.flops_per_token,
+                "quantized_share": row.quantized_share,
+                "roofline_s": row.seconds,
+                "baseline_roofline_s": row.baseline_seconds,
+            }
+            for row in cost.components
+        ],
+        "products": [
+            {
+                **_members(part, "name component product m n k products formats quantized flops bytes"),
+                "compute_s": part.compute_seconds,
+                "memory_s": part.memory_seconds,
+                "roofline_s": part.seconds,
+                "bound": part.bound,
+            }
+            for part in cost.times
         ],
     }
 

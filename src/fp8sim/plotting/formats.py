@@ -65,18 +65,18 @@ def number_lines(
     ['e2m1', 'e4m3', 'e5m2']
     """
     checks.one_of(scale, ("linear", "log"), "scale of a number line")
-    chosen = _formats(formats)
+    lines = _formats(formats)
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}; 8 shows E4M3 well")
-    ax = axes_for(ax, 8.0, 0.8 + 0.55 * len(chosen))
-    ends = min(fmt.smallest_subnormal for fmt in chosen), max(fmt.max for fmt in chosen)
-    for row, fmt in enumerate(chosen):
+    ax = axes_for(ax, 8.0, 0.8 + 0.55 * len(lines))
+    ends = min(fmt.smallest_subnormal for fmt in lines), max(fmt.max for fmt in lines)
+    for row, fmt in enumerate(lines):
         if scale == "log":
             _draw_octaves(ax, row, fmt, ends)
         else:
             _draw_linear(ax, row, fmt, min(limit, fmt.max))
-    ax.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen])
-    ax.set_ylim(len(chosen) - 0.4, -0.6)
+    ax.set_yticks(range(len(lines)), [str(fmt) for fmt in lines])
+    ax.set_ylim(len(lines) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "right", "top"]].set_visible(False)
     if scale == "log":
@@ -177,9 +177,9 @@ def rounding_error(
     5.88 %
     """
     checks.one_of(rounding, [name for name in ROUNDINGS if name != "stochastic"], "rounding to draw")
-    chosen = _formats(formats)
+    lines = _formats(formats)
     ax = axes_for(ax)
-    for index, fmt in enumerate(chosen):
+    for index, fmt in enumerate(lines):
         x, error = _worst_errors(fmt, rounding)
         look = {**line_look(index), "linestyle": "-", "linewidth": 1.0}  # dashes would hide the teeth
         ax.plot(x, 100 * error, label=str(fmt), markevery=max(1, x.size // 9), **look)
@@ -224,7 +224,7 @@ def _gaps(fmt: FloatFormat) -> tuple[F64, F64]:
 def _formats(formats: Sequence[FormatLike]) -> list[FloatFormat]:
     if isinstance(formats, (str, FloatFormat)):
         formats = [formats]
-    chosen = [get_format(fmt) for fmt in formats]
-    if not chosen:
+    lines = [get_format(fmt) for fmt in formats]
+    if not lines:
         raise ValueError("no format to draw; pass at least one, such as ['e4m3']")
-    return chosen
+    return lines

@@ -66,15 +66,15 @@ def training_curves(
     if seed is not None and seed not in seeds:
         raise ValueError(f"seed {seed} was not trained; draw one of {seeds}")
     axes = axes_for(ax)
-    chosen = seeds if seed is None else [seed]
+    seeds = seeds if seed is None else [seed]
     names = dict.fromkeys(run.recipe for run in result.runs)
     for index, name in enumerate(names):  # a recipe looks the same in both pictures
         if what == "error" and name == result.baseline:
             continue
-        curves = _curves(result, name, chosen, what)
+        curves = _curves(result, name, seeds, what)
         steps, look = np.arange(1, curves.shape[1] + 1), line_look(index, marked=False)
         axes.plot(steps, curves.mean(axis=0), label=recipe_label(name), **look)
-        if len(chosen) > 1:
+        if len(seeds) > 1:
             low, high = curves.min(axis=0), curves.max(axis=0)
             axes.fill_between(steps, low, high, color=look["color"], alpha=0.12, linewidth=0)
     axes.set_xlabel("step")

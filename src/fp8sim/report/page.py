@@ -9,8 +9,8 @@ import html
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -201,10 +201,10 @@ def _describe(fmt: FloatFormat) -> dict[str, Any]:
 
 def _by_part(rows: Iterable[Claim]) -> Groups:
     """Group the rows, numbered from 1, by the part of the sentence, in order of first appearance."""
-    numbered = list(enumerate(rows, 1))
-    order = {part: i for i, part in enumerate(dict.fromkeys(row.part for _, row in numbered))}
-    numbered.sort(key=lambda pair: order[pair[1].part])
-    return [(part, list(group)) for part, group in groupby(numbered, key=lambda pair: pair[1].part)]
+    groups: dict[str, list[tuple[int, Claim]]] = {}
+    for number, row in enumerate(rows, 1):
+        groups.setdefault(row.part, []).append((number, row))
+    return list(groups.items())
 
 
 def _annotated(sentence: str, groups: Groups) -> str:
@@ -223,9 +223,8 @@ def _annotated(sentence: str, groups: Groups) -> str:
 
 
 def _counted(rows: Iterable[Claim]) -> list[tuple[str, int]]:
-    verdicts = [row.verdict for row in rows]
-    names = [*VERDICTS, *(v for v in dict.fromkeys(verdicts) if v not in VERDICTS)]
-    return [(name, verdicts.count(name)) for name in names if name in verdicts]
+    counts = Counter[str](row.verdict for row in rows)
+    return [(name, counts[name]) for name in dict.fromkeys([*VERDICTS, *counts]) if counts[name]]
 
 
 def _tally(rows: tuple[Claim, ...]) -> str:
@@ -269,7 +268,7 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
 
 
 def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Iterable[str]:
-    shown = (
+    drawings = (
         pictures.bar_picture(result.rows, "remainder"),
         pictures.bar_picture(result.rows, "speed-up"),
         pictures.agreement_picture(result.rows),
@@ -277,13 +276,13 @@ def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Itera
         pictures.error_picture(),
         pictures.number_line_picture(),
     )
-    return (picture.html() for picture in shown if picture is not None)
+    return (picture.html() for picture in drawings if picture is not None)
 
 
 def _source(index: int, source: str, rows: tuple[Claim, ...]) -> str:
-    used = [n for n, row in enumerate(rows, 1) if row.source == source]
-    links = ", ".join(f'<a href="#row-{n}">{n}</a>' for n in used)
-    return f'<li id="source-{index}">{html.escape(source)} (row{"s" * (len(used) > 1)} {links})</li>'
+    numbers = [n for n, row in enumerate(rows, 1) if row.source == source]
+    links = ", ".join(f'<a href="#row-{n}">{n}</a>' for n in numbers)
+    return f'<li id="source-{index}">{html.escape(source)} (row{"s" * (len(numbers) > 1)} {links})</li>'
 
 
 def _setting(result: Claims) -> Iterable[tuple[str, str]]:
