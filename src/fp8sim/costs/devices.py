@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from fp8sim._support import checks
 from fp8sim._support.published import Figure
-from fp8sim._support.quantities import amount_text, tera_text
+from fp8sim._support.quantities import amount_text, number_text, tera_text
 from fp8sim._support.registry import Registry
 
 __all__ = [
@@ -89,18 +89,6 @@ class Device:
         """Return the title."""
         return self.title
 
-    def peak(self, operand_class: OperandClass) -> Figure | None:
-        """Return the dense peak of a class in FLOP/s, None where the device has no unit for it.
-
-        Examples
-        --------
-        >>> get_device("a100").peak("fp8") is None
-        True
-        """
-        checks.one_of(operand_class, OPERAND_CLASSES, "operand class")
-        figure: Figure | None = getattr(self, operand_class)
-        return figure
-
     def rate(self, operand_class: OperandClass) -> Rate:
         """Return the rate at which operands of a class are multiplied, after conversion if need be.
 
@@ -131,7 +119,7 @@ class Device:
         checks.one_of(operand_class, OPERAND_CLASSES, "operand class")
         asked = operand_class.upper()
         for unit in OPERAND_CLASSES[operand_class]:
-            figure = self.peak(unit)
+            figure: Figure | None = getattr(self, unit)
             if figure is None:
                 continue
             converted = f"operands are converted and multiplied at its {unit.upper()} rate"
@@ -156,8 +144,7 @@ _L40S_FP32 = "NVIDIA L40S data sheet, as in mullet.se/product.html?product_id=35
 _FLASHMLA = "deepseek-ai/FlashMLA issue #75 (3.35 TB/s, 990 TFLOPS)"
 _HALF_SPARSE = f"{_STAS}; NVIDIA prints 1979 with sparsity, which is twice the dense rate"
 
-
-# Name, title, bandwidth in TB/s, memory in GB; then TFLOP/s of each class, and the highest ones measured.
+# Name, title, bandwidth in TB/s, memory in GB, then TFLOP/s: of each operand class, and the highest measured.
 _FIELDS = ("bandwidth", "memory", *OPERAND_CLASSES, "measured_bf16", "measured_fp8")
 _ROWS: tuple[tuple[str, str, tuple[float | None, ...]], ...] = (
     ("v100", "V100 SXM2", (0.9, 32, 15.7, None, None, 125, None, None, None, None)),
@@ -210,8 +197,8 @@ def _device(name: str, title: str, row: tuple[float | None, ...]) -> Device:
     return Device(name, title, **figures, remark=_REMARKS.get(name, ""))
 
 
-def _tera(figure: Figure | None, unit: str) -> str:
-    return "-" if figure is None else tera_text(figure.value, unit)
+def _tera(figure: Figure | None) -> str:
+    return "-" if figure is None else number_text(figure.value / 1e12, 6)
 
 
 #: Name -> device. Add your own with ``DEVICES["mine"] = Device(...)``.
@@ -221,13 +208,13 @@ DEVICES: Registry[Device] = Registry(
     (_device(*row) for row in _ROWS),
     {
         "title": str,
-        "BF16>": lambda device: _tera(device.bf16, "FLOP/s"),
-        "FP8>": lambda device: _tera(device.fp8, "FLOP/s"),
-        "FP4>": lambda device: _tera(device.fp4, "FLOP/s"),
-        "bandwidth>": lambda device: _tera(device.bandwidth, "B/s"),
+        "BF16 TFLOP/s>": lambda device: _tera(device.bf16),
+        "FP8>": lambda device: _tera(device.fp8),
+        "FP4>": lambda device: _tera(device.fp4),
+        "bandwidth>": lambda device: tera_text(device.bandwidth.value, "B/s"),
         "memory>": lambda device: amount_text(device.memory.value, 1e9, "GB") if device.memory else "-",
     },
-    ("Rates are dense peaks, with FP32 sums.",),
+    ("Rates are dense peaks in TFLOP/s, with FP32 sums.",),
 )
 
 #: Find a device by name, the nearest suggested; a `Device` is returned as it is.

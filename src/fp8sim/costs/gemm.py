@@ -54,6 +54,8 @@ class GemmCost(Result, Roofline):
     ('compute', 60.8)
     """
 
+    flops: int
+    bytes: int
     m: int
     n: int
     k: int

@@ -10,19 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "COLOURS",
-    "GREY",
-    "axes_for",
-    "bar_look",
-    "legend_above",
-    "line_look",
-    "load",
-    "octaves",
-    "stacked_bars",
-    "write",
-]
-
 #: Okabe and Ito's colours for the colour-blind (Color Universal Design, 2008), without the yellow
 #: that is too light on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
