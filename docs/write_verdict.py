@@ -10,7 +10,7 @@ from readme_section import README, write_section
 import fp8sim
 from fp8sim.experiments import data
 from fp8sim.experiments.claims import Claims
-from fp8sim.report.verdict import verdict_svg
+from fp8sim.report import verdict_svg
 
 PICTURE = Path(__file__).parent / "verdict.svg"
 SHOWS = (

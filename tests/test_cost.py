@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 
-from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, GemmSpeed
-from fp8sim.costs.devices import DEVICES, OPERAND_CLASSES, Device, Figure, get_device
-from fp8sim.costs.gemm import gemm_cost, operand_class
+from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, Figure, GemmSpeed
+from fp8sim.costs import DEVICES, OPERAND_CLASSES, Device, Roofline, gemm_cost, get_device, operand_class
 from fp8sim.formats import get_format
 from fp8sim.quantization import Operand, quantize_with
 from fp8sim.recipes import RECIPES, Recipe, get_recipe
@@ -57,8 +57,8 @@ def test_a_large_product_is_bound_by_compute_and_takes_half_the_time_in_fp8() ->
     bf16 = gemm_cost(4096, 7168, 16384, "bf16", "h800")
     assert (fp8.bound, bf16.bound) == ("compute", "compute")
     assert fp8.seconds == pytest.approx(962.0727e9 / 1979e12, rel=1e-6)
-    assert fp8.ratio_to(bf16).seconds == 0.5
-    assert fp8.ratio_to(bf16).flops == 1
+    assert fp8.seconds / bf16.seconds == 0.5
+    assert fp8.flops == bf16.flops
 
 
 def test_a_product_of_few_rows_is_bound_by_memory() -> None:
@@ -95,9 +95,8 @@ def test_operands_go_to_the_narrowest_unit_that_the_device_has(recipe: str, devi
 def test_fp8_without_an_fp8_unit_saves_bytes_and_no_compute_time(device: str) -> None:
     fp8 = gemm_cost(8192, 8192, 8192, "deepseek-v3", device)
     plain = gemm_cost(8192, 8192, 8192, "fp16", device)
-    ratio = fp8.ratio_to(plain)
-    assert ratio.bytes < 0.7
-    assert ratio.seconds == 1
+    assert fp8.bytes / plain.bytes < 0.7
+    assert fp8.seconds == plain.seconds
     assert "has no FP8 unit" in fp8.note
     assert "saves bytes, and no compute time" in fp8.note
 
@@ -141,12 +140,32 @@ def test_every_figure_of_every_device_has_a_source_and_a_plausible_size() -> Non
     for device in DEVICES.values():
         assert device.bandwidth.source
         for name in OPERAND_CLASSES:
-            figure = device.peak(name)  # type: ignore[arg-type]
+            figure = getattr(device, name)
             assert figure is None or (figure.source and 1e13 < figure.value <= 1e16)
         if device.fp8 and device.bf16:
             assert device.fp8.value / device.bf16.value == pytest.approx(2, rel=0.013)
         for measured, peak in ((device.measured_bf16, device.bf16), (device.measured_fp8, device.fp8)):
             assert measured is None or (peak is not None and 0.5 < measured.value / peak.value < 1)
+
+
+def test_the_devices_print_with_their_units_and_a_dash_where_there_is_none() -> None:
+    lines = {line.split()[0]: line for line in str(DEVICES).splitlines() if line}
+    assert re.search(r"H100 SXM +989\.5 +1979 +- +3\.35 TB/s +80 GB$", lines["h100"])
+    assert re.search(r"GB200 .* 10000 +8 TB/s +-$", lines["gb200"])
+    assert set(DEVICES) <= set(lines)
+    assert "BF16 TFLOP/s" in lines["device"]
+    assert max(map(len, lines.values())) <= 80
+
+
+def test_a_roofline_bends_at_its_ridge() -> None:
+    below, at, above = (Roofline(flops=f * 1e6, bytes=1e6, peak=4e12, bandwidth=1e11) for f in (39, 40, 41))
+    assert below.ridge == 40
+    assert [work.bound for work in (below, at, above)] == ["memory", "compute", "compute"]
+    assert (below.seconds, above.seconds) == (1e-5, pytest.approx(41 / 4e6))
+    assert (below.performance, above.performance) == (pytest.approx(3.9e12), pytest.approx(4e12))
+    unknown = dataclasses.replace(above, peak=math.nan)
+    assert (unknown.bound, unknown.memory_seconds) == ("unknown", 1e-5)
+    assert math.isnan(unknown.seconds)
 
 
 def test_the_table_names_units_and_the_html_escapes() -> None:

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from fp8sim._support.published import SPEEDUPS
-from fp8sim.costs.devices import Device, Figure
+from fp8sim._support.published import SPEEDUPS, Figure
+from fp8sim.costs import Device
 from fp8sim.models import check_model, get_model, inventory, model_cost
 from fp8sim.models.memory import expert_traffic, kept_activations, training_states, weight_bytes
 from fp8sim.models.timing import Workload, amdahl, product_times, quantize_bytes, touched
@@ -73,7 +73,7 @@ def test_the_kv_cache_is_the_published_one_and_fp8_leaves_it(name: str, expected
 
 def test_training_state_falls_from_18_to_13_bytes_of_which_fp8_brings_one() -> None:
     cost = model_cost("deepseek-v3")
-    per = [state.total / cost.found.parameters for state in cost.training_states]
+    per = [state.total / cost.inventory.parameters for state in cost.training_states]
     assert per == pytest.approx([18, 17, 13], abs=0.005)
     assert 1 - per[2] / per[0] == pytest.approx(0.28, abs=0.005)
 
@@ -233,8 +233,8 @@ def test_a_device_without_fp8_units_saves_bytes_and_no_compute_time() -> None:
 def test_components_add_up_to_the_totals() -> None:
     cost = model_cost("deepseek-v3", batch=8)
     rows = cost.components
-    assert sum(row.parameters for row in rows) == cost.found.parameters
-    assert sum(row.active_parameters for row in rows) == cost.found.active_parameters
+    assert sum(row.parameters for row in rows) == cost.inventory.parameters
+    assert sum(row.active_parameters for row in rows) == cost.inventory.active_parameters
     assert sum(row.weights.total for row in rows) == cost.weight_bytes
     assert sum(row.baseline_weights.total for row in rows) == cost.baseline_weight_bytes
     assert sum(row.flops_per_token for row in rows) == cost.forward_flops_per_token
@@ -313,7 +313,7 @@ def test_the_tables_hold_every_figure_with_its_unit() -> None:
 def test_figures_are_json_whatever_is_unknown(phase: str, name: str, recipe: str, device: str) -> None:
     cost = model_cost(name, recipe, phase=phase, device=device)  # type: ignore[arg-type]
     data = json.loads(json.dumps(cost.to_dict(), allow_nan=False))
-    assert data["parameters"] == cost.found.parameters
+    assert data["parameters"] == cost.inventory.parameters
     assert (data["roofline_s"] is None) == math.isnan(cost.seconds) == (recipe == "fp32")
     assert str(cost)
 

@@ -16,9 +16,10 @@ import pytest
 
 import fp8sim
 from fp8sim import FORMATS, gemm_cost, plotting
-from fp8sim.costs.devices import get_device
+from fp8sim.costs import get_device
 from fp8sim.experiments.train.training import Training
 from fp8sim.models import model_cost
+from fp8sim.plotting.models import bar_shares, plot_model
 from fp8sim.tensor_cores import tensor_core_matmul_reference
 from oracle import LAYOUTS, decode, round_one
 
@@ -373,6 +374,22 @@ def test_a_comparison_has_one_bar_a_recipe() -> None:
     seconds = plotting.cost_bars(result, "seconds")
     assert stacked(seconds) == pytest.approx([row.seconds * 1e9 for row in result.rows])
     assert "(ns)" in seconds.get_xlabel()
+
+
+def test_the_parts_of_a_model_follow_each_other_and_end_at_the_share_of_the_baseline() -> None:
+    cost = model_cost("deepseek-v3", batch=15360)
+    shares = bar_shares(cost)
+    ax = plot_model(cost).axes[0]
+    assert stacked(ax) == pytest.approx([sum(parts.values()) for parts in shares.values()])
+    for row, parts in enumerate(shares.values()):
+        bars = sorted(
+            (bar.get_x(), bar.get_width())
+            for bar in ax.patches
+            if round(bar.get_y() + bar.get_height() / 2) == row
+        )
+        assert [width for _, width in bars] == pytest.approx(list(parts.values()))
+        assert [left for left, _ in bars] == pytest.approx([0, *itertools.accumulate(parts.values())][:-1])
+    assert {"deepseek-v3", "0.50", "1.00"} <= {text.get_text() for text in ax.texts}
 
 
 def test_what_has_no_bars_is_refused() -> None:

@@ -52,32 +52,13 @@ def modules() -> list[ModuleType]:
 
 
 #: What users import by hand: all of it stands on a page of the documentation. Parts of a page's reference
-#: that are there for one function's sake, such as `fp8sim.costs.gemm.GemmCost`, are not listed.
+#: that are there for one function's sake, such as `fp8sim.experiments.comparison.ComparisonRow`, are not listed.
 FOR_USERS = [
-    *(
-        "fp8sim",
-        "fp8sim.accumulators",
-        "fp8sim.anatomy",
-        "fp8sim.costs.devices",
-        "fp8sim.accumulators",
-    ),
-    *(
-        "fp8sim.training",
-        "fp8sim.metrics",
-        "fp8sim.models",
-        "fp8sim.accumulators",
-        "fp8sim.plotting",
-    ),
-    *(
-        "fp8sim.pytorch",
-        "fp8sim.recipes",
-        "fp8sim.report.page",
-        "fp8sim.report.verdict",
-        "fp8sim.training",
-    ),
-    *("fp8sim.checkpoints.tensors", "fp8sim.experiments.claims", "fp8sim.experiments.comparison"),
-    *("fp8sim.experiments.data", "fp8sim.experiments.embeddings", "fp8sim.experiments.gradient_outliers"),
-    "fp8sim.experiments.train",
+    "fp8sim",
+    *(f"fp8sim.{name}" for name in ("accumulators", "anatomy", "checkpoints", "costs", "metrics", "models")),
+    *(f"fp8sim.{name}" for name in ("plotting", "pytorch", "recipes", "report", "training")),
+    *(f"fp8sim.experiments.{name}" for name in ("claims", "comparison", "data", "embeddings", "train")),
+    "fp8sim.experiments.gradient_outliers",
 ]
 DOCS = Path(__file__).parent.parent / "docs"
 DIRECTIVE = re.compile(

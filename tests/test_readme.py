@@ -10,7 +10,7 @@ import pytest
 from fp8sim import claims
 from fp8sim.experiments import data
 from fp8sim.experiments.train.training import Training
-from fp8sim.report.verdict import verdict_svg
+from fp8sim.report import verdict_svg
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -166,9 +166,9 @@ def test_setting_data_and_versions_are_stated(page):
 
 
 def test_verdicts_are_told_apart_without_colour(page):
-    assert set(report._SIGNS) == set(VERDICTS)
-    assert len(set(report._SIGNS.values())) == len(VERDICTS)
-    assert all(sign in words(page) for sign in report._SIGNS.values())
+    assert set(report.page._SIGNS) == set(VERDICTS)
+    assert len(set(report.page._SIGNS.values())) == len(VERDICTS)
+    assert all(sign in words(page) for sign in report.page._SIGNS.values())
 
 
 def test_a_verdict_that_is_new_is_shown_too():
@@ -247,7 +247,7 @@ def test_every_picture_has_a_title_and_a_description(page):
 
 
 def test_text_contrasts_with_its_ground_in_every_scheme():
-    css = report_svg.picture_style() + report_svg.asset("report.css")
+    css = report_svg.asset("pictures.css") + report_svg.asset("report.css")
     schemes = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     assert len(schemes) == 3  # light, dark, print
 
@@ -319,10 +319,10 @@ def test_bars_are_as_long_as_the_measured_ratios_and_marks_stand_at_the_publishe
         dataclasses.replace(ROWS[0], what="error, over BF16's", meaning=""),
         dataclasses.replace(ROWS[0], measured=math.nan),
     ]
-    picture = report_pictures.ratio_picture(rows)
+    picture = report_pictures.bar_picture(rows, "remainder")
     half, whole, beyond = (float(bar["width"]) for bar in drawn(picture, "bar"))
     classes = [bar["class"].split()[1] for bar in drawn(picture, "bar")]
-    assert report_pictures.ratio_picture(rows[6:]) is None
+    assert report_pictures.bar_picture(rows[6:], "remainder") is None
     assert classes == ["verdict-holds", "verdict-does-not-hold", "verdict-does-not-hold"]
     assert whole == pytest.approx(2 * half)
     assert beyond == pytest.approx(1.25 * whole)  # the axis ends there
@@ -337,12 +337,12 @@ def test_speed_ups_start_at_as_fast_as_bf16():
         dataclasses.replace(ROWS[4], measured=m, published=p)
         for m, p in ((1.0, 2.0), (1.5, 1.25), (2.0, None))
     ]
-    picture = report_pictures.speed_picture([*ROWS[:4], *rows])
+    picture = report_pictures.bar_picture([*ROWS[:4], *rows], "speed-up")
     equal, faster, twice = (float(bar["width"]) for bar in drawn(picture, "bar"))
     assert (equal, faster) == (0, pytest.approx(twice / 2, abs=0.01))
     marks = [float(re.match(r"M([\d.]+)", mark["d"])[1]) - 8 for mark in drawn(picture, "published")]
     assert marks == pytest.approx([twice, twice / 4], abs=0.01)
-    assert report_pictures.speed_picture(ROWS[:4]) is None
+    assert report_pictures.bar_picture(ROWS[:4], "speed-up") is None
 
 
 def test_agreement_lies_on_a_logarithmic_axis_around_equal():

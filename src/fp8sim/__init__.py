@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from fp8sim.anatomy import explain
     from fp8sim.casts import decode, encode, round_to
     from fp8sim.costs import gemm_cost
-    from fp8sim.experiments import Comparison, claims, compare
+    from fp8sim.experiments.claims import claims
+    from fp8sim.experiments.comparison import Comparison, compare
     from fp8sim.formats import FORMATS, FloatFormat, get_format
     from fp8sim.gemm import matmul
     from fp8sim.models import ModelCost, model_cost
@@ -27,7 +28,8 @@ _HOMES = {
     "anatomy": "explain",
     "casts": "decode encode round_to",
     "costs": "gemm_cost",
-    "experiments": "Comparison claims compare",
+    "experiments.claims": "claims",
+    "experiments.comparison": "Comparison compare",
     "formats": "FORMATS FloatFormat get_format",
     "gemm": "matmul",
     "models": "ModelCost model_cost",

@@ -13,8 +13,8 @@ __all__ = [
     "DEEPSEEK_V3",
     "MODEL_FIGURES",
     "SPEEDUPS",
+    "Figure",
     "GemmSpeed",
-    "Published",
     "Speedup",
 ]
 
@@ -32,8 +32,8 @@ _TORCHAO = "pytorch/ao docs and blog"
 
 
 @dataclass(frozen=True)
-class Published:
-    """One published number.
+class Figure:
+    """A published number and where it is published.
 
     Examples
     --------
@@ -42,10 +42,10 @@ class Published:
     (38.94, '%', 'Insights into DeepSeek-V3, arXiv 2505.09343, table 4')
     """
 
-    what: str
     value: float
-    unit: str
     source: str
+    unit: str = ""
+    what: str = ""  #: in words, what was measured or counted
 
 
 class GemmSpeed(NamedTuple):
@@ -107,47 +107,47 @@ DEEPGEMM_H800_UPDATED: tuple[GemmSpeed, ...] = tuple(
 )
 
 #: The highest FP8 rate that DeepGEMM claims on an H800.
-DEEPGEMM_BEST = Published("best FP8 GEMM rate on an H800", 1550, "TFLOP/s", f"{_DEEPGEMM} README, April 2025")
+DEEPGEMM_BEST = Figure(1550, f"{_DEEPGEMM} README, April 2025", "TFLOP/s", "best FP8 GEMM rate on an H800")
 
 #: What DeepSeek published of DeepSeek-V3 and of its FP8 training.
-DEEPSEEK_V3: dict[str, Published] = {
-    "parameters": Published("parameters", 671, "10^9", "deepseek-ai/DeepSeek-V3 README.md"),
-    "active": Published("active parameters a token", 37, "10^9", "deepseek-ai/DeepSeek-V3 README.md"),
-    "mtp": Published("parameters of the MTP module", 11.5, "10^9", "DeepSeek-V3 README_WEIGHTS.md"),
-    "repository": Published(
-        "parameters in the repository, MTP included", 685, "10^9", "deepseek-ai/DeepSeek-V3 README.md"
+DEEPSEEK_V3: dict[str, Figure] = {
+    "parameters": Figure(671, "deepseek-ai/DeepSeek-V3 README.md", "10^9", "parameters"),
+    "active": Figure(37, "deepseek-ai/DeepSeek-V3 README.md", "10^9", "active parameters a token"),
+    "mtp": Figure(11.5, "DeepSeek-V3 README_WEIGHTS.md", "10^9", "parameters of the MTP module"),
+    "repository": Figure(
+        685, "deepseek-ai/DeepSeek-V3 README.md", "10^9", "parameters in the repository, MTP included"
     ),
-    "flops": Published("training FLOPs a token at 4096", 250, "GFLOP", f"{_INSIGHTS}, table 2"),
-    "kv_cache": Published("KV cache a token in BF16", 70.272, "kB", f"{_INSIGHTS}, table 1"),
-    "tokens_per_day": Published("training tokens a day", 272.80e9, "tokens", f"{_INSIGHTS}, table 4"),
-    "step": Published("time of a training step", 19.926, "s", f"{_INSIGHTS}, table 4"),
-    "mfu": Published("MFU, attention causal", 38.94, "%", f"{_INSIGHTS}, table 4"),
-    "gpus": Published("H800s of the training run", 2048, "GPUs", f"{_REPORT}, section 1"),
-    "batch": Published("sequences a step", 15360, "sequences", f"{_REPORT}, section 4.2"),
-    "seq_len": Published("tokens a sequence", 4096, "tokens", f"{_REPORT}, section 4.2"),
-    "gpu_hours": Published("GPU-hours per 10^12 tokens", 180e3, "h", f"{_REPORT}, section 1"),
-    "pretraining_hours": Published("GPU-hours of pre-training", 2664e3, "h", f"{_REPORT}, table 1"),
-    "tokens": Published("tokens of pre-training", 14.8e12, "tokens", f"{_REPORT}, section 1"),
-    "loss_error": Published(
-        "relative loss error of FP8 against BF16, at most", 0.25, "%", f"{_REPORT}, section 3.3"
+    "flops": Figure(250, f"{_INSIGHTS}, table 2", "GFLOP", "training FLOPs a token at 4096"),
+    "kv_cache": Figure(70.272, f"{_INSIGHTS}, table 1", "kB", "KV cache a token in BF16"),
+    "tokens_per_day": Figure(272.80e9, f"{_INSIGHTS}, table 4", "tokens", "training tokens a day"),
+    "step": Figure(19.926, f"{_INSIGHTS}, table 4", "s", "time of a training step"),
+    "mfu": Figure(38.94, f"{_INSIGHTS}, table 4", "%", "MFU, attention causal"),
+    "gpus": Figure(2048, f"{_REPORT}, section 1", "GPUs", "H800s of the training run"),
+    "batch": Figure(15360, f"{_REPORT}, section 4.2", "sequences", "sequences a step"),
+    "seq_len": Figure(4096, f"{_REPORT}, section 4.2", "tokens", "tokens a sequence"),
+    "gpu_hours": Figure(180e3, f"{_REPORT}, section 1", "h", "GPU-hours per 10^12 tokens"),
+    "pretraining_hours": Figure(2664e3, f"{_REPORT}, table 1", "h", "GPU-hours of pre-training"),
+    "tokens": Figure(14.8e12, f"{_REPORT}, section 1", "tokens", "tokens of pre-training"),
+    "loss_error": Figure(
+        0.25, f"{_REPORT}, section 3.3", "%", "relative loss error of FP8 against BF16, at most"
     ),
-    "sum_error": Published(
-        "largest relative error of FP8 sums over k = 4096, nearly", 2.0, "%", f"{_REPORT}, section 3.3.2"
+    "sum_error": Figure(
+        2.0, f"{_REPORT}, section 3.3.2", "%", "largest relative error of FP8 sums over k = 4096, nearly"
     ),
-    "speed": Published("theoretical speed of FP8 over BF16", 2.0, "x", f"{_REPORT}, section 3.3.1"),
-    "calc_diff": Published("usual calc_diff of its FP8 GEMM", 0.0007, "", f"{_DEEPGEMM} issue #4"),
-    "calc_diff_limit": Published("largest calc_diff its tests take", 0.001, "", f"{_DEEPGEMM} tests/"),
+    "speed": Figure(2.0, f"{_REPORT}, section 3.3.1", "x", "theoretical speed of FP8 over BF16"),
+    "calc_diff": Figure(0.0007, f"{_DEEPGEMM} issue #4", "", "usual calc_diff of its FP8 GEMM"),
+    "calc_diff_limit": Figure(0.001, f"{_DEEPGEMM} tests/", "", "largest calc_diff its tests take"),
 }
 
 #: What the Insights paper publishes of other models, for the same checks.
-MODEL_FIGURES: dict[str, dict[str, Published]] = {
+MODEL_FIGURES: dict[str, dict[str, Figure]] = {
     "qwen2.5-72b": {
-        "flops": Published("training FLOPs a token at 4096", 394, "GFLOP", f"{_INSIGHTS}, table 2"),
-        "kv_cache": Published("KV cache a token in BF16", 327.680, "kB", f"{_INSIGHTS}, table 1"),
+        "flops": Figure(394, f"{_INSIGHTS}, table 2", "GFLOP", "training FLOPs a token at 4096"),
+        "kv_cache": Figure(327.680, f"{_INSIGHTS}, table 1", "kB", "KV cache a token in BF16"),
     },
     "llama-3.1-405b": {
-        "flops": Published("training FLOPs a token at 4096", 2448, "GFLOP", f"{_INSIGHTS}, table 2"),
-        "kv_cache": Published("KV cache a token in BF16", 516.096, "kB", f"{_INSIGHTS}, table 1"),
+        "flops": Figure(2448, f"{_INSIGHTS}, table 2", "GFLOP", "training FLOPs a token at 4096"),
+        "kv_cache": Figure(516.096, f"{_INSIGHTS}, table 1", "kB", "KV cache a token in BF16"),
     },
 }
 

@@ -6,14 +6,18 @@ import math
 
 __all__ = [
     "UNITS",
+    "amount_text",
     "bytes_text",
     "count_text",
+    "figure_text",
     "full_text",
     "number_text",
     "percent_text",
     "power_text",
+    "ratio_text",
     "signed_percent_text",
     "signed_text",
+    "tera_text",
     "time_text",
     "unit_for",
 ]
@@ -45,7 +49,8 @@ def bytes_text(count: float) -> str:
     >>> bytes_text(1_048_576), bytes_text(673.15e9), bytes_text(96)
     ('1.05 MB', '673.15 GB', '96 B')
     """
-    return _two_decimals(count, "bytes")
+    factor, unit = unit_for(count, "bytes")
+    return f"{count:.0f} B" if factor == 1 else f"{count / factor:.2f} {unit}"
 
 
 def count_text(count: float) -> str:
@@ -56,28 +61,66 @@ def count_text(count: float) -> str:
     >>> count_text(671026419200), count_text(512)
     ('671.03 G', '512')
     """
-    return _two_decimals(count, "count").rstrip()
-
-
-def _two_decimals(value: float, kind: str) -> str:
-    factor, unit = unit_for(value, kind)
-    return f"{value:.0f} {unit}" if factor == 1 else f"{value / factor:,.2f} {unit}"
+    factor, unit = unit_for(count, "count")
+    return f"{count:.0f}" if factor == 1 else f"{count / factor:,.2f} {unit}"
 
 
 def time_text(seconds: float) -> str:
-    """Write a time in a fitting unit, as in ``18.3 us``; NaN is ``unknown``.
+    """Write a time in a fitting unit, as in ``18.3 us``; NaN is ``unknown``, no time at all is ``-``.
 
     Examples
     --------
-    >>> time_text(1.834e-5), time_text(19.926), time_text(86400)
-    ('18.3 us', '19.9 s', '86,400 s')
+    >>> time_text(1.834e-5), time_text(19.926), time_text(86400), time_text(0.0)
+    ('18.3 us', '19.9 s', '86,400 s', '-')
     """
-    if math.isnan(seconds):
-        return "unknown"
-    if seconds >= 1000:
-        return f"{seconds:,.0f} s"
-    factor, unit = unit_for(seconds, "seconds")
-    return f"{seconds / factor:.3g} {unit}"
+    if not seconds or math.isnan(seconds):
+        return "unknown" if seconds else "-"
+    return amount_text(seconds, *unit_for(seconds, "seconds"))
+
+
+def amount_text(value: float, factor: float, unit: str) -> str:
+    """Write an amount in the unit that is `factor` large: three digits, or whole from a thousand on.
+
+    Examples
+    --------
+    >>> amount_text(673.15e9, 1e12, "TB"), amount_text(86400.0, 1.0, "s")
+    ('0.673 TB', '86,400 s')
+    """
+    amount = value / factor
+    return f"{amount:.3g} {unit}" if amount < 1000 else f"{amount:,.0f} {unit}"
+
+
+def tera_text(value: float, unit: str) -> str:
+    """Write a rate in 10^12 of a unit, as vendors do.
+
+    Examples
+    --------
+    >>> tera_text(1.979e15, "FLOP/s"), tera_text(8.6e11, "B/s")
+    ('1979 TFLOP/s', '0.86 TB/s')
+    """
+    return f"{value / 1e12:g} T{unit}"
+
+
+def ratio_text(ratio: float, decimals: int = 3) -> str:
+    """Write how many times one is the other; NaN is ``unknown``.
+
+    Examples
+    --------
+    >>> ratio_text(1.74321), ratio_text(0.5, 4), ratio_text(float("nan"))
+    ('1.743', '0.5000', 'unknown')
+    """
+    return "unknown" if math.isnan(ratio) else f"{ratio:.{decimals}f}"
+
+
+def figure_text(value: float) -> str:
+    """Write a figure of any size beside others: whole from ten thousand on, else six digits.
+
+    Examples
+    --------
+    >>> figure_text(180175.95), figure_text(39.02171)
+    ('180,176', '39.0217')
+    """
+    return f"{value:,.0f}" if value >= 1e4 else f"{value:.6g}"
 
 
 def percent_text(share: float) -> str:

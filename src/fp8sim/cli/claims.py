@@ -27,7 +27,7 @@ def claims_command(
     from fp8sim.experiments.claims import claims, count_parts
 
     if page is not None:
-        from fp8sim.report.page import check_target
+        from fp8sim.report import check_target
 
         check_target(page)  # before anything is measured
     with progress("measuring", count_parts()) as advance:
@@ -41,7 +41,7 @@ def _write_page(result: Any, page: Path, device: str, seed: int) -> None:
     """Write the report, with all recipes on one generated product for a picture."""
     from fp8sim.experiments.comparison import compare
     from fp8sim.experiments.data import llm_like_matrices
-    from fp8sim.report.page import write_report
+    from fp8sim.report import write_report
 
     matrices = llm_like_matrices(256, 512, 2048, seed=seed)
     with progress("comparing recipes", None):

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 from fp8sim._support import checks
+from fp8sim._support.published import Figure
+from fp8sim._support.quantities import amount_text, number_text, tera_text
+from fp8sim._support.registry import Registry
 
 __all__ = [
     "DEVICES",
     "OPERAND_CLASSES",
     "Device",
     "DeviceLike",
-    "Figure",
     "OperandClass",
     "Rate",
     "get_device",
@@ -32,17 +34,10 @@ OPERAND_CLASSES: dict[str, tuple[OperandClass, ...]] = {
 }
 
 
-class Figure(NamedTuple):
-    """A published number and where it is published."""
-
-    value: float
-    source: str
-
-
 class Rate(NamedTuple):
     """The rate at which a device multiplies operands of a class."""
 
-    operand_class: OperandClass  #: the unit used, perhaps a wider one than asked for
+    operand_class: OperandClass  #: the unit taken, perhaps a wider one than asked for
     flops: float  #: dense FLOP/s
     source: str
     note: str  #: empty where the device has a unit for the class
@@ -94,18 +89,6 @@ class Device:
         """Return the title."""
         return self.title
 
-    def peak(self, operand_class: OperandClass) -> Figure | None:
-        """Return the dense peak of a class in FLOP/s, None where the device has no unit for it.
-
-        Examples
-        --------
-        >>> get_device("a100").peak("fp8") is None
-        True
-        """
-        checks.one_of(operand_class, OPERAND_CLASSES, "operand class")
-        figure: Figure | None = getattr(self, operand_class)
-        return figure
-
     def rate(self, operand_class: OperandClass) -> Rate:
         """Return the rate at which operands of a class are multiplied, after conversion if need be.
 
@@ -135,15 +118,15 @@ class Device:
         """
         checks.one_of(operand_class, OPERAND_CLASSES, "operand class")
         asked = operand_class.upper()
-        for used in OPERAND_CLASSES[operand_class]:
-            figure = self.peak(used)
+        for unit in OPERAND_CLASSES[operand_class]:
+            figure: Figure | None = getattr(self, unit)
             if figure is None:
                 continue
-            converted = f"operands are converted and multiplied at its {used.upper()} rate"
-            note = "" if used == operand_class else f"{self.title} has no {asked} unit: {converted}"
-            if (used, operand_class) == ("fp16", "bf16"):
+            converted = f"operands are converted and multiplied at its {unit.upper()} rate"
+            note = "" if unit == operand_class else f"{self.title} has no {asked} unit: {converted}"
+            if (unit, operand_class) == ("fp16", "bf16"):
                 note += ", as if every value fitted FP16"
-            return Rate(used, figure.value, figure.source, note)
+            return Rate(unit, figure.value, figure.source, note)
         return Rate(operand_class, float("nan"), "", f"no {asked} rate of {self.title} is at hand")
 
 
@@ -159,167 +142,80 @@ _V100_FP32 = "NVIDIA Tesla V100 white paper, as in maosong.website/p/nvidia-gpu-
 _PCIE_FP32 = "NVIDIA H100 data sheet, as in archive-lib.hpctech.co.jp/gpuproduct/nvidia-h100.html"
 _L40S_FP32 = "NVIDIA L40S data sheet, as in mullet.se/product.html?product_id=355414"
 _FLASHMLA = "deepseek-ai/FlashMLA issue #75 (3.35 TB/s, 990 TFLOPS)"
-_LIKE_H100 = f"{_GK_H100}; the H800 differs in NVLink and FP64 only"
 _HALF_SPARSE = f"{_STAS}; NVIDIA prints 1979 with sparsity, which is twice the dense rate"
 
+# Name, title, bandwidth in TB/s, memory in GB, then TFLOP/s: of each operand class, and the highest measured.
+_FIELDS = ("bandwidth", "memory", *OPERAND_CLASSES, "measured_bf16", "measured_fp8")
+_ROWS: tuple[tuple[str, str, tuple[float | None, ...]], ...] = (
+    ("v100", "V100 SXM2", (0.9, 32, 15.7, None, None, 125, None, None, None, None)),
+    ("a100", "A100 SXM", (2.039, 80, 19.5, 156, 312, 312, None, None, 271.2, None)),
+    ("l40s", "L40S", (0.86, 48, 91.6, 183, 362, 362, 733, None, None, None)),
+    ("h100", "H100 SXM", (3.35, 80, 66.9, 494.7, 989.5, 989.5, 1979, None, 794.5, 1402.6)),
+    ("h100-pcie", "H100 PCIe", (2.0, 80, 51, 378, 756, 756, 1513, None, None, None)),
+    ("h800", "H800 SXM", (3.35, 80, 66.9, 494.7, 989.5, 989.5, 1979, None, 794.5, 1402.6)),
+    ("h200", "H200", (4.8, 141, 66.9, 494.7, 989.5, 989.5, 1979, None, 794.5, 1453.4)),
+    ("b200", "B200", (8.0, 180, 80, 1100, 2250, 2250, 4500, 9000, 1745, 3432.5)),
+    ("gb200", "GB200 (one GPU)", (8.0, None, 90, 1250, 2500, 2500, 5000, 10000, 1822, 3615.6)),
+    ("mi300x", "MI300X", (5.3, 192, None, None, 1307, 1307, 2615, None, 668.4, None)),
+)
 
-def _tera(value: float, source: str = _STAS) -> Figure:
-    return Figure(value * 1e12, source)
+# Where a row's figures are published that are neither from _STAS nor, of those measured, from _MAMF.
+_SOURCES = {
+    ("v100", "bandwidth fp16"): _V100,
+    ("v100", "memory"): f"{_V100} (16 or 32 GB)",
+    ("v100", "fp32"): _V100_FP32,
+    ("a100", "fp32 tf32"): _GK_A100,
+    ("l40s", "fp32 tf32"): _L40S_FP32,
+    ("h100", "fp32 tf32"): _GK_H100,
+    ("h100", "bf16 fp16"): _HALF_SPARSE,
+    ("h100-pcie", "fp32"): _PCIE_FP32,
+    ("h100-pcie", "tf32"): f"{_PCIE_FP32} (756 with sparsity)",
+    ("h800", "bandwidth"): _FLASHMLA,
+    ("h800", "fp32 tf32"): f"{_GK_H100}; the H800 differs in NVLink and FP64 only",
+    ("h800", "bf16 fp16"): f"{_HALF_SPARSE}; {_FLASHMLA}",
+    ("h800", "measured_bf16 measured_fp8"): f"{_MAMF}, of the H100 SXM",
+    ("h200", "fp32 tf32"): f"{_GK_H100}; the H200 is the same chip",
+    ("h200", "bf16 fp16"): _HALF_SPARSE,
+    ("h200", "measured_bf16"): f"{_MAMF} (the H200 is the same as the H100)",
+    ("b200", "memory"): f"{_STAS} (180 to 192 GB)",
+    ("b200", "fp32 tf32"): _GK_B200,
+    ("gb200", "fp32 tf32 fp4"): _GK_B200,
+}
+_REMARKS = {"mi300x": "its FP8 unit takes the FNUZ forms (E4M3 up to 240), not OCP's"}
 
 
-def _giga(value: float, source: str = _STAS) -> Figure:
-    return Figure(value * 1e9, source)
+def _device(name: str, title: str, row: tuple[float | None, ...]) -> Device:
+    sources = {
+        field: text for (who, fields), text in _SOURCES.items() if who == name for field in fields.split()
+    }
+    figures = {}
+    for field, value in zip(_FIELDS, row, strict=True):
+        if value is not None:
+            unit = {"bandwidth": "B/s", "memory": "B"}.get(field, "FLOP/s")
+            source = sources.get(field, _MAMF if field.startswith("measured") else _STAS)
+            figures[field] = Figure(value * (1e9 if field == "memory" else 1e12), source, unit)
+    return Device(name, title, **figures, remark=_REMARKS.get(name, ""))
+
+
+def _tera(figure: Figure | None) -> str:
+    return "-" if figure is None else number_text(figure.value / 1e12, 6)
 
 
 #: Name -> device. Add your own with ``DEVICES["mine"] = Device(...)``.
-DEVICES: dict[str, Device] = {
-    device.name: device
-    for device in (
-        Device(
-            "v100",
-            "V100 SXM2",
-            bandwidth=_tera(0.9, _V100),
-            memory=_giga(32, f"{_V100} (16 or 32 GB)"),
-            fp32=_tera(15.7, _V100_FP32),
-            fp16=_tera(125, _V100),
-        ),
-        Device(
-            "a100",
-            "A100 SXM",
-            bandwidth=_tera(2.039),
-            memory=_giga(80),
-            fp32=_tera(19.5, _GK_A100),
-            tf32=_tera(156, _GK_A100),
-            bf16=_tera(312),
-            fp16=_tera(312),
-            measured_bf16=_tera(271.2, _MAMF),
-        ),
-        Device(
-            "l40s",
-            "L40S",
-            bandwidth=_tera(0.86),
-            memory=_giga(48),
-            fp32=_tera(91.6, _L40S_FP32),
-            tf32=_tera(183, _L40S_FP32),
-            bf16=_tera(362),
-            fp16=_tera(362),
-            fp8=_tera(733),
-        ),
-        Device(
-            "h100",
-            "H100 SXM",
-            bandwidth=_tera(3.35),
-            memory=_giga(80),
-            fp32=_tera(66.9, _GK_H100),
-            tf32=_tera(494.7, _GK_H100),
-            bf16=_tera(989.5, _HALF_SPARSE),
-            fp16=_tera(989.5, _HALF_SPARSE),
-            fp8=_tera(1979),
-            measured_bf16=_tera(794.5, _MAMF),
-            measured_fp8=_tera(1402.6, _MAMF),
-        ),
-        Device(
-            "h100-pcie",
-            "H100 PCIe",
-            bandwidth=_tera(2.0),
-            memory=_giga(80),
-            fp32=_tera(51, _PCIE_FP32),
-            tf32=_tera(378, f"{_PCIE_FP32} (756 with sparsity)"),
-            bf16=_tera(756),
-            fp16=_tera(756),
-            fp8=_tera(1513),
-        ),
-        Device(
-            "h800",
-            "H800 SXM",
-            bandwidth=_tera(3.35, _FLASHMLA),
-            memory=_giga(80),
-            fp32=_tera(66.9, _LIKE_H100),
-            tf32=_tera(494.7, _LIKE_H100),
-            bf16=_tera(989.5, f"{_HALF_SPARSE}; {_FLASHMLA}"),
-            fp16=_tera(989.5, f"{_HALF_SPARSE}; {_FLASHMLA}"),
-            fp8=_tera(1979),
-            measured_bf16=_tera(794.5, f"{_MAMF}, of the H100 SXM"),
-            measured_fp8=_tera(1402.6, f"{_MAMF}, of the H100 SXM"),
-        ),
-        Device(
-            "h200",
-            "H200",
-            bandwidth=_tera(4.8),
-            memory=_giga(141),
-            fp32=_tera(66.9, f"{_GK_H100}; the H200 is the same chip"),
-            tf32=_tera(494.7, f"{_GK_H100}; the H200 is the same chip"),
-            bf16=_tera(989.5, _HALF_SPARSE),
-            fp16=_tera(989.5, _HALF_SPARSE),
-            fp8=_tera(1979),
-            measured_bf16=_tera(794.5, f"{_MAMF} (the H200 is the same as the H100)"),
-            measured_fp8=_tera(1453.4, _MAMF),
-        ),
-        Device(
-            "b200",
-            "B200",
-            bandwidth=_tera(8.0),
-            memory=_giga(180, f"{_STAS} (180 to 192 GB)"),
-            fp32=_tera(80, _GK_B200),
-            tf32=_tera(1100, _GK_B200),
-            bf16=_tera(2250),
-            fp16=_tera(2250),
-            fp8=_tera(4500),
-            fp4=_tera(9000),
-            measured_bf16=_tera(1745, _MAMF),
-            measured_fp8=_tera(3432.5, _MAMF),
-        ),
-        Device(
-            "gb200",
-            "GB200 (one GPU)",
-            bandwidth=_tera(8.0),
-            fp32=_tera(90, _GK_B200),
-            tf32=_tera(1250, _GK_B200),
-            bf16=_tera(2500),
-            fp16=_tera(2500),
-            fp8=_tera(5000),
-            fp4=_tera(10000, _GK_B200),
-            measured_bf16=_tera(1822, _MAMF),
-            measured_fp8=_tera(3615.6, _MAMF),
-        ),
-        Device(
-            "mi300x",
-            "MI300X",
-            bandwidth=_tera(5.3),
-            memory=_giga(192),
-            bf16=_tera(1307),
-            fp16=_tera(1307),
-            fp8=_tera(2615),
-            measured_bf16=_tera(668.4, _MAMF),
-            remark="its FP8 unit takes the FNUZ forms (E4M3 up to 240), not OCP's",
-        ),
-    )
-}
+DEVICES: Registry[Device] = Registry(
+    "device",
+    Device,
+    (_device(*row) for row in _ROWS),
+    {
+        "title": str,
+        "BF16 TFLOP/s>": lambda device: _tera(device.bf16),
+        "FP8>": lambda device: _tera(device.fp8),
+        "FP4>": lambda device: _tera(device.fp4),
+        "bandwidth>": lambda device: tera_text(device.bandwidth.value, "B/s"),
+        "memory>": lambda device: amount_text(device.memory.value, 1e9, "GB") if device.memory else "-",
+    },
+    ("Rates are dense peaks in TFLOP/s, with FP32 sums.",),
+)
 
-
-def get_device(device: DeviceLike) -> Device:
-    """Find a device by name.
-
-    Parameters
-    ----------
-    device : str or Device
-        A name in `DEVICES`, or a `Device`, which is returned.
-
-    Returns
-    -------
-    Device
-        The device.
-
-    Raises
-    ------
-    ValueError
-        If the name is not known; the message suggests the nearest.
-
-    Examples
-    --------
-    >>> get_device("b200").fp4.value / get_device("b200").fp8.value
-    2.0
-    """
-    if isinstance(device, Device):
-        return device
-    return checks.lookup(device, DEVICES, "device")
+#: Find a device by name, the nearest suggested; a `Device` is returned as it is.
+get_device = DEVICES.find

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from fp8sim._support import checks
-from fp8sim._support.quantities import bytes_text, count_text, percent_text, time_text
+from fp8sim._support.quantities import bytes_text, count_text, percent_text, tera_text, time_text
+from fp8sim._support.results import Result, plain_data
 from fp8sim._support.tables import Table
 from fp8sim.costs.devices import Device, DeviceLike, OperandClass, Rate, get_device
+from fp8sim.costs.roofline import Roofline
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = [
-    "Bound",
-    "CostRatio",
     "GemmCost",
     "Traffic",
     "formats_class",
@@ -24,8 +25,6 @@ __all__ = [
     "operand_class",
     "traffic",
 ]
-
-Bound: TypeAlias = Literal["compute", "memory", "unknown"]
 
 
 class Traffic(NamedTuple):
@@ -40,22 +39,12 @@ class Traffic(NamedTuple):
         return self.elements + self.scales
 
 
-class CostRatio(NamedTuple):
-    """One cost as a share of another."""
-
-    flops: float
-    bytes: float  #: with scales
-    bytes_without_scales: float
-    seconds: float
-
-
-@dataclass(frozen=True, repr=False)
-class GemmCost:
+@dataclass(frozen=True, repr=False, kw_only=True)
+class GemmCost(Result, Roofline):
     """Bytes, flops and roofline time of ``A (m, k) @ B (k, n)`` under a recipe on a device.
 
-    Every operand is read once and the product written once; the time is the larger of bytes over
-    bandwidth and flops over the dense peak: a lower bound, which leaves out launches, caches and
-    every kernel's distance from the peak.
+    Made by `gemm_cost`. Every operand is read once and the product written once; the flops, 2 m n k,
+    do not depend on the format.
 
     Examples
     --------
@@ -66,6 +55,8 @@ class GemmCost:
     ('compute', 60.8)
     """
 
+    flops: int
+    bytes: int
     m: int
     n: int
     k: int
@@ -76,53 +67,14 @@ class GemmCost:
     output: Traffic  #: bytes of the product in the recipe's output format
 
     @property
-    def flops(self) -> int:
-        """Floating-point operations, 2 m n k: they do not depend on the format."""
-        return 2 * self.m * self.n * self.k
-
-    @property
-    def bytes(self) -> int:
-        """Bytes read and written, scales included."""
-        return self.a.total + self.b.total + self.output.total
-
-    @property
     def bytes_without_scales(self) -> int:
         """Bytes of the elements alone, as DeepGEMM counts them."""
         return self.a.elements + self.b.elements + self.output.elements
 
     @property
-    def intensity(self) -> float:
-        """Arithmetic intensity in FLOP/B, scales included."""
-        return self.flops / self.bytes
-
-    @property
     def rate(self) -> Rate:
         """The unit of the device that multiplies these operands."""
         return self.device.rate(operand_class(self.recipe))
-
-    @property
-    def compute_seconds(self) -> float:
-        """Seconds for the flops at the dense peak; NaN where the device has no figure."""
-        return self.flops / self.rate.flops
-
-    @property
-    def memory_seconds(self) -> float:
-        """Seconds for the bytes, scales included, at the memory bandwidth."""
-        return self.bytes / self.device.bandwidth.value
-
-    @property
-    def seconds(self) -> float:
-        """Roofline time in seconds: the larger of compute and memory time."""
-        if math.isnan(self.compute_seconds):
-            return math.nan
-        return max(self.compute_seconds, self.memory_seconds)
-
-    @property
-    def bound(self) -> Bound:
-        """What the roofline time is made of."""
-        if math.isnan(self.compute_seconds):
-            return "unknown"
-        return "compute" if self.compute_seconds >= self.memory_seconds else "memory"
 
     @property
     def note(self) -> str:
@@ -166,98 +118,61 @@ class GemmCost:
         moved = self.bytes if scales else self.bytes_without_scales
         return moved * tflops * 1e3 / self.flops
 
-    def ratio_to(self, other: GemmCost) -> CostRatio:
-        """Return this cost as a share of `other`: 0.5 is half.
-
-        Examples
-        --------
-        >>> fp8, bf16 = gemm_cost(4096, 7168, 2048), gemm_cost(4096, 7168, 2048, "bf16")
-        >>> fp8.ratio_to(bf16).seconds, round(fp8.ratio_to(bf16).bytes, 3)
-        (0.5, 0.783)
-        """
-        return CostRatio(
-            self.flops / other.flops,
-            self.bytes / other.bytes,
-            self.bytes_without_scales / other.bytes_without_scales,
-            self.seconds / other.seconds,
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """Return every figure as plain data, the unit in the key; NaN times become None."""
-
-        def number(value: float) -> float | None:
-            return None if math.isnan(value) else value
-
-        return {
-            "m": self.m,
-            "n": self.n,
-            "k": self.k,
-            "recipe": self.recipe.name,
-            "device": self.device.name,
-            "a_bytes": self.a.elements,
-            "a_scale_bytes": self.a.scales,
-            "b_bytes": self.b.elements,
-            "b_scale_bytes": self.b.scales,
-            "output_bytes": self.output.elements,
-            "bytes_without_scales": self.bytes_without_scales,
-            "bytes": self.bytes,
-            "flops": self.flops,
-            "intensity_flop_per_byte": self.intensity,
-            "operand_class": self.rate.operand_class,
-            "peak_flops_per_s": number(self.rate.flops),
-            "bandwidth_bytes_per_s": self.device.bandwidth.value,
-            "compute_s": number(self.compute_seconds),
-            "memory_s": self.memory_seconds,
-            "roofline_s": number(self.seconds),
-            "bound": self.bound,
-            "note": self.note,
-        }
-
-    def table(self) -> Table:
-        """Return the table that it prints as."""
-        m, n, k, recipe = self.m, self.n, self.k, self.recipe
-        stored = [
-            (f"A ({m}, {k})", str(recipe.a), self.a),
-            (f"B ({k}, {n})", str(recipe.b), self.b),
-            (f"output ({m}, {n})", str(recipe.output), self.output),
-        ]
-        rows = [
-            [what, how, bytes_text(t.elements), bytes_text(t.scales), bytes_text(t.total)]
-            for what, how, t in stored
-        ]
-        scales = self.bytes - self.bytes_without_scales
-        sums = (self.bytes_without_scales, scales, self.bytes)
-        rows.append(["total", "", *map(bytes_text, sums)])
-        return Table(
-            f"{m} x {n} x {k} (m x n x k), {recipe} on {self.device}",
-            ["", "stored as", "elements>", "scales>", "bytes>"],
-            rows,
-            self._summary(scales / self.bytes),
+        data: dict[str, Any] = plain_data(
+            {
+                "m": self.m,
+                "n": self.n,
+                "k": self.k,
+                "recipe": self.recipe.name,
+                "device": self.device.name,
+                "a_bytes": self.a.elements,
+                "a_scale_bytes": self.a.scales,
+                "b_bytes": self.b.elements,
+                "b_scale_bytes": self.b.scales,
+                "output_bytes": self.output.elements,
+                "bytes_without_scales": self.bytes_without_scales,
+                "bytes": self.bytes,
+                "flops": self.flops,
+                "intensity_flop_per_byte": self.intensity,
+                "operand_class": self.rate.operand_class,
+                "peak_flops_per_s": self.peak,
+                "bandwidth_bytes_per_s": self.bandwidth,
+                "compute_s": self.compute_seconds,
+                "memory_s": self.memory_seconds,
+                "roofline_s": self.seconds,
+                "bound": self.bound,
+                "note": self.note,
+            }
         )
+        return data
 
-    def _summary(self, scale_share: float) -> list[str]:
-        rate, bandwidth = self.rate, self.device.bandwidth.value
-        lines = [
-            f"flops      {count_text(self.flops)}FLOP (2mnk), {self.intensity:.1f} FLOP/B"
-            + (f"; scales are {percent_text(scale_share)} of the bytes" if scale_share else ""),
-            f"memory     {time_text(self.memory_seconds)} at {bandwidth / 1e12:g} TB/s",
+    def parts(self) -> list[Table]:
+        """Return the table that it prints as."""
+        m, n, k = self.m, self.n, self.k
+        matrices = [
+            (f"A ({m}, {k})", self.recipe.a, self.a),
+            (f"B ({k}, {n})", self.recipe.b, self.b),
+            (f"output ({m}, {n})", self.recipe.output, self.output),
         ]
-        if self.bound == "unknown":
-            return [*lines, f"note       {self.note}"]
-        lines += [
-            f"compute    {time_text(self.compute_seconds)} at {rate.flops / 1e12:g} TFLOP/s "
-            f"(dense {rate.operand_class.upper()} peak)",
-            f"roofline   {time_text(self.seconds)}, bound by {self.bound}: the least a kernel takes",
-        ]
-        return [*lines, f"note       {self.note}"] if self.note else lines
+        rows = [[what, str(how), *map(bytes_text, (*moved, moved.total))] for what, how, moved in matrices]
+        scales = self.bytes - self.bytes_without_scales
+        rows.append(["total", "", *map(bytes_text, (self.bytes_without_scales, scales, self.bytes))])
+        headers = ["", "stored as", "elements>", "scales>", "bytes>"]
+        title = f"{m} x {n} x {k} (m x n x k), {self.recipe} on {self.device}"
+        return [Table(title, headers, rows, list(self._summary(scales / self.bytes)))]
 
-    def __repr__(self) -> str:
-        """Return the table as text."""
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        """Return the table for a notebook."""
-        return self.table().html()
+    def _summary(self, scale_share: float) -> Iterator[str]:
+        share = f"; scales are {percent_text(scale_share)} of the bytes" if scale_share else ""
+        yield f"flops      {count_text(self.flops)}FLOP (2mnk), {self.intensity:.1f} FLOP/B{share}"
+        yield f"memory     {time_text(self.memory_seconds)} at {tera_text(self.bandwidth, 'B/s')}"
+        if self.bound != "unknown":
+            peak = f"{tera_text(self.peak, 'FLOP/s')} (dense {self.rate.operand_class.upper()} peak)"
+            yield f"compute    {time_text(self.compute_seconds)} at {peak}"
+            yield f"roofline   {time_text(self.seconds)}, bound by {self.bound}: the least a kernel takes"
+        if self.note:
+            yield f"note       {self.note}"
 
 
 def gemm_cost(
@@ -295,16 +210,23 @@ def gemm_cost(
     this saves bytes, and no compute time
     """
     m, n, k = (checks.positive_int(size, label) for size, label in ((m, "m"), (n, "n"), (k, "k")))
-    chosen = get_recipe(recipe)
+    recipe, device = get_recipe(recipe), get_device(device)
+    a = traffic(recipe.a, (m, k), axis=1)
+    b = traffic(recipe.b, (k, n), axis=0)
+    output = traffic(Operand(recipe.output), (m, n))
     return GemmCost(
-        m,
-        n,
-        k,
-        chosen,
-        get_device(device),
-        a=traffic(chosen.a, (m, k), axis=1),
-        b=traffic(chosen.b, (k, n), axis=0),
-        output=traffic(Operand(chosen.output), (m, n)),
+        flops=2 * m * n * k,
+        bytes=a.total + b.total + output.total,
+        peak=device.rate(operand_class(recipe)).flops,
+        bandwidth=device.bandwidth.value,
+        m=m,
+        n=n,
+        k=k,
+        recipe=recipe,
+        device=device,
+        a=a,
+        b=b,
+        output=output,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fp8sim.models.accounting import ModelCost, model_cost
 from fp8sim.models.builtin import MODELS, get_model
+from fp8sim.models.cost import ModelCost, model_cost
 from fp8sim.models.description import ModelDescription
 from fp8sim.models.layers import inventory
 from fp8sim.models.matrices import Inventory

@@ -1,21 +1,14 @@
-"""What a whole model costs under a recipe: bytes, flops, time and ceilings, beside a baseline."""
+"""The figures of a whole model under a recipe: bytes, flops, time and ceilings, beside a baseline."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from fp8sim._support import checks
-from fp8sim._support.results import Result
-from fp8sim._support.tables import Table
-from fp8sim.costs.devices import Device, DeviceLike, get_device
-from fp8sim.costs.gemm import Traffic, operand_class
-from fp8sim.models.builtin import ModelLike, get_model
-from fp8sim.models.description import Latent, ModelDescription
-from fp8sim.models.figures import model_dict
+from fp8sim.costs import Device, Traffic, operand_class
+from fp8sim.models.description import ModelDescription
 from fp8sim.models.layers import inventory
 from fp8sim.models.matrices import COMPONENTS, Component, Inventory
 from fp8sim.models.memory import (
@@ -26,19 +19,10 @@ from fp8sim.models.memory import (
     training_states,
     weight_bytes,
 )
-from fp8sim.models.tables import model_tables, product_table
-from fp8sim.models.timing import (
-    PHASES,
-    Phase,
-    ProductTime,
-    Workload,
-    amdahl,
-    product_times,
-    quantize_bytes,
-)
-from fp8sim.recipes import Recipe, RecipeLike, get_recipe
+from fp8sim.models.timing import ProductTime, Workload, amdahl, product_times, quantize_bytes
+from fp8sim.recipes import Recipe
 
-__all__ = ["Ceiling", "ComponentCost", "ModelCost", "model_cost"]
+__all__ = ["Accounting", "Ceiling", "ComponentCost"]
 
 
 class ComponentCost(NamedTuple):
@@ -66,35 +50,9 @@ class Ceiling(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True, repr=False)
-class ModelCost(Result):
-    """Bytes, flops and roofline time of a model under a recipe and under a baseline.
-
-    Made by `model_cost`. Prints as tables: by component; totals beside the baseline;
-    speed-ups; and, under 8-bit recipes, published speed-ups. `gemm_table` lists every product.
-
-    Parameters
-    ----------
-    model : ModelDescription
-        The model.
-    recipe, baseline : Recipe
-        How its linear layers multiply, and what ratios are taken to.
-    device : Device
-        Whose rooflines times are modelled on.
-    work : Workload
-        Phase, sequences and their length.
-    absorbed : bool
-        Whether MLA's up-projection is folded into its neighbours, as at inference.
-
-    Examples
-    --------
-    >>> from fp8sim.models import model_cost
-    >>> cost = model_cost("deepseek-v3")
-    >>> cost.weight_bytes / cost.baseline_weight_bytes
-    0.501582...
-    >>> [(ceiling.what, round(ceiling.speedup, 3)) for ceiling in cost.ceilings[:1]]
-    [('GEMMs exactly 2x', 1.743)]
-    """
+@dataclass(frozen=True)
+class Accounting:
+    """What `ModelCost` counts; that one prints it."""
 
     model: ModelDescription
     recipe: Recipe
@@ -104,19 +62,19 @@ class ModelCost(Result):
     absorbed: bool
 
     @property
-    def found(self) -> Inventory:
+    def inventory(self) -> Inventory:
         """The model's matrices."""
         return inventory(self.model, absorbed=self.absorbed)
 
     @cached_property
     def weights(self) -> Mapping[Component, Traffic]:
         """Bytes of the weights by component."""
-        return weight_bytes(self.found, self.recipe)
+        return weight_bytes(self.inventory, self.recipe)
 
     @cached_property
     def baseline_weights(self) -> Mapping[Component, Traffic]:
         """Bytes of the baseline's weights by component."""
-        return weight_bytes(self.found, self.baseline)
+        return weight_bytes(self.inventory, self.baseline)
 
     @property
     def weight_bytes(self) -> int:
@@ -136,7 +94,7 @@ class ModelCost(Result):
     @property
     def kv_cache_bytes_per_token(self) -> int:
         """Bytes that a token caches over all layers."""
-        return kv_cache_bytes(self.found, self.recipe)
+        return kv_cache_bytes(self.inventory, self.recipe)
 
     @property
     def kv_cache_bytes(self) -> int:
@@ -146,31 +104,30 @@ class ModelCost(Result):
     @cached_property
     def activation_bytes_per_token(self) -> tuple[float, float]:
         """Bytes a token keeps for the backward pass: under the recipe, under the baseline."""
-        recipe, baseline = (
-            sum(tensor.bytes_per_token for tensor in kept_activations(self.found, used))
-            for used in (self.recipe, self.baseline)
-        )
-        return recipe, baseline
+        return self._both(lambda *of: (tensor.bytes_per_token for tensor in kept_activations(*of)))
 
     @property
     def training_states(self) -> tuple[TrainingState, ...]:
         """Baseline, the recipe with FP32 moments, and the recipe with BF16 moments."""
-        return training_states(self.found, self.recipe, self.baseline)
+        return training_states(self.inventory, self.recipe, self.baseline)
 
     @property
     def expert_bytes_per_token(self) -> tuple[float, float]:
         """Bytes of dispatch and combine a token, forward: under the recipe, under the baseline."""
-        return sum(expert_traffic(self.found, self.recipe)), sum(expert_traffic(self.found, self.baseline))
+        return self._both(expert_traffic)
+
+    def _both(self, amounts: Callable[[Inventory, Recipe], Iterable[float]]) -> tuple[float, float]:
+        return sum(amounts(self.inventory, self.recipe)), sum(amounts(self.inventory, self.baseline))
 
     @property
     def attention_flops_per_token(self) -> float:
         """Forward flops a token of the attention products."""
-        return self.found.core.flops_per_token(self.work.keys)
+        return self.inventory.core.flops_per_token(self.work.keys)
 
     @property
     def forward_flops_per_token(self) -> float:
         """Forward flops a token: linear layers, head and router, attention."""
-        return self.found.linear_flops + self.found.kept_flops + self.attention_flops_per_token
+        return self.inventory.linear_flops + self.inventory.kept_flops + self.attention_flops_per_token
 
     @property
     def flops_per_token(self) -> float:
@@ -180,22 +137,22 @@ class ModelCost(Result):
     @property
     def quantized_flops_share(self) -> float:
         """Share of the flops in GEMMs that the recipe applies to."""
-        return self.found.linear_flops / self.forward_flops_per_token
+        return self.inventory.linear_flops / self.forward_flops_per_token
 
     @cached_property
     def times(self) -> list[ProductTime]:
         """Every product under the recipe, with its roofline time."""
-        return product_times(self.found, self.recipe, self.work, self.device)
+        return product_times(self.inventory, self.recipe, self.work, self.device)
 
     @cached_property
     def baseline_times(self) -> list[ProductTime]:
         """The same under the baseline."""
-        return product_times(self.found, self.baseline, self.work, self.device)
+        return product_times(self.inventory, self.baseline, self.work, self.device)
 
     @cached_property
     def quantize_bytes(self) -> float:
         """Bytes that quantising activations and gradients reads and writes, unfused."""
-        return quantize_bytes(self.found, self.recipe, self.work)
+        return quantize_bytes(self.inventory, self.recipe, self.work)
 
     @property
     def quantize_seconds(self) -> float:
@@ -210,8 +167,7 @@ class ModelCost(Result):
     @property
     def baseline_seconds(self) -> float:
         """Sum of the baseline's roofline times, and of quantising if it does."""
-        moved = quantize_bytes(self.found, self.baseline, self.work)
-        quantizing = moved / self.device.bandwidth.value
+        quantizing = quantize_bytes(self.inventory, self.baseline, self.work) / self.device.bandwidth.value
         return sum(part.seconds for part in self.baseline_times) + quantizing
 
     @property
@@ -249,7 +205,7 @@ class ModelCost(Result):
             ratio = measured[0].value / measured[1].value
             rows.append(("GEMMs at measured peaks", *over_flops, ratio, measured[0].source))
         return tuple(
-            Ceiling(what, of, share, ratio, _amdahl(share, ratio), source)
+            Ceiling(what, of, share, ratio, amdahl(share, ratio), source)
             for what, of, share, ratio, source in rows
         )
 
@@ -260,8 +216,8 @@ class ModelCost(Result):
         return tuple(row for row in rows if row.parameters or row.flops_per_token)
 
     def _component(self, component: Component) -> ComponentCost:
-        found = self.found
-        gemms = [gemm for gemm in found.gemms if gemm.component == component]
+        matrices = self.inventory
+        gemms = [gemm for gemm in matrices.gemms if gemm.component == component]
         flops = float(sum(gemm.flops_per_token for gemm in gemms))
         quantized = sum(gemm.flops_per_token for gemm in gemms if gemm.quantized)
         if component == "attention core":
@@ -272,8 +228,8 @@ class ModelCost(Result):
         )
         return ComponentCost(
             component,
-            found.component_parameters(component),
-            found.component_active(component),
+            matrices.component_parameters(component),
+            matrices.component_active(component),
             self.weights[component],
             self.baseline_weights[component],
             flops,
@@ -281,94 +237,3 @@ class ModelCost(Result):
             seconds,
             baseline_seconds,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return every figure as plain data, the unit in the key; times without a rate are None."""
-        return model_dict(self)
-
-    def parts(self) -> list[Table]:
-        """Return the tables that it prints as."""
-        return model_tables(self)
-
-    def gemm_table(self) -> Table:
-        """Return a table of every product: shape, count, formats, bytes and roofline time."""
-        return product_table(self)
-
-    def __repr__(self) -> str:
-        """Return the tables as text."""
-        return str(self)
-
-
-def _amdahl(share: float, ratio: float) -> float:
-    return math.nan if math.isnan(share) or math.isnan(ratio) else amdahl(share, ratio)
-
-
-def model_cost(
-    model: ModelLike,
-    recipe: RecipeLike = "deepseek-v3",
-    *,
-    seq_len: int = 4096,
-    batch: int = 1,
-    phase: Phase = "training",
-    device: DeviceLike = "h800",
-    baseline: RecipeLike = "bf16",
-    causal: bool | None = None,
-    absorbed: bool | None = None,
-) -> ModelCost:
-    """Count what a model moves, holds and computes under a recipe, and how fast it could be.
-
-    Parameters
-    ----------
-    model : str, path, mapping or ModelDescription
-        A built-in name, a ``config.json``, or what one holds.
-    recipe, baseline : str or Recipe
-        How linear layers multiply; embedding, head, router, norms and attention products keep the
-        output format (DeepSeek-V3 report, 3.3.1).
-    seq_len : int
-        Tokens a sequence; in decode, tokens already cached.
-    batch : int
-        Sequences.
-    phase : {"training", "prefill", "decode"}
-        What is computed; training is three times the forward flops.
-    device : str or Device
-        Whose peaks and bandwidth the roofline takes, as if it held the whole model.
-    causal : bool, optional
-        Whether a token attends to half of the sequence on average; by default so in a decoder.
-    absorbed : bool, optional
-        Whether latent attention works on cached latents; by default in decode only.
-
-    Returns
-    -------
-    ModelCost
-        Figures as attributes; prints as tables.
-
-    Raises
-    ------
-    TypeError
-        If a size is no whole number.
-    ValueError
-        If a size is not positive, a name is unknown, the configuration is malformed, or an encoder
-        is asked to decode.
-
-    Examples
-    --------
-    >>> cost = model_cost("deepseek-v3", seq_len=4096, phase="training")
-    >>> f"{cost.flops_per_token / 1e9:.2f} GFLOP, {cost.quantized_flops_share:.1%} in FP8"
-    '250.45 GFLOP, 85.3% in FP8'
-    >>> f"{cost.weight_bytes / 1e9:.2f} GB against {cost.baseline_weight_bytes / 1e9:.2f} GB"
-    '673.15 GB against 1342.05 GB'
-    """
-    description = get_model(model)
-    checks.one_of(phase, PHASES, "phase")
-    if phase == "decode" and not description.decoder:
-        raise ValueError(f"{description} is an encoder, which does not decode; use phase='prefill'")
-    work = Workload(
-        phase,
-        checks.positive_int(seq_len, "seq_len"),
-        checks.positive_int(batch, "batch"),
-        description.decoder if causal is None else bool(causal),
-    )
-    chosen, base = get_recipe(recipe), get_recipe(baseline)
-    on_latents = phase == "decode" if absorbed is None else bool(absorbed)
-    on_latents = on_latents and isinstance(description.attention, Latent)
-    return ModelCost(description, chosen, base, get_device(device), work, on_latents)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -26,32 +27,21 @@ class BuiltIn:
     parameters_source: str = "safetensors metadata on Hugging Face"
 
 
-def _llama(repo: str, parameters: int, *shape: int, vocab: int = 128256, tied: bool = False) -> BuiltIn:
-    hidden, width, layers, heads, kv_heads = shape
+def _decoder(
+    repo: str, parameters: int, *shape: int, family: str, vocab: int, tied: bool = False, **more: int
+) -> BuiltIn:
+    keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     config = {
-        "model_type": "llama",
-        "vocab_size": vocab,
-        "hidden_size": hidden,
-        "intermediate_size": width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "tie_word_embeddings": tied,
+        **{"model_type": family, "vocab_size": vocab, "tie_word_embeddings": tied},
+        **dict(zip((*keys, "num_key_value_heads"), shape, strict=True)),
+        **more,
     }
     return BuiltIn(config, f"{repo} config.json on Hugging Face", parameters)
 
 
-def _qwen2(repo: str, parameters: int, *shape: int, vocab: int = 152064, tied: bool = False) -> BuiltIn:
-    llama = _llama(repo, parameters, *shape, vocab=vocab, tied=tied)
-    return BuiltIn({**llama.config, "model_type": "qwen2"}, llama.source, parameters)
-
-
-def _qwen3(repo: str, parameters: int, *shape: int, tied: bool = False, **mixture: int) -> BuiltIn:
-    llama = _llama(repo, parameters, *shape, vocab=151936, tied=tied)
-    family = "qwen3_moe" if mixture else "qwen3"
-    config = {**llama.config, "model_type": family, "head_dim": 128, **mixture}
-    return BuiltIn(config, llama.source, parameters)
-
+_llama = partial(_decoder, family="llama", vocab=128256)
+_qwen2 = partial(_decoder, family="qwen2", vocab=152064)
+_qwen3 = partial(_decoder, family="qwen3", vocab=151936, head_dim=128)
 
 # github.com/deepseek-ai/DeepSeek-V3 inference/configs/config_671B.json, in the keys of Hugging Face.
 _DEEPSEEK_V3 = {
@@ -123,6 +113,7 @@ MODELS: dict[str, BuiltIn] = {
         "Qwen/Qwen3-30B-A3B",
         30532122624,
         *(2048, 6144, 48, 32, 4),
+        family="qwen3_moe",
         moe_intermediate_size=768,
         num_experts=128,
         num_experts_per_tok=8,
@@ -131,6 +122,7 @@ MODELS: dict[str, BuiltIn] = {
         "Qwen/Qwen3-235B-A22B",
         235093634560,
         *(4096, 12288, 94, 64, 4),
+        family="qwen3_moe",
         moe_intermediate_size=1536,
         num_experts=128,
         num_experts_per_tok=8,

@@ -116,8 +116,8 @@ class Inventory:
     Examples
     --------
     >>> from fp8sim.models import get_model, inventory
-    >>> found = inventory(get_model("deepseek-v3"))
-    >>> found.parameters, found.quantized_parameters
+    >>> matrices = inventory(get_model("deepseek-v3"))
+    >>> matrices.parameters, matrices.quantized_parameters
     (671026419200, 669065609216)
     """
 
@@ -158,11 +158,6 @@ class Inventory:
     def active_without_embedding_and_head(self) -> int:
         """Parameters that a token meets in the layers and the final norm."""
         return self.active_without_embedding - self.component_parameters("output head")
-
-    @property
-    def quantized_active(self) -> int:
-        """Parameters that a token meets and that a recipe applies to."""
-        return sum(gemm.active_parameters for gemm in self.gemms if gemm.quantized)
 
     def component_parameters(self, component: Component) -> int:
         """Return the parameters of one component."""

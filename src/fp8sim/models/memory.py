@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fp8sim.costs.gemm import Traffic, traffic
+from fp8sim.costs import Traffic, traffic
 from fp8sim.formats import get_format
 from fp8sim.models.description import FeedForward, GroupedQuery, Mixture
 from fp8sim.models.matrices import COMPONENTS, Component, Inventory
@@ -27,7 +27,7 @@ _BF16 = 2
 _ROWS = 4096  # tokens over which the scales of an activation are averaged
 
 
-def weight_bytes(found: Inventory, recipe: Recipe) -> dict[Component, Traffic]:
+def weight_bytes(inventory: Inventory, recipe: Recipe) -> dict[Component, Traffic]:
     """Return the bytes of the weights by component, scales apart.
 
     Linear layers take the recipe's format for B; everything else its output format, but for
@@ -41,18 +41,18 @@ def weight_bytes(found: Inventory, recipe: Recipe) -> dict[Component, Traffic]:
     >>> sum(part.total for part in parts.values()), sum(part.scales for part in parts.values())
     (673150611808, 163352928)
     """
-    kept = recipe.output.bits
+    wide = recipe.output.bits
     elements: dict[Component, int] = dict.fromkeys(COMPONENTS, 0)
     scales = dict(elements)
-    for gemm in found.gemms:
+    for gemm in inventory.gemms:
         if gemm.quantized:
             one = traffic(recipe.b, (gemm.k, gemm.n), axis=0)
             elements[gemm.component] += gemm.count * one.elements * gemm.stored
             scales[gemm.component] += gemm.count * one.scales * gemm.stored
         else:
-            elements[gemm.component] += gemm.parameters * kept // 8
-    for vector in found.vectors:
-        elements[vector.component] += vector.parameters * (32 if vector.fp32 else kept) // 8
+            elements[gemm.component] += gemm.parameters * wide // 8
+    for vector in inventory.vectors:
+        elements[vector.component] += vector.parameters * (32 if vector.fp32 else wide) // 8
     return {part: Traffic(elements[part], scales[part]) for part in COMPONENTS}
 
 
@@ -72,7 +72,7 @@ class TrainingState:
         return self.weights + self.master + self.gradients + self.moments
 
 
-def training_states(found: Inventory, recipe: Recipe, baseline: Recipe) -> tuple[TrainingState, ...]:
+def training_states(inventory: Inventory, recipe: Recipe, baseline: Recipe) -> tuple[TrainingState, ...]:
     """Return weights, gradients and optimizer state of the baseline, of FP8 alone, and of DeepSeek.
 
     The baseline keeps FP32 master weights, gradients and both AdamW moments. The second changes the
@@ -83,20 +83,19 @@ def training_states(found: Inventory, recipe: Recipe, baseline: Recipe) -> tuple
     --------
     >>> from fp8sim.models import get_model, inventory
     >>> from fp8sim.recipes import get_recipe
-    >>> found = inventory(get_model("deepseek-v3"))
-    >>> for state in training_states(found, get_recipe("deepseek-v3"), get_recipe("bf16")):
-    ...     print(f"{state.what}: {state.total / found.parameters:.2f} bytes a parameter")
+    >>> matrices = inventory(get_model("deepseek-v3"))
+    >>> for state in training_states(matrices, get_recipe("deepseek-v3"), get_recipe("bf16")):
+    ...     print(f"{state.what}: {state.total / matrices.parameters:.2f} bytes a parameter")
     bf16, FP32 moments: 18.00 bytes a parameter
     deepseek-v3, FP32 moments: 17.00 bytes a parameter
     deepseek-v3, BF16 moments: 13.00 bytes a parameter
     """
-    count = found.parameters
+    count = inventory.parameters
 
-    def state(used: Recipe, moment_bytes: int) -> TrainingState:
-        weights = sum(part.total for part in weight_bytes(found, used).values())
-        master = 0 if used.b.fmt.bits == 32 else _FP32 * count  # FP32 weights are their own master
-        label = "FP32" if moment_bytes == _FP32 else "BF16"
-        what = f"{used}, {label} moments"
+    def state(recipe: Recipe, moment_bytes: int) -> TrainingState:
+        weights = sum(part.total for part in weight_bytes(inventory, recipe).values())
+        master = 0 if recipe.b.fmt.bits == 32 else _FP32 * count  # FP32 weights are their own master
+        what = f"{recipe}, {'FP32' if moment_bytes == _FP32 else 'BF16'} moments"
         return TrainingState(what, weights, master, _FP32 * count, 2 * moment_bytes * count)
 
     return state(baseline, _FP32), state(recipe, _FP32), state(recipe, _BF16)
@@ -107,13 +106,11 @@ class KeptTensor:
     """An activation that the forward pass keeps for the backward pass."""
 
     name: str
-    width: int  #: elements a token in one layer
-    layers: int
     stored: Operand
     bytes_per_token: float  #: over all layers, scales included
 
 
-def kept_activations(found: Inventory, recipe: Recipe) -> tuple[KeptTensor, ...]:
+def kept_activations(inventory: Inventory, recipe: Recipe) -> tuple[KeptTensor, ...]:
     """Return what a recipe keeps of each token for the backward pass.
 
     The same tensors for every recipe, those of DeepSeek-V3 (report, 3.2.3 and 3.3.3): inputs of
@@ -127,26 +124,24 @@ def kept_activations(found: Inventory, recipe: Recipe) -> tuple[KeptTensor, ...]
     --------
     >>> from fp8sim.models import get_model, inventory
     >>> from fp8sim.recipes import get_recipe
-    >>> kept = kept_activations(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
-    >>> print(kept[0].name, kept[0].stored)
-    norm inputs bf16
-    >>> print(kept[-1].name, kept[-1].stored)
-    final hidden bf16
+    >>> tensors = kept_activations(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
+    >>> [f"{tensor.name}: {tensor.stored}" for tensor in (tensors[0], tensors[-1])]
+    ['norm inputs: bf16', 'final hidden: bf16']
     """
     plain = Operand(recipe.output)
     eight_bit = recipe.a.fmt.bits <= 8
     after_attention = Operand(get_format("e5m6"), Scaling("1x128", "e8m0")) if eight_bit else plain
     how = {"linear": recipe.a, "attention": after_attention, "plain": plain}
-    kept = []
-    for name, width, layers, kind in _kept_widths(found):
+    tensors = []
+    for name, width, layers, kind in _kept_widths(inventory):
         one = traffic(how[kind], (_ROWS, width), axis=1).total / _ROWS
-        kept.append(KeptTensor(name, width, layers, how[kind], one * layers))
-    return tuple(kept)
+        tensors.append(KeptTensor(name, how[kind], one * layers))
+    return tuple(tensors)
 
 
-def _kept_widths(found: Inventory) -> Iterator[tuple[str, int, int, str]]:
+def _kept_widths(inventory: Inventory) -> Iterator[tuple[str, int, int, str]]:
     """Yield name, elements a token, layers and kind of what is kept."""
-    model, att = found.model, found.model.attention
+    model, att = inventory.model, inventory.model.attention
     yield "norm inputs", 2 * model.hidden, model.layers, "plain"
     yield "attention input", model.hidden, model.layers, "linear"
     if isinstance(att, GroupedQuery):
@@ -166,13 +161,13 @@ def _kept_widths(found: Inventory) -> Iterator[tuple[str, int, int, str]]:
         else:
             yield "MoE input", model.hidden, stack.layers, "linear"
             yield "dispatched expert inputs", ffn.per_token * model.hidden, stack.layers, "linear"
-            used = ffn.per_token + ffn.shared
-            yield "expert SwiGLU inputs", 2 * used * ffn.width, stack.layers, "linear"
+            experts = ffn.per_token + ffn.shared
+            yield "expert SwiGLU inputs", 2 * experts * ffn.width, stack.layers, "linear"
     if model.decoder:
         yield "final hidden", model.hidden, 1, "plain"
 
 
-def kv_cache_bytes(found: Inventory, recipe: Recipe) -> int:
+def kv_cache_bytes(inventory: Inventory, recipe: Recipe) -> int:
     """Return the bytes that one token caches over all layers, in the recipe's output format.
 
     Attention keeps its precision under every recipe (DeepSeek-V3 report, 3.3.1), so FP8 multiplies
@@ -185,11 +180,11 @@ def kv_cache_bytes(found: Inventory, recipe: Recipe) -> int:
     >>> kv_cache_bytes(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
     70272
     """
-    core = found.core
-    return found.model.decoder * core.layers * core.cache_width * recipe.output.bits // 8
+    core = inventory.core
+    return inventory.model.decoder * core.layers * core.cache_width * recipe.output.bits // 8
 
 
-def expert_traffic(found: Inventory, recipe: Recipe) -> tuple[float, float]:
+def expert_traffic(inventory: Inventory, recipe: Recipe) -> tuple[float, float]:
     """Return the bytes a token sends to experts and gets back in a forward pass, over all layers.
 
     Dispatch carries the recipe's format for A with its scales, combine the output format
@@ -203,10 +198,10 @@ def expert_traffic(found: Inventory, recipe: Recipe) -> tuple[float, float]:
     >>> expert_traffic(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
     (3429888.0, 6651904.0)
     """
-    hidden = found.model.hidden
+    hidden = inventory.model.hidden
     rows = sum(
         stack.layers * stack.feed_forward.per_token
-        for stack in found.model.stacks
+        for stack in inventory.model.stacks
         if isinstance(stack.feed_forward, Mixture)
     )
     one = traffic(recipe.a, (_ROWS, hidden), axis=1).total / _ROWS

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fp8sim.models.description import (
+    Attention,
     Family,
     FeedForward,
     GroupedQuery,
@@ -24,23 +25,22 @@ __all__ = ["FAMILIES", "describe", "read_config"]
 class _Config:
     """A configuration under a name: looks up keys, checks what they hold, and words the errors."""
 
-    def __init__(self, data: Mapping[str, Any], name: str) -> None:
-        self.data, self.name = data, name
+    def __init__(self, data: Mapping[str, Any], name: str, source: str) -> None:
+        self.data, self.name, self.source = data, name, source
         self.family = self._find_family()
 
     def _find_family(self) -> Family:
-        given = self.data.get("model_type")
-        if given is None:  # some files name the class alone
+        name = self.data.get("model_type")
+        if name is None:  # some files name the class alone
             classes = self.data.get("architectures")
             first = classes[0] if isinstance(classes, list) and classes else None
-            found = _CLASSES.get(first) if isinstance(first, str) else None
-            if found is None:
+            name = _CLASSES.get(first) if isinstance(first, str) else None
+            if name is None:
                 raise self.error(f"model_type is missing; known: {', '.join(FAMILIES)}")
-            return found
         for family in FAMILIES:
-            if given == family:
+            if name == family:
                 return family
-        raise self.error(f"model_type {given!r} is not described; known: {', '.join(FAMILIES)}")
+        raise self.error(f"model_type {name!r} is not described; known: {', '.join(FAMILIES)}")
 
     def error(self, what: str) -> ValueError:
         return ValueError(f"config of {self.name}: {what}")
@@ -154,8 +154,16 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
     >>> describe(config, "llama-2-7b").attention
     GroupedQuery(heads=32, kv_heads=32, head_dim=128, qkv_bias=False, output_bias=False, qk_norm=False)
     """
-    cfg = _Config(config, name)
-    return FAMILIES[cfg.family](cfg, source)
+    cfg = _Config(config, name, source)
+    return FAMILIES[cfg.family](cfg)
+
+
+def _model(cfg: _Config, attention: Attention, *stacks: Stack, **options: Any) -> ModelDescription:
+    hidden, vocab = cfg.size("hidden_size"), cfg.size("vocab_size")
+    layers = tuple(stack for stack in stacks if stack.layers)
+    return ModelDescription(
+        cfg.name, cfg.family, hidden, vocab, attention, layers, source=cfg.source, **options
+    )
 
 
 def _grouped(cfg: _Config, *, qkv_bias: bool, output_bias: bool, qk_norm: bool = False) -> GroupedQuery:
@@ -169,49 +177,34 @@ def _grouped(cfg: _Config, *, qkv_bias: bool, output_bias: bool, qk_norm: bool =
     return GroupedQuery(heads, kv_heads, head_dim, qkv_bias, output_bias, qk_norm)
 
 
-def _decoder(
-    cfg: _Config, source: str, attention: GroupedQuery, stacks: tuple[Stack, ...]
-) -> ModelDescription:
-    return ModelDescription(
-        cfg.name,
-        cfg.family,
-        cfg.size("hidden_size"),
-        cfg.size("vocab_size"),
-        attention,
-        stacks,
-        tied=cfg.flag("tie_word_embeddings", False),
-        source=source,
-    )
+def _decoder(cfg: _Config, attention: Attention, ffn: FeedForward | Mixture) -> ModelDescription:
+    tied = cfg.flag("tie_word_embeddings", False)
+    return _model(cfg, attention, Stack(cfg.size("num_hidden_layers"), ffn), tied=tied)
 
 
-def _llama(cfg: _Config, source: str) -> ModelDescription:
+def _llama(cfg: _Config) -> ModelDescription:
     bias = cfg.flag("attention_bias", False)
     ffn = FeedForward(cfg.size("intermediate_size"), bias=cfg.flag("mlp_bias", False))
-    attention = _grouped(cfg, qkv_bias=bias, output_bias=bias)
-    return _decoder(cfg, source, attention, (Stack(cfg.size("num_hidden_layers"), ffn),))
+    return _decoder(cfg, _grouped(cfg, qkv_bias=bias, output_bias=bias), ffn)
 
 
-def _qwen2(cfg: _Config, source: str) -> ModelDescription:
+def _qwen2(cfg: _Config) -> ModelDescription:
     cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
     attention = _grouped(cfg, qkv_bias=True, output_bias=False)  # the Qwen2 report, 2.2.1
-    stack = Stack(cfg.size("num_hidden_layers"), FeedForward(cfg.size("intermediate_size")))
-    return _decoder(cfg, source, attention, (stack,))
+    return _decoder(cfg, attention, FeedForward(cfg.size("intermediate_size")))
 
 
-def _qwen3(cfg: _Config, source: str) -> ModelDescription:
+def _qwen3(cfg: _Config) -> ModelDescription:
     cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
     bias = cfg.flag("attention_bias", False)
     attention = _grouped(cfg, qkv_bias=bias, output_bias=bias, qk_norm=True)
-    layers = cfg.size("num_hidden_layers")
-    if cfg.family == "qwen3_moe":
-        cfg.only("decoder_sparse_step", 1, "only a mixture in every layer is described")
-        cfg.only("mlp_only_layers", [], "only a mixture in every layer is described")
-        # transformers writes num_local_experts since version 5, num_experts before
-        key = "num_local_experts" if "num_local_experts" in cfg.data else "num_experts"
-        mixture = Mixture(cfg.size("moe_intermediate_size"), *_experts(cfg, key))
-        return _decoder(cfg, source, attention, (Stack(layers, mixture),))
-    stack = Stack(layers, FeedForward(cfg.size("intermediate_size")))
-    return _decoder(cfg, source, attention, (stack,))
+    if cfg.family == "qwen3":
+        return _decoder(cfg, attention, FeedForward(cfg.size("intermediate_size")))
+    cfg.only("decoder_sparse_step", 1, "only a mixture in every layer is described")
+    cfg.only("mlp_only_layers", [], "only a mixture in every layer is described")
+    # transformers writes num_local_experts since version 5, num_experts before
+    key = "num_local_experts" if "num_local_experts" in cfg.data else "num_experts"
+    return _decoder(cfg, attention, Mixture(cfg.size("moe_intermediate_size"), *_experts(cfg, key)))
 
 
 def _experts(cfg: _Config, key: str) -> tuple[int, int]:
@@ -238,7 +231,7 @@ def _latent(cfg: _Config) -> Latent:
     )
 
 
-def _deepseek_v3(cfg: _Config, source: str) -> ModelDescription:
+def _deepseek_v3(cfg: _Config) -> ModelDescription:
     layers = cfg.size("num_hidden_layers")
     dense = cfg.size("first_k_dense_replace", least=0)
     if dense > layers:
@@ -251,21 +244,17 @@ def _deepseek_v3(cfg: _Config, source: str) -> ModelDescription:
     shared = cfg.size("n_shared_experts", 0, least=0)
     width = cfg.size("moe_intermediate_size")
     mixture = Mixture(width, experts, per_token, shared, router_bias=True)
-    stacks = (Stack(dense, FeedForward(cfg.size("intermediate_size"))), Stack(layers - dense, mixture))
-    return ModelDescription(
-        cfg.name,
-        cfg.family,
-        cfg.size("hidden_size"),
-        cfg.size("vocab_size"),
+    return _model(
+        cfg,
         _latent(cfg),
-        tuple(stack for stack in stacks if stack.layers),
+        Stack(dense, FeedForward(cfg.size("intermediate_size"))),
+        Stack(layers - dense, mixture),
         tied=cfg.flag("tie_word_embeddings", False),
         mtp_layers=cfg.size("num_nextn_predict_layers", 0, least=0),
-        source=source,
     )
 
 
-def _bert(cfg: _Config, source: str) -> ModelDescription:
+def _bert(cfg: _Config) -> ModelDescription:
     classes = cfg.data.get("architectures", ["BertModel"])
     if classes != ["BertModel"]:
         raise cfg.error(f"architectures is {classes!r}; of BERT only the encoder, BertModel, is described")
@@ -273,23 +262,19 @@ def _bert(cfg: _Config, source: str) -> ModelDescription:
     cfg.only("is_decoder", False, "BERT as a decoder is not described")
     attention = _grouped(cfg, qkv_bias=True, output_bias=True)
     ffn = FeedForward(cfg.size("intermediate_size"), gated=False, bias=True)
-    return ModelDescription(
-        cfg.name,
-        cfg.family,
-        cfg.size("hidden_size"),
-        cfg.size("vocab_size"),
+    return _model(
+        cfg,
         attention,
-        (Stack(cfg.size("num_hidden_layers"), ffn),),
+        Stack(cfg.size("num_hidden_layers"), ffn),
         decoder=False,
         positions=cfg.size("max_position_embeddings"),
         token_types=cfg.size("type_vocab_size"),
         pooler=True,
-        source=source,
     )
 
 
 #: model_type -> how its configuration is read.
-FAMILIES: dict[Family, Callable[[_Config, str], ModelDescription]] = {
+FAMILIES: dict[Family, Callable[[_Config], ModelDescription]] = {
     "deepseek_v3": _deepseek_v3,
     "llama": _llama,
     "qwen2": _qwen2,

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fp8sim._support.published import DEEPSEEK_V3, MODEL_FIGURES, Published
+from fp8sim._support.published import DEEPSEEK_V3, MODEL_FIGURES, Figure
+from fp8sim._support.quantities import figure_text, ratio_text
+from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
-from fp8sim.costs.devices import get_device
-from fp8sim.models.accounting import ModelCost, model_cost
+from fp8sim.costs import get_device
 from fp8sim.models.builtin import MODELS, ModelLike, get_model
+from fp8sim.models.cost import ModelCost, model_cost
 from fp8sim.models.layers import mtp_parameters
 
 __all__ = ["ModelCheck", "PublishedCheck", "check_model"]
@@ -33,7 +35,7 @@ class PublishedCheck:
 
 
 @dataclass(frozen=True, repr=False)
-class ModelCheck:
+class ModelCheck(Result):
     """A model's figures confronted with published ones; prints as a table."""
 
     model: str
@@ -45,23 +47,21 @@ class ModelCheck:
         rows = [asdict(row) | {"ratio": row.ratio} for row in self.rows]
         return {"model": self.model, "rows": rows, "notes": list(self.notes)}
 
-    def table(self) -> Table:
+    def parts(self) -> list[Table]:
         """Return the table that it prints as."""
         rows = [
-            [row.what, _figure(row.ours), _figure(row.published), row.unit, f"{row.ratio:.4f}", row.source]
+            [
+                row.what,
+                *map(figure_text, (row.ours, row.published)),
+                row.unit,
+                ratio_text(row.ratio, 4),
+                row.source,
+            ]
             for row in self.rows
         ]
         notes = [*(f"{row.what}: {row.how}." for row in self.rows), *self.notes]
         headers = ["", "ours>", "published>", "unit", "ratio>", "source"]
-        return Table(f"{self.model}: computed beside published", headers, rows, notes)
-
-    def __repr__(self) -> str:
-        """Return the table as text."""
-        return self.table().text()
-
-    def _repr_html_(self) -> str:
-        """Return the table for a notebook."""
-        return self.table().html()
+        return [Table(f"{self.model}: computed beside published", headers, rows, notes)]
 
 
 def check_model(model: ModelLike) -> ModelCheck:
@@ -99,8 +99,8 @@ def check_model(model: ModelLike) -> ModelCheck:
     if name.startswith("deepseek"):
         return ModelCheck(name, (*_deepseek_shapes(cost), *_deepseek_run(cost)), (_step_at_roofline(cost),))
     known = MODELS[name]
-    count = Published("parameters", known.parameters, "", known.parameters_source)
-    rows = [_row(count, cost.found.parameters, "sum over every matrix of the inventory")]
+    count = Figure(known.parameters, known.parameters_source, what="parameters")
+    rows = [_row(count, cost.inventory.parameters, "sum over every matrix of the inventory")]
     for key, published in MODEL_FIGURES.get(name, {}).items():
         rows.append(_row(published, *_ours(cost)[key]))
     return ModelCheck(name, tuple(rows))
@@ -108,30 +108,29 @@ def check_model(model: ModelLike) -> ModelCheck:
 
 def _ours(cost: ModelCost) -> dict[str, tuple[float, str]]:
     flops = "three times the forward flops, causal attention meeting half of 4096 keys"
-    floor = 6 * cost.found.active_without_embedding
+    floor = 6 * cost.inventory.active_without_embedding
     published = MODEL_FIGURES.get(cost.model.name, {}).get("flops")
     if published and published.value * 1e9 < floor:
         flops += f" (6 flops an active parameter are {floor / 1e9:.0f} GFLOP before any attention)"
     return {
-        "flops": (cost.flops_per_token / 1e9, flops),
         "kv_cache": (cost.kv_cache_bytes_per_token / 1e3, "layers x cached elements x 2 bytes"),
+        "flops": (cost.flops_per_token / 1e9, flops),
     }
 
 
 def _deepseek_shapes(cost: ModelCost) -> list[PublishedCheck]:
-    found, published = cost.found, DEEPSEEK_V3
+    matrices, published = cost.inventory, DEEPSEEK_V3
     alone, projected = mtp_parameters(cost.model)
-    copies = found.component_parameters("embedding") + found.component_parameters("output head")
-    repository = found.parameters + projected + copies
+    copies = matrices.component_parameters("embedding") + matrices.component_parameters("output head")
+    repository = matrices.parameters + projected + copies
     ours = {
-        "parameters": (found.parameters / 1e9, "sum over every matrix of the inventory"),
-        "active": (found.active_parameters / 1e9, "embedding and output head included"),
+        "parameters": (matrices.parameters / 1e9, "sum over every matrix of the inventory"),
+        "active": (matrices.active_parameters / 1e9, "embedding and output head included"),
         "mtp": (alone / 1e9, "one layer, without its projection"),
         "repository": (repository / 1e9, "the model, the module and its copies of embedding and head"),
         **_ours(cost),
     }
-    order = ("parameters", "active", "mtp", "repository", "kv_cache", "flops")
-    return [_row(published[key], *ours[key]) for key in order]
+    return [_row(published[key], *figure) for key, figure in ours.items()]
 
 
 def _deepseek_run(cost: ModelCost) -> list[PublishedCheck]:
@@ -164,9 +163,5 @@ def _step_at_roofline(cost: ModelCost) -> str:
     )
 
 
-def _row(published: Published, ours: float, how: str) -> PublishedCheck:
+def _row(published: Figure, ours: float, how: str) -> PublishedCheck:
     return PublishedCheck(published.what, ours, published.value, published.unit, published.source, how)
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1e4 else f"{value:.6g}"

@@ -1,19 +1,19 @@
-"""The tables that a model's cost prints as, and what the model of cost leaves out."""
+"""A model's cost as tables, and as plain data for JSON; and what the model of cost leaves out."""
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 from fp8sim._support.published import SPEEDUPS
-from fp8sim._support.quantities import bytes_text, count_text, percent_text, time_text
+from fp8sim._support.quantities import bytes_text, count_text, percent_text, ratio_text, time_text
+from fp8sim._support.results import plain_data
 from fp8sim._support.tables import Table
-from fp8sim.costs.gemm import operand_class
+from fp8sim.costs import operand_class
+from fp8sim.models.accounting import Accounting
 
-if TYPE_CHECKING:
-    from fp8sim.models.accounting import ModelCost
-
-__all__ = ["LEFT_OUT", "Table", "model_tables", "product_table"]
+__all__ = ["LEFT_OUT", "model_dict", "model_tables", "product_table"]
 
 #: What the modelled times do not hold.
 LEFT_OUT: tuple[str, ...] = (
@@ -24,13 +24,13 @@ LEFT_OUT: tuple[str, ...] = (
 )
 
 
-def model_tables(cost: ModelCost) -> list[Table]:
+def model_tables(cost: Accounting) -> list[Table]:
     """Return the component, total and ceiling tables of a model's cost."""
     tables = [_components(cost), _totals(cost), _speedups(cost)]
     return [*tables, _measured()] if cost.recipe.bits == 8 else tables
 
 
-def product_table(cost: ModelCost) -> Table:
+def product_table(cost: Accounting) -> Table:
     """Return a table of every product of a model's cost."""
     rows = [
         [
@@ -39,9 +39,9 @@ def product_table(cost: ModelCost) -> Table:
             " x ".join(f"{size:.0f}" for size in (part.m, part.n, part.k)),
             f"{part.products:.0f}",
             part.formats,
-            _count(part.flops),
+            count_text(part.flops),
             bytes_text(part.bytes),
-            _time(part.seconds),
+            time_text(part.seconds),
             part.bound,
         ]
         for part in cost.times
@@ -50,42 +50,35 @@ def product_table(cost: ModelCost) -> Table:
     return Table(_title(cost), headers, rows)
 
 
-def _components(cost: ModelCost) -> Table:
-    base = str(cost.baseline)
+def _components(cost: Accounting) -> Table:
+    base, matrices = str(cost.baseline), cost.inventory
     rows = [
         [
             row.component,
-            count_text(row.parameters),
-            count_text(row.active_parameters),
-            bytes_text(row.weights.total),
-            bytes_text(row.baseline_weights.total),
+            *map(count_text, (row.parameters, row.active_parameters)),
+            *map(bytes_text, (row.weights.total, row.baseline_weights.total)),
             count_text(row.flops_per_token),
-            _precision(cost, row.quantized_share, row.flops_per_token),
-            _time(row.seconds),
-            _time(row.baseline_seconds),
+            _precision(cost, row.quantized_share) if row.flops_per_token else "-",
+            *map(time_text, (row.seconds, row.baseline_seconds)),
         ]
         for row in cost.components
     ]
-    found = cost.found
-    rows.append(["quantising", "", "", "", "", "", "", _time(cost.quantize_seconds), ""])
+    rows.append(["quantising", *[""] * 6, time_text(cost.quantize_seconds), ""])
     rows.append(
         [
             "total",
-            count_text(found.parameters),
-            count_text(found.active_parameters),
-            bytes_text(cost.weight_bytes),
-            bytes_text(cost.baseline_weight_bytes),
+            *map(count_text, (matrices.parameters, matrices.active_parameters)),
+            *map(bytes_text, (cost.weight_bytes, cost.baseline_weight_bytes)),
             count_text(cost.forward_flops_per_token),
             "",
-            _time(cost.seconds),
-            _time(cost.baseline_seconds),
+            *map(time_text, (cost.seconds, cost.baseline_seconds)),
         ]
     )
-    headers = ["", "params>", "active>", "weights>", f"{base}>", "FLOP/token>", "in", "time>"]
-    return Table(_title(cost), [*headers, f"{base}>"], rows, _notes(cost))
+    headers = ["", "params>", "active>", "weights>", f"{base}>", "FLOP/token>", "in", "time>", f"{base}>"]
+    return Table(_title(cost), headers, rows, list(_notes(cost)))
 
 
-def _title(cost: ModelCost) -> str:
+def _title(cost: Accounting) -> str:
     work = cost.work
     what = f"{work.phase} on {work.batch} x {work.seq_len} tokens"
     mask = ", causal" if work.causal else ", not causal"
@@ -95,89 +88,77 @@ def _title(cost: ModelCost) -> str:
     return f"{cost.model}, {cost.recipe} against {cost.baseline}: {what}{mask}, {cost.device}"
 
 
-def _precision(cost: ModelCost, share: float, flops: float) -> str:
-    if not flops:
-        return "-"
+def _precision(cost: Accounting, share: float) -> str:
     quantized = "/".join(dict.fromkeys((str(cost.recipe.a.fmt), str(cost.recipe.b.fmt))))
     names = {1.0: quantized, 0.0: str(cost.recipe.output)}
     return names.get(share, f"{percent_text(share)} {quantized}")
 
 
-def _notes(cost: ModelCost) -> list[str]:
-    found, rate = cost.found, cost.device.rate(operand_class(cost.recipe))
-    active = f"Active: {count_text(found.active_without_embedding)} without the embedding"
-    if found.component_parameters("output head"):
-        without_both = count_text(found.active_without_embedding_and_head)
+def _notes(cost: Accounting) -> Iterator[str]:
+    matrices, rate = cost.inventory, cost.device.rate(operand_class(cost.recipe))
+    active = f"Active: {count_text(matrices.active_without_embedding)} without the embedding"
+    if matrices.component_parameters("output head"):
+        without_both = count_text(matrices.active_without_embedding_and_head)
         active += f", {without_both} without the output head too"
-    notes = [
-        cost.model.summary,
-        f"{active}.",
-        "Flops are forward, 2 a multiply-add; times are rooflines of the whole workload.",
-    ]
+    yield cost.model.summary
+    yield f"{active}."
+    yield "Flops are forward, 2 a multiply-add; times are rooflines of the whole workload."
     if rate.note:
-        notes.append(f"{rate.note[:1].upper()}{rate.note[1:]}.")
-    held, memory = cost.weight_bytes, cost.device.memory
-    if memory and held > memory.value:
-        notes.append(
+        yield f"{rate.note[:1].upper()}{rate.note[1:]}."
+    memory = cost.device.memory
+    if memory and cost.weight_bytes > memory.value:
+        yield (
             f"The weights do not fit one {cost.device} ({bytes_text(memory.value)}): these are times "
             "at one device's rates, to be shared among many."
         )
-    return notes
 
 
-def _totals(cost: ModelCost) -> Table:
-    found = cost.found
-    states = cost.training_states
-    activations, dispatch = cost.activation_bytes_per_token, cost.expert_bytes_per_token
-    kv = cost.kv_cache_bytes_per_token
+def _totals(cost: Accounting) -> Table:
+    before, narrow, state = cost.training_states
+    kv, flops = cost.kv_cache_bytes_per_token, count_text(cost.flops_per_token)
     pairs = [
         ("weights, scales included", cost.weight_bytes, cost.baseline_weight_bytes),
-        ("training state, FP32 moments", states[1].total, states[0].total),
-        ("training state, BF16 moments", states[2].total, states[0].total),
-        ("kept for backward, a token", activations[0], activations[1]),
-        ("dispatch and combine, a token, forward", dispatch[0], dispatch[1]),
+        ("training state, FP32 moments", narrow.total, before.total),
+        ("training state, BF16 moments", state.total, before.total),
+        ("kept for backward, a token", *cost.activation_bytes_per_token),
+        ("dispatch and combine, a token, forward", *cost.expert_bytes_per_token),
         ("KV cache, a token", kv, kv),
     ]
     rows = [
-        [what, bytes_text(ours), bytes_text(base), f"{ours / base:.4f}"] for what, ours, base in pairs if base
+        [what, bytes_text(ours), bytes_text(base), ratio_text(ours / base, 4)]
+        for what, ours, base in pairs
+        if base
     ]
-    flops = cost.flops_per_token
-    rows.append(["FLOP a token", _count(flops), _count(flops), "1.0000"])
-    ratio = cost.seconds / cost.baseline_seconds
-    times = [_time(cost.seconds), _time(cost.baseline_seconds)]
-    rows.append(["time", *times, "unknown" if math.isnan(ratio) else f"{ratio:.4f}"])
+    rows.append(["FLOP a token", flops, flops, ratio_text(1, 4)])
+    times = cost.seconds, cost.baseline_seconds
+    rows.append(["time", *map(time_text, times), ratio_text(times[0] / times[1], 4)])
+    parameters, scaled = cost.inventory.parameters, cost.inventory.quantized_parameters
     notes = [
-        f"{percent_text(found.quantized_parameters / found.parameters)} of the parameters and "
+        f"{percent_text(scaled / parameters)} of the parameters and "
         f"{percent_text(cost.quantized_flops_share)} of the flops are in {cost.recipe}'s formats.",
     ]
     if cost.weight_scale_bytes:
-        notes.append(f"Scales add {percent_text(_scale_share(cost))} to the weights they scale.")
-    saved = states[0].total - states[2].total
-    if saved > 0 and cost.recipe.bits < cost.baseline.bits:
-        own = (states[0].total - states[1].total) / saved
-        notes.append(
-            f"Of the training state saved, {percent_text(own)} is the format's; the rest is BF16 moments."
-        )
+        share = cost.weight_scale_bytes * 8 / (scaled * cost.recipe.b.fmt.bits)
+        notes.append(f"Scales add {percent_text(share)} to the weights they scale.")
+    saving = before.total - state.total
+    if saving > 0 and cost.recipe.bits < cost.baseline.bits:
+        own = percent_text((before.total - narrow.total) / saving)
+        notes.append(f"Of the training state saved, {own} is the format's; the rest is BF16 moments.")
     return Table("Totals", ["", f"{cost.recipe}>", f"{cost.baseline}>", "ratio>"], rows, notes)
 
 
-def _scale_share(cost: ModelCost) -> float:
-    return cost.weight_scale_bytes * 8 / (cost.found.quantized_parameters * cost.recipe.b.fmt.bits)
-
-
-def _speedups(cost: ModelCost) -> Table:
+def _speedups(cost: Accounting) -> Table:
     rows = [
         [
             f"ceiling: {row.what}",
             f"{percent_text(row.share)} of {row.share_of}",
-            _speed(row.gemm_speedup),
-            _speed(row.speedup),
+            *map(ratio_text, (row.gemm_speedup, row.speedup)),
         ]
         for row in cost.ceilings
     ]
     free = cost.baseline_seconds / (cost.seconds - cost.quantize_seconds)
-    rows.append(["modelled, quantising free", "rooflines", "", _speed(free)])
-    rows.append(["modelled", "rooflines, quantising unfused", "", _speed(cost.speedup)])
+    rows.append(["modelled, quantising free", "rooflines", "", ratio_text(free)])
+    rows.append(["modelled", "rooflines, quantising unfused", "", ratio_text(cost.speedup)])
     notes = [f"{row.what}: {row.source}." for row in cost.ceilings[2:] if row.source]
     notes.append("A ceiling lets the quantised GEMMs alone get faster. The modelled times leave out:")
     notes += [f"  {what}" for what in LEFT_OUT]
@@ -187,22 +168,94 @@ def _speedups(cost: ModelCost) -> Table:
 def _measured() -> Table:
     rows = []
     for row in SPEEDUPS:
-        span = f"{row.low:.2f}" if row.low == row.high else f"{row.low:.2f} to {row.high:.2f}"
-        rows.append([row.setting, span, row.source])
+        span = dict.fromkeys(ratio_text(ratio, 2) for ratio in (row.low, row.high))
+        rows.append([row.setting, " to ".join(span), row.source])
     return Table("Published speed-ups of FP8 over BF16", ["", "whole>", "source"], rows)
 
 
-def _time(seconds: float) -> str:
-    if math.isnan(seconds):
-        return "unknown"
-    if seconds >= 1000:
-        return f"{seconds:,.0f} s"
-    return time_text(seconds) if seconds else "-"
+def model_dict(cost: Accounting) -> dict[str, Any]:
+    """Return every figure of a model's cost as plain data; times without a rate are None."""
+    data: dict[str, Any] = plain_data(
+        {
+            "model": cost.model.name,
+            "source": cost.model.source,
+            "recipe": cost.recipe.name,
+            "baseline": cost.baseline.name,
+            "device": cost.device.name,
+            **asdict(cost.work),
+            "absorbed": cost.absorbed,
+            **_amounts(cost),
+            "roofline_s": cost.seconds,
+            "quantize_s": cost.quantize_seconds,
+            "baseline_roofline_s": cost.baseline_seconds,
+            **_members(cost, "quantized_time_share speedup"),
+            "ceilings": [row._asdict() for row in cost.ceilings],
+            **_rows(cost),
+            "left_out": LEFT_OUT,
+        }
+    )
+    return data
 
 
-def _count(value: float) -> str:
-    return f"{value / 1e15:,.2f} P" if value >= 1e15 else count_text(value)
+def _amounts(cost: Accounting) -> dict[str, Any]:
+    """Return parameters, flops and bytes."""
+    matrices = cost.inventory
+    activations, dispatch = cost.activation_bytes_per_token, cost.expert_bytes_per_token
+    return {
+        **_members(matrices, "parameters active_parameters"),
+        "active_parameters_without_embedding": matrices.active_without_embedding,
+        "active_parameters_without_embedding_and_head": matrices.active_without_embedding_and_head,
+        "quantized_parameters": matrices.quantized_parameters,
+        **_members(cost, "forward_flops_per_token flops_per_token quantized_flops_share"),
+        **_members(cost, "weight_bytes weight_scale_bytes baseline_weight_bytes"),
+        **_members(cost, "kv_cache_bytes_per_token kv_cache_bytes"),
+        "activation_bytes_per_token": activations[0],
+        "baseline_activation_bytes_per_token": activations[1],
+        "expert_bytes_per_token": dispatch[0],
+        "baseline_expert_bytes_per_token": dispatch[1],
+        "quantize_bytes": cost.quantize_bytes,
+        "training_states": [
+            {
+                "what": state.what,
+                "weight_bytes": state.weights,
+                "master_bytes": state.master,
+                "gradient_bytes": state.gradients,
+                "moment_bytes": state.moments,
+                "bytes": state.total,
+            }
+            for state in cost.training_states
+        ],
+    }
 
 
-def _speed(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{value:.3f}"
+def _rows(cost: Accounting) -> dict[str, Any]:
+    """Return the parts of the model and its products."""
+    return {
+        "components": [
+            {
+                **_members(row, "component parameters active_parameters"),
+                "weight_bytes": row.weights.elements,
+                "weight_scale_bytes": row.weights.scales,
+                "baseline_weight_bytes": row.baseline_weights.total,
+                "forward_flops_per_token": row.flops_per_token,
+                "quantized_share": row.quantized_share,
+                "roofline_s": row.seconds,
+                "baseline_roofline_s": row.baseline_seconds,
+            }
+            for row in cost.components
+        ],
+        "products": [
+            {
+                **_members(part, "name component product m n k products formats quantized flops bytes"),
+                "compute_s": part.compute_seconds,
+                "memory_s": part.memory_seconds,
+                "roofline_s": part.seconds,
+                "bound": part.bound,
+            }
+            for part in cost.times
+        ],
+    }
+
+
+def _members(source: object, names: str) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in names.split()}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, get_args
 
-from fp8sim.costs.devices import Device
-from fp8sim.costs.gemm import formats_class, traffic
+from fp8sim.costs import Device, Roofline, formats_class, traffic
 from fp8sim.models.matrices import Component, Gemm, Inventory
 from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe
@@ -29,12 +28,9 @@ Phase: TypeAlias = Literal["training", "prefill", "decode"]
 
 Product: TypeAlias = Literal["fprop", "dgrad", "wgrad", "backward"]
 
-#: phase -> what is computed.
-PHASES: dict[str, str] = {
-    "training": "forward and backward of batch x seq_len tokens",
-    "prefill": "forward of batch x seq_len tokens",
-    "decode": "forward of one new token in each of batch sequences of seq_len cached ones",
-}
+#: Forward and backward, or forward alone, of batch x seq_len tokens; forward of one new token in each of
+#: batch sequences of seq_len cached ones.
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,8 @@ class Workload:
         return 3 if self.phase == "training" else 1
 
 
-class ProductTime(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class ProductTime(Roofline):
     """One kind of product over the whole model, and its roofline time.
 
     Fprop is Y (m, n) = X (m, k) W; Dgrad dX (m, k) = dY (m, n) W; Wgrad dW (n, k) = dY X, summed
@@ -78,27 +75,9 @@ class ProductTime(NamedTuple):
     products: float  #: how many there are in the workload
     formats: str  #: of the two operands
     quantized: bool  #: whether the recipe applies to it
-    flops: float
-    bytes: float
-    compute_seconds: float  #: NaN where the device has no figure
-    memory_seconds: float
-
-    @property
-    def seconds(self) -> float:
-        """The larger of compute and memory time."""
-        return (
-            math.nan if math.isnan(self.compute_seconds) else max(self.compute_seconds, self.memory_seconds)
-        )
-
-    @property
-    def bound(self) -> str:
-        """What takes the longer."""
-        if math.isnan(self.compute_seconds):
-            return "unknown"
-        return "compute" if self.compute_seconds >= self.memory_seconds else "memory"
 
 
-def product_times(found: Inventory, recipe: Recipe, work: Workload, device: Device) -> list[ProductTime]:
+def product_times(inventory: Inventory, recipe: Recipe, work: Workload, device: Device) -> list[ProductTime]:
     """Return the roofline time of every product, as if one device held the model.
 
     Weights are read once a product, activations read and written once. Routing is uniform, so that
@@ -106,7 +85,7 @@ def product_times(found: Inventory, recipe: Recipe, work: Workload, device: Devi
 
     Examples
     --------
-    >>> from fp8sim.costs.devices import get_device
+    >>> from fp8sim.costs import get_device
     >>> from fp8sim.models import get_model, inventory
     >>> from fp8sim.recipes import get_recipe
     >>> work = Workload("decode", seq_len=1024, batch=1, causal=True)
@@ -116,37 +95,44 @@ def product_times(found: Inventory, recipe: Recipe, work: Workload, device: Devi
     ({'memory'}, 4.52)
     """
     products: list[ProductTime] = []
-    for gemm in found.gemms:
+    for gemm in inventory.gemms:
         products += _gemm_products(gemm, recipe, work, device)
-    return [*products, *_core_products(found, recipe, work, device)]
+    return [*products, *_core_products(inventory, recipe, work, device)]
 
 
 def _gemm_products(gemm: Gemm, recipe: Recipe, work: Workload, device: Device) -> Iterator[ProductTime]:
     """Yield Fprop and, in training, Dgrad and Wgrad."""
-    out, bandwidth = recipe.output.bits / 8, device.bandwidth.value
-    plain = Operand(recipe.output)
+    out, plain = recipe.output.bits / 8, Operand(recipe.output)
     a, b = (recipe.a, recipe.b) if gemm.quantized else (plain, plain)
     n, k, rows = gemm.n, gemm.k, work.tokens * gemm.per_token
     width = n * gemm.copies
     matrices = touched(gemm, work.tokens) * gemm.copies  # weights used in one layer
     weights = matrices * traffic(b, (k, n), axis=0).total
-    flops = float(work.tokens * gemm.flops_per_token)
 
-    def one(product: Product, m: float, n: int, k: float, moved: float, right: Operand) -> ProductTime:
-        rate = device.rate(formats_class(a.fmt, right.fmt)).flops
-        moved *= gemm.layers
-        formats = f"{a.fmt} x {right.fmt}"
-        shape = (m, n, k, gemm.layers * matrices, formats, gemm.quantized)
-        times = (flops, moved, flops / rate, moved / bandwidth)
-        return ProductTime(gemm.name, gemm.component, product, *shape, *times)
+    def one(product: Product, shape: tuple[float, int, float], moved: float, right: Operand) -> ProductTime:
+        return ProductTime(
+            name=gemm.name,
+            component=gemm.component,
+            product=product,
+            m=shape[0],
+            n=shape[1],
+            k=shape[2],
+            products=gemm.layers * matrices,
+            formats=f"{a.fmt} x {right.fmt}",
+            quantized=gemm.quantized,
+            flops=float(work.tokens * gemm.flops_per_token),
+            bytes=moved * gemm.layers,
+            peak=device.rate(formats_class(a.fmt, right.fmt)).flops,
+            bandwidth=device.bandwidth.value,
+        )
 
     m = rows * gemm.copies / matrices
-    yield one("fprop", m, n, k, traffic(a, (rows, k), 1).total + weights + rows * width * out, b)
+    yield one("fprop", (m, n, k), traffic(a, (rows, k), 1).total + weights + rows * width * out, b)
     if work.phase == "training":
-        yield one("dgrad", m, k, n, traffic(a, (rows, width), 1).total + weights + rows * k * out, b)
+        yield one("dgrad", (m, k, n), traffic(a, (rows, width), 1).total + weights + rows * k * out, b)
         inputs = traffic(a, (rows, width), axis=0).total + traffic(a, (rows, k), axis=0).total
         gradients = 4 * matrices * n * k  # FP32 (DeepSeek-V3 report, 3.3.3)
-        yield one("wgrad", n, k, m, inputs + gradients, a)
+        yield one("wgrad", (n, k, m), inputs + gradients, a)
 
 
 def touched(gemm: Gemm, tokens: int) -> float:
@@ -163,26 +149,34 @@ def touched(gemm: Gemm, tokens: int) -> float:
     return gemm.experts * (1 - missed)
 
 
-def _core_products(found: Inventory, recipe: Recipe, work: Workload, device: Device) -> Iterator[ProductTime]:
+def _core_products(
+    inventory: Inventory, recipe: Recipe, work: Workload, device: Device
+) -> Iterator[ProductTime]:
     """Attention as one fused kernel; its backward pass has twice the flops and moves twice the bytes."""
-    core, size, tokens = found.core, recipe.output.bits / 8, work.tokens
-    rate = device.rate(formats_class(recipe.output, recipe.output)).flops
-    flops = tokens * core.flops_per_token(work.keys)
+    core, size, tokens = inventory.core, recipe.output.bits / 8, work.tokens
     cached = work.batch * work.seq_len * core.kv_width  # keys and values, read once
     moved = core.layers * size * (tokens * core.heads * (core.qk_dim + core.v_dim) + cached)
-    heads = work.batch * core.heads * core.layers
-    formats = f"{recipe.output} x {recipe.output}"
-    shape = (tokens / work.batch, core.qk_dim + core.v_dim, work.keys, heads, formats, False)
-    products: list[tuple[Product, int]] = [("fprop", 1)]
+    forward = ProductTime(
+        name="attention core",
+        component="attention core",
+        product="fprop",
+        m=tokens / work.batch,
+        n=core.qk_dim + core.v_dim,
+        k=work.keys,
+        products=work.batch * core.heads * core.layers,
+        formats=f"{recipe.output} x {recipe.output}",
+        quantized=False,
+        flops=tokens * core.flops_per_token(work.keys),
+        bytes=moved,
+        peak=device.rate(formats_class(recipe.output, recipe.output)).flops,
+        bandwidth=device.bandwidth.value,
+    )
+    yield forward
     if work.phase == "training":
-        products.append(("backward", 2))
-    for product, times in products:
-        totals = (times * flops, times * moved)
-        seconds = (totals[0] / rate, totals[1] / device.bandwidth.value)
-        yield ProductTime("attention core", "attention core", product, *shape, *totals, *seconds)
+        yield replace(forward, product="backward", flops=2 * forward.flops, bytes=2 * forward.bytes)
 
 
-def quantize_bytes(found: Inventory, recipe: Recipe, work: Workload) -> float:
+def quantize_bytes(inventory: Inventory, recipe: Recipe, work: Workload) -> float:
     """Return the bytes that quantising reads and writes, not fused with anything.
 
     Forward, each tensor that linear layers read is read once in the output format and written in
@@ -195,10 +189,10 @@ def quantize_bytes(found: Inventory, recipe: Recipe, work: Workload) -> float:
     >>> from fp8sim.models import get_model, inventory
     >>> from fp8sim.recipes import get_recipe
     >>> work = Workload("prefill", seq_len=4096, batch=1, causal=True)
-    >>> found = inventory(get_model("llama-3.1-8b"))
-    >>> quantize_bytes(found, get_recipe("bf16"), work)
+    >>> matrices = inventory(get_model("llama-3.1-8b"))
+    >>> quantize_bytes(matrices, get_recipe("bf16"), work)
     0.0
-    >>> quantize_bytes(found, get_recipe("deepseek-v3"), work) / work.tokens
+    >>> quantize_bytes(matrices, get_recipe("deepseek-v3"), work) / work.tokens
     2582528.0
     """
     if recipe.a == Operand(recipe.output):
@@ -206,7 +200,7 @@ def quantize_bytes(found: Inventory, recipe: Recipe, work: Workload) -> float:
     wide = recipe.output.bits / 8
     inputs: dict[tuple[str, int, int], int] = {}
     moved = 0.0
-    for gemm in found.gemms:
+    for gemm in inventory.gemms:
         if not gemm.quantized:
             continue
         rows = work.tokens * (gemm.per_token if gemm.dispatched else 1)
@@ -236,7 +230,7 @@ def amdahl(share: float, ratio: float) -> float:
     Returns
     -------
     float
-        Speed-up of the whole, at most ``1 / (1 - share)``.
+        Speed-up of the whole, at most ``1 / (1 - share)``; NaN where one of the two is not known.
 
     Raises
     ------
@@ -248,6 +242,8 @@ def amdahl(share: float, ratio: float) -> float:
     >>> round(amdahl(0.853, 2), 3)
     1.744
     """
+    if math.isnan(share) or math.isnan(ratio):
+        return math.nan
     if not 0 <= share <= 1:
         raise ValueError(f"share must be 0 to 1, got {share}")
     if not ratio > 0:

@@ -1,4 +1,8 @@
-"""Pictures of formats, arrays, sums, costs and training; each returns the matplotlib axes it drew in."""
+"""Pictures of formats, arrays, sums, costs and training; each returns the matplotlib axes it drew in.
+
+Each draws in the axes it is given as `ax`, or in those of a new figure; without matplotlib it raises
+ModuleNotFoundError, which says what to install.
+"""
 
 from __future__ import annotations
 

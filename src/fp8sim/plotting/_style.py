@@ -2,43 +2,37 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = [
-    "COLOURS",
-    "GREY",
-    "HATCHES",
-    "axes_for",
-    "bar_look",
-    "legend_above",
-    "line_look",
-    "octaves",
-    "signs",
-    "write",
-]
-
 #: Okabe and Ito's colours for the colour-blind (Color Universal Design, 2008), without the yellow
 #: that is too light on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#666666"
-HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "---")
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++", "oo", "---")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+
+def load(name: str) -> Any:
+    """Import a part of matplotlib, on first use; raise ModuleNotFoundError with what to install."""
+    try:
+        importlib.import_module("matplotlib")
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
+    return importlib.import_module(f"matplotlib.{name}")
 
 
 def axes_for(ax: Axes | None, width: float = 7.0, height: float = 4.0) -> Axes:
     """Return `ax`, or the axes of a new figure of so many inches."""
     if ax is not None:
         return ax
-    try:
-        from matplotlib import pyplot
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
-    _, new = pyplot.subplots(figsize=(width, height), layout="constrained")
+    _, new = load("pyplot").subplots(figsize=(width, height), layout="constrained")
     return new
 
 
@@ -57,15 +51,25 @@ def bar_look(index: int) -> dict[str, Any]:
     """Return colour and hatch of a bar."""
     return {
         "facecolor": COLOURS[index % len(COLOURS)],
-        "hatch": HATCHES[index % len(HATCHES)],
+        "hatch": _HATCHES[index % len(_HATCHES)],
         "edgecolor": "white",
         "linewidth": 0.5,
     }
 
 
-def signs(index: int) -> str:
-    """Return the marker of a group of points."""
-    return _MARKERS[index % len(_MARKERS)]
+def stacked_bars(
+    ax: Axes, stacks: Mapping[str, Mapping[str, float]], looks: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Draw a bar for each stack, from the top down, its parts end to end in the order of `looks`."""
+    ends = [0.0] * len(stacks)
+    for part, look in looks.items():
+        rows = [row for row, parts in enumerate(stacks.values()) if part in parts]
+        widths = [parts[part] for parts in stacks.values() if part in parts]
+        ax.barh(rows, widths, left=[ends[row] for row in rows], label=part, **look)
+        for row, width in zip(rows, widths, strict=True):
+            ends[row] += width
+    ax.set_yticks(range(len(stacks)), list(stacks))
+    ax.set_ylim(len(stacks) - 0.4, -0.6)
 
 
 def write(ax: Axes, x: float, y: float, text: str, **look: Any) -> None:
@@ -74,17 +78,17 @@ def write(ax: Axes, x: float, y: float, text: str, **look: Any) -> None:
     ax.text(x, y, text, **{"ha": "center", "va": "center", "fontsize": "small", "bbox": ground, **look})
 
 
-def octaves(ax: Axes, axis: str = "x") -> None:
-    """Give an axis a logarithmic scale to base 2, with at most ten ticks at round powers."""
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    (ax.set_xscale if axis == "x" else ax.set_yscale)("log", base=2)
-    which = ax.xaxis if axis == "x" else ax.yaxis
-    low, high = (math.log2(end) for end in (ax.get_xlim() if axis == "x" else ax.get_ylim()))
+def octaves(ax: Axes) -> None:
+    """Give the x axis a logarithmic scale to base 2, with at most ten ticks at round powers."""
+    ticker = load("ticker")
+    ax.set_xscale("log", base=2)
+    low, high = map(math.log2, ax.get_xlim())
     step = next(2**n for n in range(12) if (high - low) / 2**n < 10)
     first = math.ceil(low / step) * step
-    which.set_major_locator(FixedLocator([2.0**e for e in range(first, math.floor(high) + 1, step)]))
-    which.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_locator(
+        ticker.FixedLocator([2.0**e for e in range(first, math.floor(high) + 1, step)])
+    )
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
 
 
 def legend_above(ax: Axes) -> None:

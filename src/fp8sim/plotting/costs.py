@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 
 from fp8sim._support import checks
-from fp8sim.costs.gemm import GemmCost
+from fp8sim._support.quantities import amount_text, ratio_text, tera_text, unit_for
+from fp8sim.costs import GemmCost
 from fp8sim.experiments.comparison import Comparison
-from fp8sim.models.accounting import ModelCost
-from fp8sim.plotting._style import GREY, axes_for, bar_look, legend_above, line_look, octaves, write
+from fp8sim.models import ModelCost
+from fp8sim.plotting._style import (
+    GREY,
+    axes_for,
+    bar_look,
+    legend_above,
+    line_look,
+    octaves,
+    stacked_bars,
+    write,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +32,6 @@ __all__ = ["cost_bars", "roofline"]
 Quantity: TypeAlias = Literal["bytes", "seconds"]
 Stacks: TypeAlias = "dict[str, dict[str, float]]"  # bar -> part -> amount
 
-_BYTES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
-_SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"), (1e-9, "ns"))
 _SMALL = 0.015  # share of the longest bar below which a part is shown under "rest"
 
 
@@ -47,8 +55,6 @@ def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax:
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     TypeError
         If `cost` is neither.
     ValueError
@@ -64,8 +70,9 @@ def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax:
     """
     checks.one_of(quantity, ("bytes", "seconds"), "quantity")
     if isinstance(cost, ModelCost):
-        stacks, what = _model_stacks(cost, quantity), f"{cost.model}, {_what(cost, quantity)}"
-        baseline = str(cost.baseline)
+        stacks, baseline = _model_stacks(cost, quantity), str(cost.baseline)
+        time = f"roofline time of {cost.work.phase} on {cost.device}"
+        what = f"{cost.model}, {'weights' if quantity == 'bytes' else time}"
     elif isinstance(cost, Comparison):
         stacks, baseline = _comparison_stacks(cost, quantity), cost.baseline
         kind = "operands and output" if quantity == "bytes" else f"roofline time on {cost.device}"
@@ -75,32 +82,21 @@ def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax:
     sums = {bar: sum(parts.values()) for bar, parts in stacks.items()}
     if any(map(math.isnan, sums.values())):
         raise ValueError("a time is unknown, as the device has no rate for a recipe; pick another device")
-    factor, unit = next(
-        (f, u) for f, u in (_BYTES if quantity == "bytes" else _SECONDS) if max(sums.values()) >= f
-    )
+    factor, unit = unit_for(max(sums.values()), quantity)
     ax = axes_for(ax, 7.5, 1.6 + 0.45 * len(stacks))
-    _draw_bars(ax, _merge_small(stacks), factor)
+    bars = _in_unit(stacks, factor)
+    names = list(next(iter(bars.values())))
+    stacked_bars(ax, bars, {name: {**bar_look(i), "height": 0.7} for i, name in enumerate(names)})
+    if names != [""]:
+        legend_above(ax)
     for row, (bar, total) in enumerate(sums.items()):
-        ratio = "" if bar == baseline else f", {total / sums[baseline]:.3f} of {baseline}"
-        text = f"{_three_digits(total / factor)} {unit}{ratio}"
-        end = (total / factor, row)
+        ratio = "" if bar == baseline else f", {ratio_text(total / sums[baseline])} of {baseline}"
+        text, end = f"{amount_text(total, factor, unit)}{ratio}", (total / factor, row)
         ax.annotate(text, end, (4, 0), textcoords="offset points", va="center", fontsize="small")
-    ax.set_yticks(range(len(stacks)), list(stacks))
-    ax.set_ylim(len(stacks) - 0.4, -0.6)
     ax.set_xlim(0, 1.4 * max(sums.values()) / factor)  # room for the sums
     ax.set_xlabel(f"{what} ({unit})")
     ax.spines[["right", "top"]].set_visible(False)
     return ax
-
-
-def _three_digits(amount: float) -> str:
-    return f"{amount:.3g}" if amount < 1000 else f"{amount:,.0f}"
-
-
-def _what(cost: ModelCost, quantity: str) -> str:
-    if quantity == "bytes":
-        return "weights"
-    return f"roofline time of {cost.work.phase} on {cost.device}"
 
 
 def _model_stacks(cost: ModelCost, quantity: str) -> Stacks:
@@ -120,30 +116,20 @@ def _comparison_stacks(cost: Comparison, quantity: str) -> Stacks:
     return {row.recipe: {"": float(row.nbytes if quantity == "bytes" else row.seconds)} for row in cost.rows}
 
 
-def _merge_small(stacks: Stacks) -> Stacks:
-    """Put parts that are too thin to be seen in any bar under one name."""
+def _in_unit(stacks: Stacks, factor: float) -> Stacks:
+    """Return amounts over `factor`; parts that are too thin to be seen in any bar go under one name."""
     longest = max(sum(parts.values()) for parts in stacks.values())
-    names = list(dict.fromkeys(name for parts in stacks.values() for name in parts))
-    seen = [
-        name for name in names if max(parts.get(name, 0) for parts in stacks.values()) >= _SMALL * longest
-    ]
-    merged = {}
+    widest: dict[str, float] = {}
+    for parts in stacks.values():
+        for name, amount in parts.items():
+            widest[name] = max(amount, widest.get(name, 0.0))
+    thin = [name for name, amount in widest.items() if amount < _SMALL * longest]
+    bars = {}
     for bar, parts in stacks.items():
-        merged[bar] = {name: parts.get(name, 0.0) for name in seen}
-        if len(seen) < len(names):
-            merged[bar]["rest"] = sum(amount for name, amount in parts.items() if name not in seen)
-    return merged
-
-
-def _draw_bars(ax: Axes, stacks: Stacks, factor: float) -> None:
-    left = np.zeros(len(stacks))
-    names = list(next(iter(stacks.values())))
-    for index, name in enumerate(names):
-        amounts = np.array([parts[name] for parts in stacks.values()]) / factor
-        ax.barh(range(len(stacks)), amounts, left=left, height=0.7, label=name, **bar_look(index))
-        left = left + amounts
-    if names != [""]:
-        legend_above(ax)
+        bars[bar] = {name: parts.get(name, 0.0) / factor for name in widest if name not in thin}
+        if thin:
+            bars[bar]["rest"] = sum(parts.get(name, 0.0) for name in thin) / factor
+    return bars
 
 
 def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) -> Axes:
@@ -164,8 +150,6 @@ def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) ->
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     ValueError
         If there is no cost, the devices differ, or a rate is unknown.
 
@@ -179,28 +163,28 @@ def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) ->
     >>> [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
     ['BF16 peak 990 TFLOP/s', 'FP8 peak 1979 TFLOP/s', 'bf16', 'deepseek-v3']
     """
-    shown = [costs] if isinstance(costs, GemmCost) else list(costs)
-    devices = {cost.device.name: cost.device for cost in shown}
+    costs = [costs] if isinstance(costs, GemmCost) else list(costs)
+    devices = {cost.device.name: cost.device for cost in costs}
     if len(devices) != 1:
         names = ", ".join(devices) or "none"
         raise ValueError(f"a roofline is of one device, these costs are of {names}; draw one picture each")
-    if any(math.isnan(cost.seconds) for cost in shown):
-        raise ValueError(f"{shown[0].device} has no rate for a recipe; pick another device")
+    (device,) = devices.values()
+    if any(math.isnan(cost.seconds) for cost in costs):
+        raise ValueError(f"{device} has no rate for a recipe; pick another device")
     ax = axes_for(ax, 7.5, 4.5)
-    _draw_roofs(ax, shown)
-    recipes = list(dict.fromkeys(str(cost.recipe) for cost in shown))
-    for index, recipe in enumerate(recipes):
-        own = [cost for cost in shown if str(cost.recipe) == recipe]
+    _draw_roofs(ax, costs)
+    for index, recipe in enumerate(dict.fromkeys(str(cost.recipe) for cost in costs)):
+        own = [cost for cost in costs if str(cost.recipe) == recipe]
         look = {**line_look(index), "linestyle": "", "markersize": 8, "zorder": 3}
-        reached = [cost.flops / cost.seconds / 1e12 for cost in own]
-        ax.plot([cost.intensity for cost in own], reached, label=recipe, **look)
+        rates = [cost.performance / 1e12 for cost in own]
+        ax.plot([cost.intensity for cost in own], rates, label=recipe, **look)
     octaves(ax)
     ax.set_yscale("log")
-    _name_shapes(ax, shown)
+    _name_shapes(ax, costs)
     ax.set_xlabel("arithmetic intensity (FLOP/B)")
     ax.set_ylabel("reachable rate (TFLOP/s)")
-    constant = f"; n = {shown[0].n}, k = {shown[0].k}" if _only_m_varies(shown) else ""
-    ax.set_title(f"{shown[0].device}, {shown[0].device.bandwidth.value / 1e12:g} TB/s{constant}")
+    constant = f"; n = {costs[0].n}, k = {costs[0].k}" if _only_m_varies(costs) else ""
+    ax.set_title(f"{device}, {tera_text(device.bandwidth.value, 'B/s')}{constant}")
     ax.grid(alpha=0.3)
     ax.legend(loc="lower right", fontsize="small")
     return ax
@@ -208,20 +192,16 @@ def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) ->
 
 def _draw_roofs(ax: Axes, costs: Sequence[GemmCost]) -> None:
     """Draw the slope of the memory and one flat a kind of operands."""
-    bandwidth = costs[0].device.bandwidth.value
-    rates = {cost.rate.operand_class: cost.rate.flops for cost in costs}
-    intensities = [cost.intensity for cost in costs] + [flops / bandwidth for flops in rates.values()]
+    roofs = {cost.rate.operand_class: cost for cost in costs}
+    intensities = [cost.intensity for cost in costs] + [roof.ridge for roof in roofs.values()]
     low, high = min(intensities) / 3, max(intensities) * 3
-    dashes = ("-", "--", ":", "-.")
-    for index, (kind, flops) in enumerate(sorted(rates.items(), key=lambda item: item[1])):
-        ridge = flops / bandwidth
-        label = f"{kind.upper()} peak {flops / 1e12:.0f} TFLOP/s"
+    for index, (kind, roof) in enumerate(sorted(roofs.items(), key=lambda item: item[1].peak)):
         ax.plot(
-            [low, ridge, high],
-            np.array([low * bandwidth, flops, flops]) / 1e12,
+            [low, roof.ridge, high],
+            np.array([low * roof.bandwidth, roof.peak, roof.peak]) / 1e12,
             color=GREY,
-            linestyle=dashes[index % len(dashes)],
-            label=label,
+            linestyle=line_look(index)["linestyle"],
+            label=f"{kind.upper()} peak {tera_text(round(roof.peak, -12), 'FLOP/s')}",
             zorder=1,
         )
 
@@ -235,7 +215,7 @@ def _name_shapes(ax: Axes, costs: Sequence[GemmCost]) -> None:
     short = _only_m_varies(costs)
     lowest: dict[str, tuple[float, float]] = {}
     for cost in costs:
-        point = (cost.intensity, cost.flops / cost.seconds / 1e12)
+        point = (cost.intensity, cost.performance / 1e12)
         shape = f"m = {cost.m}" if short else f"{cost.m}x{cost.n}x{cost.k}"
         lowest[shape] = min(lowest.get(shape, point), point, key=lambda xy: xy[1])
     width = math.log(max(cost.intensity for cost in costs) / min(cost.intensity for cost in costs)) + 2

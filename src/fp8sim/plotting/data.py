@@ -13,7 +13,7 @@ from fp8sim._support import checks
 from fp8sim._support.typing import F64, AnyArray, ArrayLike, FloatArray
 from fp8sim.casts import encode, round_to
 from fp8sim.formats import FloatFormat, FormatLike, get_format
-from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look, octaves, write
+from fp8sim.plotting._style import COLOURS, GREY, axes_for, legend_above, line_look, octaves, write
 from fp8sim.quantization import Quantized
 from fp8sim.reference.codes import decode_table
 
@@ -56,8 +56,6 @@ def sqnr_against_scale(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     TypeError
         If `x` is no array of real numbers.
     ValueError
@@ -147,8 +145,6 @@ def code_histogram(x: ArrayLike | Quantized, fmt: FormatLike = "e4m3", *, ax: Ax
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     TypeError
         If `x` is no array of real numbers.
     ValueError
@@ -178,7 +174,7 @@ def code_histogram(x: ArrayLike | Quantized, fmt: FormatLike = "e4m3", *, ax: Ax
     used = share[share > 0]
     entropy = float(-(used * np.log2(used)).sum()) + 0.0
     ax = axes_for(ax, 8.0)
-    ax.bar(np.arange(order.size), 100 * share, width=1.0, color="#0072B2", edgecolor="white", linewidth=0.2)
+    ax.bar(np.arange(order.size), 100 * share, width=1.0, color=COLOURS[0], edgecolor="white", linewidth=0.2)
     at = _ticks(values)
     ax.set_xticks(at, [_value_text(float(values[i])) for i in at], fontsize="small")
     ax.set_xlim(-1, order.size)
@@ -211,11 +207,11 @@ def _ticks(values: FloatArray) -> list[int]:
     powers = np.flatnonzero((magnitude > 0) & (np.frexp(magnitude)[0] == 0.5))
     by_roundness = sorted(powers, key=lambda i: (int(np.frexp(magnitude[i])[1] - 1) % 4, -magnitude[i]))
     zeros = np.flatnonzero(values == 0)[-1:]
-    kept: list[int] = []
+    ticks: list[int] = []
     for at in map(int, [0, last, *zeros, *by_roundness]):
-        if all(abs(at - other) >= 0.06 * last for other in kept):
-            kept.append(at)
-    return sorted(kept)
+        if all(abs(at - other) >= 0.06 * last for other in ticks):
+            ticks.append(at)
+    return sorted(ticks)
 
 
 def _value_text(value: float) -> str:

@@ -13,7 +13,7 @@ from fp8sim._support.typing import F64, Rounding
 from fp8sim.casts import round_to
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.plotting._style import COLOURS, GREY, axes_for, legend_above, line_look, octaves, write
-from fp8sim.reference.codes import decode_table
+from fp8sim.reference.codes import positive_values
 from fp8sim.reference.rounding import ROUNDINGS
 
 if TYPE_CHECKING:
@@ -54,8 +54,6 @@ def number_lines(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     ValueError
         If a name is unknown, there is no format, or `limit` is not positive.
 
@@ -67,18 +65,18 @@ def number_lines(
     ['e2m1', 'e4m3', 'e5m2']
     """
     checks.one_of(scale, ("linear", "log"), "scale of a number line")
-    chosen = _formats(formats)
+    lines = _formats(formats)
     if not limit > 0:
         raise ValueError(f"limit must be positive, got {limit}; 8 shows E4M3 well")
-    ax = axes_for(ax, 8.0, 0.8 + 0.55 * len(chosen))
-    ends = min(fmt.smallest_subnormal for fmt in chosen), max(fmt.max for fmt in chosen)
-    for row, fmt in enumerate(chosen):
+    ax = axes_for(ax, 8.0, 0.8 + 0.55 * len(lines))
+    ends = min(fmt.smallest_subnormal for fmt in lines), max(fmt.max for fmt in lines)
+    for row, fmt in enumerate(lines):
         if scale == "log":
             _draw_octaves(ax, row, fmt, ends)
         else:
             _draw_linear(ax, row, fmt, min(limit, fmt.max))
-    ax.set_yticks(range(len(chosen)), [str(fmt) for fmt in chosen])
-    ax.set_ylim(len(chosen) - 0.4, -0.6)
+    ax.set_yticks(range(len(lines)), [str(fmt) for fmt in lines])
+    ax.set_ylim(len(lines) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "right", "top"]].set_visible(False)
     if scale == "log":
@@ -94,7 +92,8 @@ def _draw_linear(ax: Axes, row: int, fmt: FloatFormat, top: float) -> None:
     """Draw the values up to `top`: a stroke each, or a band where there are too many."""
     low = -top if fmt.signed else 0.0
     ax.plot([low, top], [row, row], color=GREY, linewidth=0.6, zorder=1)
-    values = _positive_values(fmt, top) if fmt.bits <= 16 else None
+    values = positive_values(fmt) if fmt.bits <= 16 else None
+    values = None if values is None else values[values <= top]
     if values is None or values.size > _DRAWN_APART:
         _draw_band(ax, row, low, top, 0.15)
         _write_density(ax, (low + top) / 2, row, fmt)
@@ -110,7 +109,7 @@ def _draw_octaves(ax: Axes, row: int, fmt: FloatFormat, ends: tuple[float, float
     ax.plot([low, top], [row, row], color=GREY, linewidth=0.6, zorder=1)
     octaves_shown = math.log2(ends[1] / ends[0])
     if octaves_shown * 2**fmt.mantissa_bits <= _APART_IN_OCTAVES:  # never so beyond 16 bits
-        _draw_strokes(ax, row, fmt, _positive_values(fmt, top))
+        _draw_strokes(ax, row, fmt, positive_values(fmt))
         return
     _draw_band(ax, row, low, top, 0.15)
     _draw_band(ax, row, first, top, 0.3)
@@ -137,11 +136,6 @@ def _write_density(ax: Axes, x: float, row: int, fmt: FloatFormat, **look: str) 
 
 def _colour(row: int) -> str:
     return COLOURS[row % len(COLOURS)]
-
-
-def _positive_values(fmt: FloatFormat, top: float) -> F64:
-    values = np.unique(decode_table(fmt).astype(np.float64))
-    return values[np.isfinite(values) & (values > 0) & (values <= top)]
 
 
 def rounding_error(
@@ -171,8 +165,6 @@ def rounding_error(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     ValueError
         If a name is unknown, there is no format, or the rounding is stochastic.
 
@@ -185,9 +177,9 @@ def rounding_error(
     5.88 %
     """
     checks.one_of(rounding, [name for name in ROUNDINGS if name != "stochastic"], "rounding to draw")
-    chosen = _formats(formats)
+    lines = _formats(formats)
     ax = axes_for(ax)
-    for index, fmt in enumerate(chosen):
+    for index, fmt in enumerate(lines):
         x, error = _worst_errors(fmt, rounding)
         look = {**line_look(index), "linestyle": "-", "linewidth": 1.0}  # dashes would hide the teeth
         ax.plot(x, 100 * error, label=str(fmt), markevery=max(1, x.size // 9), **look)
@@ -232,7 +224,7 @@ def _gaps(fmt: FloatFormat) -> tuple[F64, F64]:
 def _formats(formats: Sequence[FormatLike]) -> list[FloatFormat]:
     if isinstance(formats, (str, FloatFormat)):
         formats = [formats]
-    chosen = [get_format(fmt) for fmt in formats]
-    if not chosen:
+    lines = [get_format(fmt) for fmt in formats]
+    if not lines:
         raise ValueError("no format to draw; pass at least one, such as ['e4m3']")
-    return chosen
+    return lines

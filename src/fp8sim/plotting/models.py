@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from fp8sim.models.accounting import ModelCost
+from fp8sim._support.quantities import ratio_text
+from fp8sim.models import ModelCost
 from fp8sim.models.memory import expert_traffic, kept_activations
+from fp8sim.plotting._style import load, stacked_bars
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,13 +45,12 @@ def bar_shares(cost: ModelCost) -> dict[str, dict[str, float]]:
     FLOPs           1.00
     time            0.64
     """
-    name, kept = str(cost.recipe), f"kept in {cost.recipe.output}"
-    quantized = {gemm.component for gemm in cost.found.gemms if gemm.quantized}
+    name, rest = str(cost.recipe), f"kept in {cost.recipe.output}"
+    quantized = {gemm.component for gemm in cost.inventory.gemms if gemm.quantized}
     weights = sum(part.total for component, part in cost.weights.items() if component in quantized)
-    rest = cost.weight_bytes - weights
     before, _, state = cost.training_states
     shares = {
-        "weights": _over(cost.baseline_weight_bytes, {name: weights, kept: rest}),
+        "weights": _over(cost.baseline_weight_bytes, {name: weights, rest: cost.weight_bytes - weights}),
         "training state": _over(
             before.total,
             {
@@ -58,18 +60,18 @@ def bar_shares(cost: ModelCost) -> dict[str, dict[str, float]]:
                 "BF16 moments": state.moments,
             },
         ),
-        "kept for backward": _over(cost.activation_bytes_per_token[1], _activations(cost, name, kept)),
+        "kept for backward": _over(cost.activation_bytes_per_token[1], _activations(cost, name, rest)),
         "dispatch and combine": _over(
             cost.expert_bytes_per_token[1],
-            dict(zip((name, kept), expert_traffic(cost.found, cost.recipe), strict=True)),
+            dict(zip((name, rest), expert_traffic(cost.inventory, cost.recipe), strict=True)),
         ),
-        "KV cache": {kept: 1.0 if cost.kv_cache_bytes_per_token else 0.0},
-        "FLOPs": {name: cost.quantized_flops_share, kept: 1 - cost.quantized_flops_share},
+        "KV cache": {rest: 1.0 if cost.kv_cache_bytes_per_token else 0.0},
+        "FLOPs": {name: cost.quantized_flops_share, rest: 1 - cost.quantized_flops_share},
     }
     if not math.isnan(cost.seconds):
         fast = sum(part.seconds for part in cost.times if part.quantized)
         slow = cost.seconds - fast - cost.quantize_seconds
-        parts = {name: fast, kept: slow, "quantising": cost.quantize_seconds}
+        parts = {name: fast, rest: slow, "quantising": cost.quantize_seconds}
         shares["time"] = _over(cost.baseline_seconds, parts)
     return {quantity: parts for quantity, parts in shares.items() if sum(parts.values())}
 
@@ -78,11 +80,11 @@ def _over(whole: float, parts: dict[str, float]) -> dict[str, float]:
     return {part: value / whole if whole else 0.0 for part, value in parts.items()}
 
 
-def _activations(cost: ModelCost, name: str, kept: str) -> dict[str, float]:
-    parts = {name: 0.0, "e5m6": 0.0, kept: 0.0}
-    for tensor in kept_activations(cost.found, cost.recipe):
+def _activations(cost: ModelCost, name: str, rest: str) -> dict[str, float]:
+    parts = {name: 0.0, "e5m6": 0.0, rest: 0.0}
+    for tensor in kept_activations(cost.inventory, cost.recipe):
         stored = tensor.stored
-        part = name if stored == cost.recipe.a else "e5m6" if stored.fmt.name == "e5m6" else kept
+        part = name if stored == cost.recipe.a else "e5m6" if stored.fmt.name == "e5m6" else rest
         parts[part] += tensor.bytes_per_token
     return parts
 
@@ -110,25 +112,18 @@ def plot_model(cost: ModelCost) -> Figure:
     >>> from fp8sim.models import model_cost
     >>> figure = plot_model(model_cost("llama-3.1-8b"))  # doctest: +SKIP
     """
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
-    shares = bar_shares(cost)
-    figure = Figure(figsize=(8, 0.5 * len(shares) + 1.5), layout="constrained")
+    shares, rest = bar_shares(cost), f"kept in {cost.recipe.output}"
+    figure: Figure = load("figure").Figure(figsize=(8, 0.5 * len(shares) + 1.5), layout="constrained")
     axes: Any = figure.add_subplot()
-    colours = {"weights": "C0", "quantising": "C3", "e5m6": "C2", str(cost.recipe): "C0"}
+    colours = {str(cost.recipe): "C0", "e5m6": "C2", rest: "C1", "quantising": "C3", "weights": "C0"}
+    colours |= dict.fromkeys(("FP32 master", "FP32 gradients", "BF16 moments"), "0.7")
+    stacked_bars(axes, shares, {part: {"color": c, "edgecolor": "white"} for part, c in colours.items()})
     for row, parts in enumerate(shares.values()):
-        left = 0.0
-        for part, share in parts.items():
-            colour = colours.get(part, "C1" if part.startswith("kept") else "0.7")
-            axes.barh(row, share, left=left, color=colour, edgecolor="white")
-            if share > 0.14:
+        ends = list(accumulate(parts.values(), initial=0.0))
+        for (part, share), left in zip(parts.items(), ends[:-1], strict=True):
+            if share > 0.14:  # room for its name
                 axes.text(left + share / 2, row, part, ha="center", va="center", fontsize=8)
-            left += share
-        axes.text(left + 0.01, row, f"{left:.2f}", va="center", fontsize=9)
-    axes.set_yticks(range(len(shares)), list(shares))
-    axes.invert_yaxis()
+        axes.text(ends[-1] + 0.01, row, ratio_text(ends[-1], 2), va="center", fontsize=9)
     axes.axvline(0.5, color="grey", linestyle=":")
     axes.axvline(1.0, color="grey")
     axes.set_xlim(0, 1.15)

@@ -11,8 +11,7 @@ from fp8sim import metrics
 from fp8sim._support import checks
 from fp8sim._support.typing import ArrayLike
 from fp8sim.plotting._style import axes_for, legend_above, line_look, octaves
-from fp8sim.reference.fused_step import TensorCore
-from fp8sim.tensor_cores import get_tensor_core, tensor_core_matmul
+from fp8sim.tensor_cores import TensorCore, get_tensor_core, tensor_core_matmul
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,8 +53,6 @@ def error_against_k(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     TypeError
         If an operand is no array of real numbers.
     ValueError
@@ -73,9 +70,9 @@ def error_against_k(
     """
     left, right = checks.as_matrix(a, "a"), checks.as_matrix(b, "b")
     _, _, k = checks.multiply_shapes(left, right)
-    chosen = get_tensor_core(core)
+    core = get_tensor_core(core)
     if lengths is None:
-        powers = [2**n for n in range(k.bit_length()) if chosen.step <= 2**n < k]
+        powers = [2**n for n in range(k.bit_length()) if core.step <= 2**n < k]
         lengths = [*powers, k]
     for length in lengths:
         if not 1 <= checks.positive_int(length, "a length") <= k:
@@ -87,7 +84,7 @@ def error_against_k(
     for index, every in enumerate(promote_every):
         errors = [
             metrics.relative_error(
-                tensor_core_matmul(left[:, :length], right[:length], chosen, promote_every=every), reference
+                tensor_core_matmul(left[:, :length], right[:length], core, promote_every=every), reference
             )
             for length, reference in zip(lengths, references, strict=True)
         ]
@@ -95,7 +92,7 @@ def error_against_k(
         ax.plot(lengths, 100 * np.array(errors), label=name, **line_look(index))
     octaves(ax)
     ax.set_yscale("log")
-    ax.set_xlabel(f"k, products in a sum on {chosen.name}")
+    ax.set_xlabel(f"k, products in a sum on {core.name}")
     ax.set_ylabel("relative error of the sums (%)")
     ax.grid(alpha=0.3)
     legend_above(ax)

@@ -9,7 +9,7 @@ import numpy as np
 from fp8sim._support.published import DEEPSEEK_V3
 from fp8sim._support.typing import F64
 from fp8sim.experiments.train.losses import SMOOTHING, recipe_label, relative_errors, smooth
-from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look
+from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look, load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,8 +48,6 @@ def training_curves(
 
     Raises
     ------
-    ModuleNotFoundError
-        If matplotlib is not installed.
     ValueError
         If `what` is unknown, or the seed was not trained.
 
@@ -68,15 +66,15 @@ def training_curves(
     if seed is not None and seed not in seeds:
         raise ValueError(f"seed {seed} was not trained; draw one of {seeds}")
     axes = axes_for(ax)
-    chosen = seeds if seed is None else [seed]
+    seeds = seeds if seed is None else [seed]
     names = dict.fromkeys(run.recipe for run in result.runs)
     for index, name in enumerate(names):  # a recipe looks the same in both pictures
         if what == "error" and name == result.baseline:
             continue
-        curves = _curves(result, name, chosen, what)
+        curves = _curves(result, name, seeds, what)
         steps, look = np.arange(1, curves.shape[1] + 1), line_look(index, marked=False)
         axes.plot(steps, curves.mean(axis=0), label=recipe_label(name), **look)
-        if len(chosen) > 1:
+        if len(seeds) > 1:
             low, high = curves.min(axis=0), curves.max(axis=0)
             axes.fill_between(steps, low, high, color=look["color"], alpha=0.12, linewidth=0)
     axes.set_xlabel("step")
@@ -99,9 +97,7 @@ def training_figure(result: Training) -> Figure:
     >>> len(training_figure(Training("bf16", "two steps", {}, {}, runs)).axes)
     2
     """
-    from matplotlib import pyplot
-
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    figure, (left, right) = load("pyplot").subplots(1, 2, figsize=(12, 5), layout="constrained")
     training_curves(result, what="loss", ax=left)
     training_curves(result, what="error", ax=right)
     return figure

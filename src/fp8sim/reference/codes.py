@@ -10,11 +10,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from fp8sim._support.typing import F32, AnyArray, FloatArray
+from fp8sim._support.typing import F32, F64, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 from fp8sim.reference.rounding import floor_log2
 
-__all__ = ["decode_reference", "decode_table", "encode_reference"]
+__all__ = ["decode_reference", "decode_table", "encode_reference", "positive_values"]
 
 
 def encode_reference(values: FloatArray, fmt: FloatFormat) -> AnyArray:
@@ -92,3 +92,16 @@ def decode_table(fmt: FloatFormat) -> F32:
     table = decode_reference(np.arange(2**fmt.bits), fmt)
     table.setflags(write=False)
     return table
+
+
+def positive_values(fmt: FloatFormat) -> F64:
+    """Return every positive finite value of a format of at most 16 bits, in order.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> positive_values(fp8sim.get_format("e2m1"))
+    array([0.5, 1. , 1.5, 2. , 3. , 4. , 6. ])
+    """
+    values = np.unique(decode_table(fmt).astype(np.float64))
+    return values[np.isfinite(values) & (values > 0)]

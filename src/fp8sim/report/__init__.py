@@ -1,1 +1,8 @@
 """The report: one self-contained page, its pictures, and the verdict as a picture of its own."""
+
+from __future__ import annotations
+
+from fp8sim.report.page import check_target, html_report, write_report
+from fp8sim.report.verdict import verdict_svg
+
+__all__ = ["check_target", "html_report", "verdict_svg", "write_report"]

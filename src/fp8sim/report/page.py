@@ -9,12 +9,13 @@ import html
 import json
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from fp8sim._support.quantities import ratio_text
 from fp8sim._support.results import plain_data
 from fp8sim.casts import overflow_policy
 from fp8sim.experiments.claims import Claims
@@ -24,7 +25,7 @@ from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.report import pictures
-from fp8sim.report.svg import asset, picture_style, slug, svg
+from fp8sim.report.svg import asset, slug, svg
 
 __all__ = ["check_target", "html_report", "write_report"]
 
@@ -61,7 +62,7 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     >>> page[:15], "https://" in page
     ('<!DOCTYPE html>', False)
     """
-    style = picture_style() + asset("report.css")
+    style = asset("pictures.css") + asset("report.css")
     script = asset("arithmetic.js") + asset("explorer.js")
     groups = _by_part(result.rows)
     sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
@@ -200,10 +201,10 @@ def _describe(fmt: FloatFormat) -> dict[str, Any]:
 
 def _by_part(rows: Iterable[Claim]) -> Groups:
     """Group the rows, numbered from 1, by the part of the sentence, in order of first appearance."""
-    numbered = list(enumerate(rows, 1))
-    order = {part: i for i, part in enumerate(dict.fromkeys(row.part for _, row in numbered))}
-    numbered.sort(key=lambda pair: order[pair[1].part])
-    return [(part, list(group)) for part, group in groupby(numbered, key=lambda pair: pair[1].part)]
+    groups: dict[str, list[tuple[int, Claim]]] = {}
+    for number, row in enumerate(rows, 1):
+        groups.setdefault(row.part, []).append((number, row))
+    return list(groups.items())
 
 
 def _annotated(sentence: str, groups: Groups) -> str:
@@ -211,20 +212,19 @@ def _annotated(sentence: str, groups: Groups) -> str:
     places = sorted(
         (sentence.find(part), part, i) for i, (part, _) in enumerate(groups, 1) if part in sentence
     )
-    out, done = [], 0
+    pieces, end = [], 0
     for start, part, i in places:
-        if start < done:
+        if start < end:
             continue  # it lies within another part
-        out.append(html.escape(sentence[done:start]))
-        out.append(f'<a class="part" href="#part-{i}">{html.escape(part)}</a>')
-        done = start + len(part)
-    return "".join([*out, html.escape(sentence[done:])])
+        pieces.append(html.escape(sentence[end:start]))
+        pieces.append(f'<a class="part" href="#part-{i}">{html.escape(part)}</a>')
+        end = start + len(part)
+    return "".join([*pieces, html.escape(sentence[end:])])
 
 
 def _counted(rows: Iterable[Claim]) -> list[tuple[str, int]]:
-    verdicts = [row.verdict for row in rows]
-    names = [*VERDICTS, *(v for v in dict.fromkeys(verdicts) if v not in VERDICTS)]
-    return [(name, verdicts.count(name)) for name in names if name in verdicts]
+    counts = Counter[str](row.verdict for row in rows)
+    return [(name, counts[name]) for name in dict.fromkeys([*VERDICTS, *counts]) if counts[name]]
 
 
 def _tally(rows: tuple[Claim, ...]) -> str:
@@ -253,7 +253,7 @@ def _group(index: int, part: str, rows: list[tuple[int, Claim]], sources: list[s
 
 def _row(number: int, row: Claim, sources: list[str]) -> str:
     escape = html.escape
-    ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
+    ratio = "-" if row.ratio is None else ratio_text(row.ratio)
     note = sources.index(row.source) + 1 if row.source else None
     link = f' <a class="note" href="#source-{note}" aria-label="source {note}">[{note}]</a>' if note else ""
     sign = f'<span aria-hidden="true">{_SIGNS.get(row.verdict, "•")}</span>'
@@ -268,21 +268,21 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
 
 
 def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Iterable[str]:
-    drawn = (
-        pictures.ratio_picture(result.rows),
-        pictures.speed_picture(result.rows),
+    drawings = (
+        pictures.bar_picture(result.rows, "remainder"),
+        pictures.bar_picture(result.rows, "speed-up"),
         pictures.agreement_picture(result.rows),
         None if comparison is None else pictures.recipe_picture(comparison, data),
         pictures.error_picture(),
         pictures.number_line_picture(),
     )
-    return (picture.html() for picture in drawn if picture is not None)
+    return (picture.html() for picture in drawings if picture is not None)
 
 
 def _source(index: int, source: str, rows: tuple[Claim, ...]) -> str:
-    used = [n for n, row in enumerate(rows, 1) if row.source == source]
-    links = ", ".join(f'<a href="#row-{n}">{n}</a>' for n in used)
-    return f'<li id="source-{index}">{html.escape(source)} (row{"s" * (len(used) > 1)} {links})</li>'
+    numbers = [n for n, row in enumerate(rows, 1) if row.source == source]
+    links = ", ".join(f'<a href="#row-{n}">{n}</a>' for n in numbers)
+    return f'<li id="source-{index}">{html.escape(source)} (row{"s" * (len(numbers) > 1)} {links})</li>'
 
 
 def _setting(result: Claims) -> Iterable[tuple[str, str]]:

@@ -3,68 +3,66 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
-import numpy as np
-
-from fp8sim._support.quantities import percent_text
-from fp8sim.casts import decode
+from fp8sim._support.quantities import number_text, percent_text, ratio_text
 from fp8sim.experiments.claims.verdicts import Claim, Meaning
 from fp8sim.experiments.comparison import Comparison, ComparisonRow
 from fp8sim.formats import FloatFormat, get_format
-from fp8sim.report.svg import WIDTH, Axis, Picture, grid, slug, svg
+from fp8sim.reference.codes import positive_values
+from fp8sim.report.bars import LINE, claim_bar, label, measured_rows
+from fp8sim.report.svg import WIDTH, Axis, Picture, grid, svg
 
 __all__ = [
     "agreement_picture",
+    "bar_picture",
     "error_picture",
-    "measured_rows",
     "number_line_picture",
-    "ratio_picture",
     "recipe_picture",
-    "speed_picture",
 ]
 
 _LABEL_CHARACTERS = 48  # that fit WIDTH in the page's 12-unit type
-_LINE = 15
 _DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+_BARS = {  # meaning of the rows -> key, title, what the bars are compared with, axis and ticks
+    "remainder": (
+        *("ratios", "What is left of BF16's", "Of BF16's, half is 0.5."),
+        Axis(0.0, 1.25, 8, WIDTH - 70),
+        ((0.0, "0"), (0.5, "half"), (1.0, "equal")),
+    ),
+    "speed-up": (
+        *("speeds", "How much faster than BF16", "As fast as BF16 is 1, twice as fast is 2."),
+        Axis(1.0, 2.25, 8, WIDTH - 70),
+        ((1.0, "equal"), (2.0, "twice")),
+    ),
+}
 _BAR_CAPTION = "Bar: measured or modelled; diamond: published; the number is that of the row in the table."
 
 
-def ratio_picture(rows: Sequence[Claim]) -> Picture | None:
-    """Draw what is left of BF16's bytes, time and operations, as bars; None if no row says it.
+def bar_picture(rows: Sequence[Claim], meaning: Meaning) -> Picture | None:
+    """Draw what is left of BF16's bytes, time and operations, or how much faster FP8 is, as bars.
+
+    None if no row says it.
 
     Examples
     --------
     >>> row = Claim("halved", "bytes", 0.5, 0.51, "ratio", "a report", "holds", "One byte.", "remainder")
-    >>> ratio_picture([row]).description
+    >>> bar_picture([row], "remainder").description
     "Measured: row 1 0.5000. Of BF16's, half is 0.5."
     """
-    return _bars(
-        Picture("ratios", "What is left of BF16's", "Of BF16's, half is 0.5.", _BAR_CAPTION, 0, ()),
-        measured_rows(rows, "remainder"),
-        Axis(0.0, 1.25, 8, WIDTH - 70),
-        ((0.0, "0"), (0.5, "half"), (1.0, "equal")),
-    )
-
-
-def speed_picture(rows: Sequence[Claim]) -> Picture | None:
-    """Draw the speed-ups over BF16 as bars; None if no row says one.
-
-    Examples
-    --------
-    >>> row = Claim("halved", "a step", 1.56, 1.75, "ratio", "a report", "partly", "Half.", "speed-up")
-    >>> speed_picture([row]).description
-    'Measured: row 1 1.5600. As fast as BF16 is 1, twice as fast is 2.'
-    """
-    words = "As fast as BF16 is 1, twice as fast is 2."
-    return _bars(
-        Picture("speeds", "How much faster than BF16", words, _BAR_CAPTION, 0, ()),
-        measured_rows(rows, "speed-up"),
-        Axis(1.0, 2.25, 8, WIDTH - 70),
-        ((1.0, "equal"), (2.0, "twice")),
-    )
+    measured = measured_rows(rows, meaning)
+    if not measured:
+        return None
+    key, title, words, axis, ticks = _BARS[meaning]
+    body, y = [], 26
+    for number, row in measured:
+        lines = label(f"{number}. {row.what}", 8, y, _LABEL_CHARACTERS)
+        y += LINE * len(lines) + 6
+        body += lines
+        body += claim_bar(row, axis, y + 5.5, height=11, mark=(5, 8), figure=(WIDTH - 8, 4.5))
+        y += 17
+    figures = ", ".join(f"row {number} {row.figure(row.measured)}" for number, row in measured)
+    shapes = (*grid(axis, ticks, 22, y), *body)
+    return Picture(key, title, f"Measured: {figures}. {words}", _BAR_CAPTION, y + 8, shapes)
 
 
 def agreement_picture(rows: Sequence[Claim]) -> Picture | None:
@@ -76,30 +74,30 @@ def agreement_picture(rows: Sequence[Claim]) -> Picture | None:
     >>> agreement_picture([row]).description
     'Dots of measured over published for 1 rows: 0 within 5 %, the furthest row 1 at 1.250.'
     """
-    drawn = [(n, row.ratio) for n, row in enumerate(rows, 1) if row.ratio is not None and row.ratio > 0]
-    if not drawn:
+    ratios = [(n, row.ratio) for n, row in enumerate(rows, 1) if row.ratio is not None and row.ratio > 0]
+    if not ratios:
         return None
     axis = Axis(0.5, 2.0, 64, WIDTH - 76, log=True)
-    bottom = 26 + 19 * len(drawn)
+    bottom = 26 + 19 * len(ratios)
     band = svg("rect", x=axis(0.95), y=22, width=axis(1.05) - axis(0.95), height=bottom - 22, class_="band")
     body = [band]
-    for index, (number, ratio) in enumerate(drawn):
+    for index, (number, ratio) in enumerate(ratios):
         y = 26 + 19 * index + 9
         beyond = " ←" if ratio < axis.low else " →" if ratio > axis.high else ""
         body += [
             svg("text", f"row {number}", x=4, y=y + 4),
             svg("line", x1=axis(1), x2=axis(ratio), y1=y, y2=y, class_="stem"),
             svg("circle", cx=axis(ratio), cy=y, r=5, class_="dot"),
-            svg("text", f"{ratio:.3f}{beyond}", x=WIDTH - 8, y=y + 4, text_anchor="end"),
+            svg("text", ratio_text(ratio) + beyond, x=WIDTH - 8, y=y + 4, text_anchor="end"),
         ]
-    near = sum(1 for _, ratio in drawn if 0.95 <= ratio <= 1.05)
-    furthest = max(drawn, key=lambda pair: abs(math.log(pair[1])))
+    near = sum(1 for _, ratio in ratios if 0.95 <= ratio <= 1.05)
+    furthest = max(ratios, key=lambda pair: abs(math.log(pair[1])))
     ticks = [(0.5, "half"), (1.0, "equal"), (2.0, "twice")]
     return Picture(
         "agreement",
         "Measured over published",
-        f"Dots of measured over published for {len(drawn)} rows: {near} within 5 %, "
-        f"the furthest row {furthest[0]} at {furthest[1]:.3f}.",
+        f"Dots of measured over published for {len(ratios)} rows: {near} within 5 %, "
+        f"the furthest row {furthest[0]} at {ratio_text(furthest[1])}.",
         "Where both figures exist. The band is 5 % to either side; the axis is logarithmic.",
         bottom + 8,
         (*grid(axis, ticks, 22, bottom), *body),
@@ -125,7 +123,9 @@ def error_picture(names: Sequence[str] = ("fp16", "bf16", "e4m3", "e5m2")) -> Pi
         *(svg("text", f"2^{e}", x=x_axis(e), y=254, text_anchor="middle") for e in range(-32, 17, 8)),
         svg("text", "magnitude of the value", x=197, y=272, text_anchor="middle"),
     ]
+    words = []
     for index, fmt in enumerate(formats):
+        words.append(f"{fmt} {percent_text(fmt.eps / 2)} from 2^{fmt.emin} to {number_text(fmt.max, 6)}")
         corners = _error_bound(fmt, x_axis.low, x_axis.high)
         path = " ".join(f"{x_axis(x):.2f},{y_axis(y):.2f}" for x, y in corners)
         shapes.append(svg("polyline", points=path, class_=f"line series-{index % 4}"))
@@ -134,9 +134,7 @@ def error_picture(names: Sequence[str] = ("fp16", "bf16", "e4m3", "e5m2")) -> Pi
     return Picture(
         "error",
         "Relative rounding error along the range",
-        "Largest relative rounding error: "
-        + "; ".join(f"{f} {percent_text(f.eps / 2)} from 2^{f.emin} to {f.max:.6g}" for f in formats)
-        + ".",
+        f"Largest relative rounding error: {'; '.join(words)}.",
         "Flat: normal numbers, half a unit in the last place. Rising to the left: subnormals, and at "
         "100 % a value becomes 0. At the right end the format overflows.",
         280,
@@ -156,9 +154,9 @@ def number_line_picture(names: Sequence[str] = ("e4m3", "e5m2", "e2m1")) -> Pict
     linear, log = Axis(0.0, 1.0, 46, WIDTH - 14), Axis(2.0**-18, 2.0**17, 46, WIDTH - 14, log=True)
     shapes, words, y = [svg("text", "from 0 to 1, linear", x=46, y=14)], [], 22
     for fmt in formats:
-        inside = [v for v in _positive_values(fmt) if v <= 1]
-        shapes += _tick_row(fmt, [0.0, *inside], linear, y)
-        words.append(f"{fmt} has {len(_positive_values(fmt))}, of them {len(inside)} in (0, 1]")
+        values = positive_values(fmt)
+        shapes += _tick_row(fmt, [0.0, *values], linear, y)
+        words.append(f"{fmt} has {values.size}, of them {(values <= 1).sum()} in (0, 1]")
         y += 30
     linear_ticks = [(0.0, "0"), (0.25, "1/4"), (0.5, "1/2"), (1.0, "1")]
     shapes += [svg("text", word, x=linear(v), y=y + 10, text_anchor="middle") for v, word in linear_ticks]
@@ -166,7 +164,7 @@ def number_line_picture(names: Sequence[str] = ("e4m3", "e5m2", "e2m1")) -> Pict
     shapes.append(svg("text", "the whole range, logarithmic", x=46, y=y))
     y += 8
     for fmt in formats:
-        shapes += _tick_row(fmt, _positive_values(fmt), log, y)
+        shapes += _tick_row(fmt, positive_values(fmt), log, y)
         y += 30
     shapes += [
         svg("text", f"2^{e}", x=log(2.0**e), y=y + 10, text_anchor="middle") for e in (-16, -8, 0, 8, 16)
@@ -213,49 +211,6 @@ def recipe_picture(comparison: Comparison, data: str = "") -> Picture:
     )
 
 
-def measured_rows(rows: Sequence[Claim], meaning: Meaning) -> list[tuple[int, Claim]]:
-    """Return the rows whose figure means that and was measured, numbered from 1.
-
-    Examples
-    --------
-    >>> row = Claim("halved", "energy", None, None, "ratio", "", "not measured", "No watt.", "remainder")
-    >>> measured_rows([row], "remainder")
-    []
-    """
-    numbered = [(n, row) for n, row in enumerate(rows, 1) if row.meaning == meaning]
-    return [(n, row) for n, row in numbered if row.measured is not None and math.isfinite(row.measured)]
-
-
-def _bars(
-    frame: Picture, rows: Sequence[tuple[int, Claim]], axis: Axis, ticks: Sequence[tuple[float, str]]
-) -> Picture | None:
-    """Fill a frame with a bar of each row's measured figure and a diamond at its published one."""
-    if not rows:
-        return None
-    body: list[str] = []
-    y = 26
-    for number, row in rows:
-        measured = row.measured or 0.0
-        lines = textwrap.wrap(f"{number}. {row.what}", _LABEL_CHARACTERS)
-        body += [svg("text", line, x=8, y=y + _LINE * i) for i, line in enumerate(lines, 1)]
-        y += _LINE * len(lines) + 6
-        width = axis(measured) - axis.start
-        body.append(svg("rect", x=axis.start, y=y, width=width, height=11, class_=f"bar {slug(row.verdict)}"))
-        beyond = " →" if measured > axis.high else ""
-        body.append(svg("text", row.figure(measured) + beyond, x=WIDTH - 8, y=y + 10, text_anchor="end"))
-        if row.published is not None:
-            mark = f"M{axis(row.published):.2f} {y - 2.5:g}l5 8l-5 8l-5 -8z"
-            body.append(svg("path", d=mark, class_="published"))
-        y += 17
-    figures = ", ".join(f"row {number} {row.figure(row.measured)}" for number, row in rows)
-    return replace(
-        frame,
-        description=f"Measured: {figures}. {frame.description}",
-        height=y + 8,
-        shapes=(*grid(axis, ticks, 22, y), *body),
-    )
-
-
 def _error_bound(fmt: FloatFormat, low: float, high: float) -> Iterable[tuple[float, float]]:
     """Yield the corners of the bound: (log2 of the magnitude, relative error) from `low` to `high`."""
     error, half_step, top = fmt.eps / 2, fmt.smallest_subnormal / 2, math.log2(fmt.max)
@@ -272,21 +227,16 @@ def _recipe_row(row: ComparisonRow, axis: Axis, y: float) -> Iterable[str]:
     if _is_positive(row.relative_error):
         yield svg("circle", cx=axis(row.relative_error), cy=y + 8, r=5, class_="dot")
     error = percent_text(row.relative_error) if math.isfinite(row.relative_error) else "overflow"
-    figures = (error, f"{row.bytes_ratio:.2f}", f"{row.time_ratio:.2f}")
+    figures = (error, ratio_text(row.bytes_ratio, 2), ratio_text(row.time_ratio, 2))
     for x, figure in zip((262, 310, WIDTH - 4), figures, strict=True):
         yield svg("text", figure, x=x, y=y + 12, text_anchor="end")
 
 
-def _tick_row(fmt: FloatFormat, values: Sequence[float], axis: Axis, y: float) -> Iterable[str]:
+def _tick_row(fmt: FloatFormat, values: Iterable[float], axis: Axis, y: float) -> Iterable[str]:
     yield svg("text", fmt.name, x=4, y=y + 15)
     yield svg("line", x1=axis.start, x2=axis.stop, y1=y + 20, y2=y + 20, class_="grid")
     path = "".join(f"M{axis(v):.2f} {y + 3:g}v17" for v in values if axis.low <= v <= axis.high)
     yield svg("path", d=path, class_="ticks")
-
-
-def _positive_values(fmt: FloatFormat) -> list[float]:
-    values = decode(np.arange(2**fmt.bits, dtype=fmt.code_dtype), fmt).astype(np.float64)
-    return [float(v) for v in np.unique(values[np.isfinite(values) & (values > 0)])]
 
 
 def _is_positive(value: float) -> bool:

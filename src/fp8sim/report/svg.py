@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 
-__all__ = ["WIDTH", "Axis", "Picture", "asset", "grid", "picture_style", "slug", "svg"]
+__all__ = ["WIDTH", "Axis", "Picture", "asset", "grid", "slug", "svg"]
 
 #: Units across a picture: about one CSS pixel on a phone, so that its text stays legible there.
 WIDTH = 360
@@ -124,19 +124,14 @@ def grid(axis: Axis, ticks: Iterable[tuple[float, str]], top: float, bottom: flo
 
 
 def asset(name: str) -> str:
-    """Return the text of a file that the report is made of."""
-    return (resources.files("fp8sim") / "report_assets" / name).read_text(encoding="utf-8")
-
-
-def picture_style() -> str:
-    """Return the CSS of pictures: their colours in light and in dark, text, lines and bars.
+    """Return the text of a file that the report is made of.
 
     Examples
     --------
-    >>> "prefers-color-scheme: dark" in picture_style()
+    >>> "prefers-color-scheme: dark" in asset("pictures.css")
     True
     """
-    return asset("pictures.css")
+    return (resources.files("fp8sim.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _attribute(value: object) -> str:

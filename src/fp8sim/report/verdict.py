@@ -3,48 +3,35 @@
 from __future__ import annotations
 
 import html
-import textwrap
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from fp8sim.experiments.claims.verdicts import Claim, Meaning
-from fp8sim.report.pictures import measured_rows
-from fp8sim.report.svg import Axis, grid, picture_style, slug, svg
+from fp8sim.report.bars import LINE, claim_bar, label, measured_rows
+from fp8sim.report.svg import Axis, asset, grid, slug, svg
 
 __all__ = ["verdict_svg"]
 
-_WIDTH, _MARGIN, _LINE = 760, 16, 15
+_WIDTH, _MARGIN = 760, 16
 _LABEL_CHARACTERS = 50  # that fit left of the bars
 _FONT = 'svg { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }'
 _NOTE = "Bar: measured or modelled. Diamond: published. Dashed: where bars would end if the sentence held."
 
 
-class _Panel(NamedTuple):
-    """The rows of one meaning, under a title and an axis."""
-
-    meaning: Meaning
-    title: str
-    axis: Axis
-    ticks: tuple[tuple[float, str], ...]
-    goal: float  #: where a bar would end if the sentence held
-
-
-_PANELS = (
-    _Panel(
-        "remainder",
+# Meaning of the rows -> title, axis, its ticks, and where a bar would end if the sentence held.
+_PANELS: dict[Meaning, tuple[str, Axis, tuple[tuple[float, str], ...], float]] = {
+    "remainder": (
         "What FP8 leaves of BF16's",
         Axis(0.0, 1.1, 356, 590),
         ((0.0, "0"), (0.5, "half"), (1.0, "equal")),
         0.5,
     ),
-    _Panel(
-        "speed-up",
+    "speed-up": (
         "How much faster than BF16",
         Axis(1.0, 2.1, 356, 590),
         ((1.0, "equal"), (2.0, "twice")),
         2.0,
     ),
-)
+}
 
 
 def verdict_svg(rows: Sequence[Claim]) -> str:
@@ -70,20 +57,22 @@ def verdict_svg(rows: Sequence[Claim]) -> str:
     >>> picture[:4], picture.count("<rect"), "0.5000" in picture
     ('<svg', 2, True)
     """
-    body, y = [], 0.0
-    for panel in _PANELS:
-        if chosen := measured_rows(rows, panel.meaning):
-            shapes, y = _draw(panel, chosen, y + 30)
+    body, words, y = [], [], 0.0
+    for meaning, (title, *_) in _PANELS.items():
+        if measured := measured_rows(rows, meaning):
+            shapes, y = _panel(meaning, measured, y + 30)
             body += shapes
+            bars = (f"{_label(row)} {row.figure(row.measured)} ({row.verdict})" for _, row in measured)
+            words.append(f"{title}: {'; '.join(bars)}.")
     body.append(svg("text", _NOTE, x=_MARGIN, y=y + 26, class_="tick"))
-    height = round(y + 42)
+    height, description = round(y + 42), " ".join(words)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" '
             f'viewBox="0 0 {_WIDTH} {height}" role="img" aria-labelledby="title text">',
             '<title id="title">Did FP8 halve it?</title>',
-            f'<desc id="text">{html.escape(_description(rows))}</desc>',
-            f"<style>\n{picture_style()}{_FONT}\n</style>",
+            f'<desc id="text">{html.escape(description)}</desc>',
+            f"<style>\n{asset('pictures.css')}{_FONT}\n</style>",
             svg("rect", x=0.5, y=0.5, width=_WIDTH - 1, height=height - 1, rx=6, class_="ground"),
             *body,
             "</svg>\n",
@@ -91,41 +80,22 @@ def verdict_svg(rows: Sequence[Claim]) -> str:
     )
 
 
-def _description(rows: Sequence[Claim]) -> str:
-    """Say in words what is drawn."""
-    sentences = []
-    for panel in _PANELS:
-        chosen = measured_rows(rows, panel.meaning)
-        words = [f"{_label(row)} {row.figure(row.measured)} ({row.verdict})" for _, row in chosen]
-        sentences += [f"{panel.title}: {'; '.join(words)}."] if words else []
-    return " ".join(sentences)
-
-
-def _draw(panel: _Panel, rows: Sequence[tuple[int, Claim]], top: float) -> tuple[list[str], float]:
-    """Draw a panel from `top` down, and return where it ends."""
-    body = [svg("text", panel.title, x=_MARGIN, y=top, class_="name")]
+def _panel(meaning: Meaning, rows: Sequence[tuple[int, Claim]], top: float) -> tuple[list[str], float]:
+    """Draw the rows of one meaning from `top` down, and return where they end."""
+    title, axis, ticks, goal = _PANELS[meaning]
+    body = [svg("text", title, x=_MARGIN, y=top, class_="name")]
     y = top + 12
     for number, row in rows:
-        lines = textwrap.wrap(f"{number}. {_label(row)}", _LABEL_CHARACTERS)
-        body += [svg("text", line, x=_MARGIN, y=y + _LINE * i) for i, line in enumerate(lines, 1)]
-        height = _LINE * len(lines)
-        body += _draw_row(panel.axis, row, y + height / 2 + 3)
+        words = label(f"{number}. {_label(row)}", _MARGIN, y, _LABEL_CHARACTERS)
+        height = LINE * len(words)
+        middle = y + height / 2 + 3
+        bar, figure, *mark = claim_bar(row, axis, middle, height=14, mark=(6, 9), figure=(640, 4))
+        verdict = svg("text", row.verdict, x=654, y=middle + 4, class_=f"verdict {slug(row.verdict)}")
+        body += [*words, bar, *mark, figure, verdict]
         y += height + 9
-    goal = panel.axis(panel.goal)
-    line = svg("line", x1=goal, x2=goal, y1=top + 8, y2=y, class_="goal")
-    return [*grid(panel.axis, panel.ticks, top + 8, y), *body, line], y
-
-
-def _draw_row(axis: Axis, row: Claim, y: float) -> Iterator[str]:
-    """Draw the bar, the published mark, the figure and the verdict around the height `y`."""
-    measured = row.measured or 0.0
-    width = axis(measured) - axis.start
-    yield svg("rect", x=axis.start, y=y - 7, width=width, height=14, class_=f"bar {slug(row.verdict)}")
-    if row.published is not None:
-        yield svg("path", d=f"M{axis(row.published):.2f} {y - 9:g}l6 9l-6 9l-6 -9z", class_="published")
-    beyond = " →" if measured > axis.high else ""
-    yield svg("text", row.figure(measured) + beyond, x=640, y=y + 4, text_anchor="end")
-    yield svg("text", row.verdict, x=654, y=y + 4, class_=f"verdict {slug(row.verdict)}")
+    end = axis(goal)
+    line = svg("line", x1=end, x2=end, y1=top + 8, y2=y, class_="goal")
+    return [*grid(axis, ticks, top + 8, y), *body, line], y
 
 
 def _label(row: Claim) -> str:

@@ -17,7 +17,7 @@ def model_memory(setting: Setting) -> list[Claim]:
     """Bytes of weights, training state and KV cache."""
     cost = model_cost(_MODEL, device=setting.device)
     before, fp8_only, after = (state.total for state in cost.training_states)
-    cache = DEEPSEEK_V3["kv_cache"]
+    cache, matrices = DEEPSEEK_V3["kv_cache"], cost.inventory
     return [
         Claim(
             "halved",
@@ -27,8 +27,8 @@ def model_memory(setting: Setting) -> list[Claim]:
             "ratio",
             f"{REPORT}, 3.3.1: what stays BF16; DeepSeek-V3 README_WEIGHTS.md: the scales",
             halving(cost.weight_bytes / cost.baseline_weight_bytes),
-            f"{percent_text(cost.found.quantized_parameters / cost.found.parameters)} of the parameters are "
-            "in FP8, and their scales add next to nothing.",
+            f"{percent_text(matrices.quantized_parameters / matrices.parameters)} of the parameters are in "
+            "FP8, and their scales add next to nothing.",
             "remainder",
         ),
         Claim(
