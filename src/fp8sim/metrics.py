@@ -14,14 +14,9 @@ from fp8sim._support.typing import F64, ArrayLike
 from fp8sim.formats import FormatLike, get_format
 
 __all__ = [
-    "calc_diff",
-    "cosine_similarity",
-    "max_abs_error",
-    "max_relative_error",
-    "relative_error",
-    "sqnr_db",
+    "calc_diff", "cosine_similarity", "max_abs_error", "max_relative_error", "relative_error", "sqnr_db",
     "ulp_error",
-]
+]  # fmt: skip
 
 
 def relative_error(x: ArrayLike, reference: ArrayLike) -> float:

@@ -28,17 +28,9 @@ from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim.formats import FloatFormat
 
 __all__ = [
-    "INFINITY",
-    "MAGNITUDE",
-    "SIGN",
-    "Nearest",
-    "code_magnitude",
-    "encode_nearest",
-    "nearest",
-    "round_nearest",
-    "shift",
-    "value_magnitude",
-]
+    "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "code_magnitude", "encode_nearest", "nearest",
+    "round_nearest", "shift", "value_magnitude",
+]  # fmt: skip
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but the sign
 SIGN = np.uint32(0x80000000)

@@ -29,15 +29,9 @@ from fp8sim._support.typing import F32, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 
 __all__ = [
-    "Lost",
-    "Quantization",
-    "dequantize",
-    "encode_scaled",
-    "encode_unscaled",
-    "group_amax",
-    "quantize",
+    "Lost", "Quantization", "dequantize", "encode_scaled", "encode_unscaled", "group_amax", "quantize",
     "round_trip",
-]
+]  # fmt: skip
 
 LEAST = 1 << 16  # elements worth handing to a thread
 _EVEN = "nearest-even"

@@ -19,15 +19,9 @@ from fp8sim._kernels.nearest_kernels import (
 from fp8sim.formats import FloatFormat
 
 __all__ = [
-    "Rule",
-    "count_lost",
-    "dequantize_rows",
-    "encode_rows",
-    "largest",
-    "quantize_rows",
-    "round_trip_rows",
+    "Rule", "count_lost", "dequantize_rows", "encode_rows", "largest", "quantize_rows", "round_trip_rows",
     "scale_rule",
-]
+]  # fmt: skip
 
 SMALLEST = np.float32(2.0**-149)  # no FP32 scale is below it
 WIDTH = 2048  # columns quantised at a time: they stay in the first-level cache

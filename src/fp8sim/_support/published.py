@@ -6,17 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = [
-    "CLAIM",
-    "DEEPGEMM_BEST",
-    "DEEPGEMM_H800",
-    "DEEPGEMM_H800_UPDATED",
-    "DEEPSEEK_V3",
-    "MODEL_FIGURES",
-    "SPEEDUPS",
-    "Figure",
-    "GemmSpeed",
-    "Speedup",
-]
+    "CLAIM", "DEEPGEMM_BEST", "DEEPGEMM_H800", "DEEPGEMM_H800_UPDATED", "DEEPSEEK_V3", "MODEL_FIGURES",
+    "SPEEDUPS", "Figure", "GemmSpeed", "Speedup",
+]  # fmt: skip
 
 #: The sentence that the `claims` command takes apart.
 CLAIM = (

@@ -9,12 +9,6 @@ from fp8sim.anatomy.step import StepAnatomy
 from fp8sim.anatomy.value import ValueAnatomy, ValueInFormats
 
 __all__ = [
-    "BlockAnatomy",
-    "DotAnatomy",
-    "StepAnatomy",
-    "ValueAnatomy",
-    "ValueInFormats",
-    "explain",
-    "explain_block",
-    "explain_dot",
-]
+    "BlockAnatomy", "DotAnatomy", "StepAnatomy", "ValueAnatomy", "ValueInFormats", "explain",
+    "explain_block", "explain_dot",
+]  # fmt: skip

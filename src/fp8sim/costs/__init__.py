@@ -7,19 +7,6 @@ from fp8sim.costs.gemm import GemmCost, Traffic, formats_class, gemm_cost, opera
 from fp8sim.costs.roofline import Bound, Roofline
 
 __all__ = [
-    "DEVICES",
-    "OPERAND_CLASSES",
-    "Bound",
-    "Device",
-    "DeviceLike",
-    "GemmCost",
-    "OperandClass",
-    "Rate",
-    "Roofline",
-    "Traffic",
-    "formats_class",
-    "gemm_cost",
-    "get_device",
-    "operand_class",
-    "traffic",
-]
+    "DEVICES", "OPERAND_CLASSES", "Bound", "Device", "DeviceLike", "GemmCost", "OperandClass", "Rate",
+    "Roofline", "Traffic", "formats_class", "gemm_cost", "get_device", "operand_class", "traffic",
+]  # fmt: skip

@@ -11,14 +11,8 @@ from fp8sim._support.quantities import amount_text, number_text, tera_text
 from fp8sim._support.registry import Registry
 
 __all__ = [
-    "DEVICES",
-    "OPERAND_CLASSES",
-    "Device",
-    "DeviceLike",
-    "OperandClass",
-    "Rate",
-    "get_device",
-]
+    "DEVICES", "OPERAND_CLASSES", "Device", "DeviceLike", "OperandClass", "Rate", "get_device",
+]  # fmt: skip
 
 OperandClass: TypeAlias = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4"]
 

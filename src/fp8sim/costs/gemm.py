@@ -18,13 +18,8 @@ from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = [
-    "GemmCost",
-    "Traffic",
-    "formats_class",
-    "gemm_cost",
-    "operand_class",
-    "traffic",
-]
+    "GemmCost", "Traffic", "formats_class", "gemm_cost", "operand_class", "traffic",
+]  # fmt: skip
 
 
 class Traffic(NamedTuple):

@@ -13,14 +13,9 @@ from fp8sim._support.typing import F32
 from fp8sim.checkpoints.tensors import read_tensor
 
 __all__ = [
-    "SAMPLE_WEIGHTS",
-    "Matrices",
-    "llm_like_activations",
-    "llm_like_matrices",
-    "sample_matrices",
-    "sample_model_path",
-    "weight_matrices",
-]
+    "SAMPLE_WEIGHTS", "Matrices", "llm_like_activations", "llm_like_matrices", "sample_matrices",
+    "sample_model_path", "weight_matrices",
+]  # fmt: skip
 
 #: Three weights of the sample model, each of another kind: attention, up and down projection.
 SAMPLE_WEIGHTS = (

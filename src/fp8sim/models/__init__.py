@@ -10,13 +10,6 @@ from fp8sim.models.matrices import Inventory
 from fp8sim.models.reconciliation import ModelCheck, check_model
 
 __all__ = [
-    "MODELS",
-    "Inventory",
-    "ModelCheck",
-    "ModelCost",
-    "ModelDescription",
-    "check_model",
-    "get_model",
-    "inventory",
-    "model_cost",
-]
+    "MODELS", "Inventory", "ModelCheck", "ModelCost", "ModelDescription", "check_model", "get_model",
+    "inventory", "model_cost",
+]  # fmt: skip

@@ -6,15 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 __all__ = [
-    "Attention",
-    "Family",
-    "FeedForward",
-    "GroupedQuery",
-    "Latent",
-    "Mixture",
-    "ModelDescription",
-    "Stack",
-]
+    "Attention", "Family", "FeedForward", "GroupedQuery", "Latent", "Mixture", "ModelDescription", "Stack",
+]  # fmt: skip
 
 Family: TypeAlias = Literal["deepseek_v3", "llama", "qwen2", "qwen3", "qwen3_moe", "bert"]
 

@@ -13,14 +13,9 @@ from fp8sim.quantization import Operand, Scaling
 from fp8sim.recipes import Recipe
 
 __all__ = [
-    "KeptTensor",
-    "TrainingState",
-    "expert_traffic",
-    "kept_activations",
-    "kv_cache_bytes",
-    "training_states",
-    "weight_bytes",
-]
+    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes",
+    "training_states", "weight_bytes",
+]  # fmt: skip
 
 _FP32 = 4  # bytes
 _BF16 = 2

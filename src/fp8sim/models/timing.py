@@ -13,16 +13,9 @@ from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe
 
 __all__ = [
-    "PHASES",
-    "Phase",
-    "Product",
-    "ProductTime",
-    "Workload",
-    "amdahl",
-    "product_times",
-    "quantize_bytes",
+    "PHASES", "Phase", "Product", "ProductTime", "Workload", "amdahl", "product_times", "quantize_bytes",
     "touched",
-]
+]  # fmt: skip
 
 Phase: TypeAlias = Literal["training", "prefill", "decode"]
 

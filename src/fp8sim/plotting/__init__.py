@@ -13,12 +13,6 @@ from fp8sim.plotting.sums import error_against_k
 from fp8sim.plotting.training import training_curves
 
 __all__ = [
-    "code_histogram",
-    "cost_bars",
-    "error_against_k",
-    "number_lines",
-    "roofline",
-    "rounding_error",
-    "sqnr_against_scale",
-    "training_curves",
-]
+    "code_histogram", "cost_bars", "error_against_k", "number_lines", "roofline", "rounding_error",
+    "sqnr_against_scale", "training_curves",
+]  # fmt: skip

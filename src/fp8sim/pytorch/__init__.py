@@ -13,14 +13,6 @@ from fp8sim.pytorch.linear import linear
 from fp8sim.pytorch.modules import Conv1D, Emulated, Linear, emulated_layers
 
 __all__ = [
-    "DEFAULT_SKIP",
-    "Conv1D",
-    "Conversion",
-    "Emulated",
-    "Linear",
-    "MultiheadAttention",
-    "conversion",
-    "convert",
-    "emulated_layers",
-    "linear",
-]
+    "DEFAULT_SKIP", "Conv1D", "Conversion", "Emulated", "Linear", "MultiheadAttention", "conversion",
+    "convert", "emulated_layers", "linear",
+]  # fmt: skip

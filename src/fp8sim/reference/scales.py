@@ -14,14 +14,9 @@ from fp8sim.reference.codes import decode_table, encode_reference
 from fp8sim.reference.rounding import floor_log2, round_exact, round_reference
 
 __all__ = [
-    "Scales",
-    "apply_scales",
-    "count_beyond",
-    "encode_nearest",
-    "expand_groups",
-    "group_amax",
+    "Scales", "apply_scales", "count_beyond", "encode_nearest", "expand_groups", "group_amax",
     "pick_scales",
-]
+]  # fmt: skip
 
 _TINY = 2.0**-149  # smallest FP32 scale: keeps a group of tiny values from dividing by zero
 

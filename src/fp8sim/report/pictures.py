@@ -14,12 +14,8 @@ from fp8sim.report.bars import LINE, claim_bar, label, measured_rows
 from fp8sim.report.svg import WIDTH, Axis, Picture, grid, svg
 
 __all__ = [
-    "agreement_picture",
-    "bar_picture",
-    "error_picture",
-    "number_line_picture",
-    "recipe_picture",
-]
+    "agreement_picture", "bar_picture", "error_picture", "number_line_picture", "recipe_picture",
+]  # fmt: skip
 
 _LABEL_CHARACTERS = 48  # that fit WIDTH in the page's 12-unit type
 _DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -20,12 +20,8 @@ from fp8sim.tensor_cores import get_tensor_core
 from fp8sim.training.delayed import DelayedScaling
 
 __all__ = [
-    "GEMMS",
-    "TRAINING_RECIPES",
-    "TrainingRecipe",
-    "TrainingRecipeLike",
-    "get_training_recipe",
-]
+    "GEMMS", "TRAINING_RECIPES", "TrainingRecipe", "TrainingRecipeLike", "get_training_recipe",
+]  # fmt: skip
 
 #: The products of a linear layer y = x W^T -> what A, B and the reduction axis are.
 GEMMS: dict[str, str] = {

@@ -20,14 +20,9 @@ from fp8sim.quantization import quantize_with
 from fp8sim.recipes import get_recipe
 
 __all__ = [
-    "REPORT",
-    "Setting",
-    "deepgemm_test",
-    "gemm_bytes_and_time",
-    "multiply_adds",
-    "product_error",
+    "REPORT", "Setting", "deepgemm_test", "gemm_bytes_and_time", "multiply_adds", "product_error",
     "stored_bytes",
-]
+]  # fmt: skip
 
 REPORT = "DeepSeek-V3 report (arXiv 2412.19437)"
 _DEEPGEMM = "DeepGEMM README a6d97a1 (H800)"

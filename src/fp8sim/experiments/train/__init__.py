@@ -8,12 +8,5 @@ from fp8sim.experiments.train.trainer import DEFAULT_RECIPES, Progress, train
 from fp8sim.experiments.train.training import Training
 
 __all__ = [
-    "DEFAULT_RECIPES",
-    "ModelSize",
-    "Progress",
-    "RecipeLoss",
-    "RunResult",
-    "Schedule",
-    "Training",
-    "train",
-]
+    "DEFAULT_RECIPES", "ModelSize", "Progress", "RecipeLoss", "RunResult", "Schedule", "Training", "train",
+]  # fmt: skip

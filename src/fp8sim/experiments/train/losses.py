@@ -11,14 +11,8 @@ import numpy as np
 from fp8sim._support.typing import F64, ArrayLike
 
 __all__ = [
-    "SMOOTHING",
-    "RecipeLoss",
-    "RunResult",
-    "compare_losses",
-    "recipe_label",
-    "relative_errors",
-    "smooth",
-]
+    "SMOOTHING", "RecipeLoss", "RunResult", "compare_losses", "recipe_label", "relative_errors", "smooth",
+]  # fmt: skip
 
 #: Coefficient of the exponential moving average (DeepSeek-V3 report, figure 10).
 SMOOTHING = 0.9
