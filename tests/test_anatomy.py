@@ -20,7 +20,7 @@ import fp8sim
 import strategies
 from fp8sim import FORMATS, FloatFormat
 from fp8sim.anatomy import ValueAnatomy, explain, explain_block, explain_dot
-from fp8sim.reference.fused_step import fused_step
+from fp8sim.reference.fused_step import Factors, fused_step
 from fp8sim.tensor_cores import TENSOR_CORES, tensor_core_matmul
 from oracle import LAYOUTS, MODES, around, decode, exact_product, grid, round_one
 
@@ -467,7 +467,9 @@ def test_every_bit_of_a_dot_product_is_the_tensor_cores(
         left, right = (np.zeros(core.step, np.float32) for _ in "ab")
         count = step.last - step.first + 1
         left[:count], right[:count] = a[step.first : step.last + 1], b[step.first : step.last + 1]
-        assert step.output == float(fused_step(left, right, np.float32(carried), core, fmt, fmt))
+        assert step.output == float(
+            fused_step(Factors(left, fmt.emin), Factors(right, fmt.emin), np.float32(carried), core.rule)
+        )
     assert told.exact == float(
         sum((Fraction(x) * Fraction(y) for x, y in zip(a, b, strict=True)), Fraction(0.5))
     )

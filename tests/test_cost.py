@@ -44,8 +44,8 @@ def test_bytes_of_a_ragged_product_are_those_worked_by_hand() -> None:
 def test_bytes_equal_those_of_quantised_arrays(name: str) -> None:
     rng = np.random.default_rng(0)
     recipe = get_recipe(name)
-    a = quantize_with(rng.standard_normal((5, 200)), recipe.a.fmt, recipe.a.scaling, axis=1)
-    b = quantize_with(rng.standard_normal((200, 70)), recipe.b.fmt, recipe.b.scaling, axis=0)
+    a = quantize_with(rng.standard_normal((5, 200)), recipe.a, axis=1)
+    b = quantize_with(rng.standard_normal((200, 70)), recipe.b, axis=0)
     cost = gemm_cost(5, 70, 200, recipe, "h100")
     assert (cost.a.total, cost.a.scales) == (a.nbytes, a.scale_nbytes)
     assert (cost.b.total, cost.b.scales) == (b.nbytes, b.scale_nbytes)

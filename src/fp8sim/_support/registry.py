@@ -51,7 +51,7 @@ class Registry(Result, dict[str, T], Generic[T]):
         super().__init__({entry.name: entry for entry in entries})
         self.what, self.kind, self.columns, self.notes = what, kind, columns, notes
 
-    def find(self, name: object) -> T:
+    def find(self, name: object, /) -> T:
         """Return an entry as it is, or the one of that name, upper and lower case alike.
 
         Parameters
