@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,17 +12,11 @@ from harness import Case, Options, Peer
 
 
 def cases(_: Options) -> Iterator[Case]:
-    """Yield the one case: a fresh interpreter each time, of which both pay the start."""
-    yield Case(
-        "import fp8sim in a fresh Python",
-        ours=lambda: run("import fp8sim"),
-        peers={
-            "import numpy, ml_dtypes": peer("import numpy, ml_dtypes", goal=1 / 1.5),
-            "an empty program": peer(""),
-        },
-        work=1,
-        unit="imports",
-    )
+    """Yield the imports, each in a fresh interpreter, whose start every peer pays too."""
+    below = "import numpy, ml_dtypes"
+    for code, goal in (("import fp8sim", 1 / 1.5), ("from fp8sim import matmul", None)):
+        peers = {below: peer(below, goal), "an empty program": peer("")}
+        yield Case(code, functools.partial(run, code), peers, work=1, unit="imports")
 
 
 def peer(code: str, goal: float | None = None) -> Peer:
