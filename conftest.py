@@ -1,39 +1,48 @@
-"""What every test shares, examples in docstrings among them: some need matplotlib or PyTorch."""
+"""What every test shares, examples in docstrings among them: some need an extra, and say which."""
 
 from __future__ import annotations
 
-import importlib.util
+import doctest
+import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent / "src" / "fp8sim"
-PICTURES = PACKAGE / "plotting"
-ON_PYTORCH = (
-    PACKAGE / "pytorch",
-    PACKAGE / "experiments" / "train" / "language_model.py",
-    PACKAGE / "experiments" / "train" / "run.py",
-    PACKAGE / "experiments" / "train" / "trainer.py",
-)
+SOURCES = Path(__file__).parent / "src"
+
+
+def wanted_extra(error: BaseException | None) -> str | None:
+    """Return what the library says must be installed, where that is why it stopped."""
+    says_so = isinstance(error, ModuleNotFoundError) and re.search(r"pip install 'fp8sim\[\w+\]'", str(error))
+    return str(error) if says_so else None
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Pass over the examples of modules that are built on PyTorch where it is not installed."""
-    if importlib.util.find_spec("torch"):
+    """Pass over the examples of modules that cannot be loaded without an extra that is not installed."""
+    if collection_path.suffix != ".py" or SOURCES not in collection_path.parents:
         return None
-    found = any(part in (collection_path, *collection_path.parents) for part in ON_PYTORCH)
-    return True if found else None
+    name = ".".join(collection_path.relative_to(SOURCES).with_suffix("").parts).removesuffix(".__init__")
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        return True if wanted_extra(error) else None
+    except Exception:
+        return None  # collecting it will say what is wrong
+    return None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the examples of `fp8sim.plotting`, by name, where the extra is not installed."""
-    if importlib.util.find_spec("matplotlib"):
-        return
-    for item in items:
-        if PICTURES in item.path.parents:
-            item.add_marker(pytest.mark.skip(reason="needs matplotlib: pip install 'fp8sim[plot]'"))
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Skip an example that stops for want of an extra, by what it says itself."""
+    try:
+        return (yield)
+    except doctest.UnexpectedException as failure:
+        if reason := wanted_extra(failure.exc_info[1]):
+            pytest.skip(reason)
+        raise
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,34 @@
-"""The steps of CI, each in an environment of its own: `nox`, or one with `nox -s lint`."""
+"""The steps of CI, each in an environment of its own: `nox`, or one with `nox -s lint`.
+
+`nox -s lowest` and `nox -s interpreters` look for Pythons on the PATH and among those of pyenv.
+"""
+
+import os
+from pathlib import Path
 
 import nox
+from packaging.requirements import Requirement
 
-nox.options.sessions = ["tests", "lint", "docs", "smoke", "extras"]
+nox.options.sessions = ["tests", "lint", "docs", "smoke", "extras", "lowest"]
+
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+
+# pyenv's own `python3.10` on the PATH works only where that version is switched on.
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+FOLDERS = [str(folder) for version in PYTHONS for folder in sorted(PYENV.glob(f"{version}.*/bin"))]
+os.environ["PATH"] = os.pathsep.join([*FOLDERS, os.environ["PATH"]])
+
+
+def lowest_versions(*extras: str) -> list[str]:
+    """Pin what the package and these extras need to the lowest versions that pyproject.toml allows."""
+    pins = []
+    groups = [PROJECT["optional-dependencies"][extra] for extra in extras]
+    for need in map(Requirement, sum(groups, PROJECT["dependencies"])):
+        if need.name == PROJECT["name"]:  # an extra that takes in another
+            pins += lowest_versions(*need.extras)
+        pins += [f"{need.name}=={bound.version}" for bound in need.specifier if bound.operator == ">="]
+    return sorted(set(pins))
 
 
 @nox.session
@@ -10,6 +36,20 @@ def tests(session: nox.Session) -> None:
     """Run the tests with the core dependencies; those that need an extra are skipped by name."""
     session.install("-q", "-e", ".[test]")
     session.run("pytest", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def interpreters(session: nox.Session) -> None:
+    """Run the tests on every Python that is found, with the newest versions of what they need."""
+    tests.func(session)
+
+
+@nox.session(python=PYTHONS[0])
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows, on the lowest Python."""
+    session.install("-q", "-e", ".[test,plot]", *lowest_versions("test", "plot"))
+    # Old packages on new ones of their own (typer on click, matplotlib on pyparsing) are told what will go.
+    session.run("pytest", "-W", "ignore::DeprecationWarning", *session.posargs)
 
 
 @nox.session

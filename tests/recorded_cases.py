@@ -364,7 +364,7 @@ def multiply(recipe: Any, *more: tuple[int, int, int]) -> Any:
     found, make = [], exact if recipe.accumulator.name == "fp32" else spread
     for m, k, n in (*PRODUCTS, *more):
         a, b = make((m, k), 30), make((k, n), 32)
-        operands = api.quantize_operands(a, b, recipe=recipe)
+        operands = api.quantize_both(a, b, recipe=recipe)
         found += [fp8sim.matmul(a, b, recipe=recipe), recipe.accumulator.multiply(*operands)]
         found += [fp8sim.matmul(a.astype(np.float64), np.asfortranarray(b), recipe=recipe)]
         found += map(quantized, operands)
@@ -421,7 +421,7 @@ COMPARISONS = {
 
 def bound(recipe: Any, make: Any) -> Any:
     """Bound the errors of sums."""
-    a, b = api.quantize_operands(make((9, 290), 50), make((290, 12), 52), recipe=recipe)
+    a, b = api.quantize_both(make((9, 290), 50), make((290, 12), 52), recipe=recipe)
     sums = [recipe.accumulator, *map(api.get_accumulator, ("fp32", "exact"))]
     return [api.sum_error_bound(a, b, accumulator=one) for one in sums]
 

@@ -56,7 +56,7 @@ HOMES = {
     "quantize_reference round_trip": "quantization",
     "SCALE_FORMATS SCALE_RULES Scaling group_sizes": "quantization scaling",
     "promoted_matmul tensor_core_matmul_reference": "tensor_cores reference",
-    "quantize_operands": "gemm",
+    "quantize_both": "gemm",
     "MODELS check_model get_model inventory": "models",
     "explain_block explain_dot": "anatomy",
     "TRAINING_RECIPES GEMMS DelayedScaling get_training_recipe": "training training_recipes",
@@ -103,7 +103,7 @@ def round_trip(x: Any, fmt: Any, scaling: Any, axis: int) -> Any:
 
 #: What is called in another way than when the recording was made, or has another name.
 RENAMED = {
-    "quantize_operands": "quantize_both",
+    "quantize_both": "quantize_both",
     "llm_like_operands": "llm_like_matrices",
     "weight_operands": "weight_matrices",
 }

@@ -7,13 +7,14 @@ import json
 import math
 import re
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, Figure, GemmSpeed
 from fp8sim.costs import DEVICES, OPERAND_CLASSES, Device, Roofline, gemm_cost, get_device, operand_class
 from fp8sim.formats import get_format
-from fp8sim.quantization import Operand, quantize_with
+from fp8sim.quantization import Operand, Quantized, quantize_with
 from fp8sim.recipes import RECIPES, Recipe, get_recipe
 
 
@@ -40,15 +41,28 @@ def test_bytes_of_a_ragged_product_are_those_worked_by_hand() -> None:
     assert cost.intensity == pytest.approx(360_000 / 62_160)
 
 
+SCALE_BYTES = {"fp32": 4, "e8m0": 1, "e4m3": 1}
+
+
+def stored(q: Quantized) -> tuple[int, int]:
+    """Count the bytes of an array as it lies there: its codes, packed, and its scales, one by one."""
+    codes = math.ceil(q.codes.size * ml_dtypes.finfo(q.codes.dtype).bits / 8)
+    if q.scaling.granularity == "none":
+        return codes, 0
+    above = 4 if q.scaling.scale_format == "e4m3" else 0  # one FP32 scale for all of it
+    return codes, q.scales.size * SCALE_BYTES[q.scaling.scale_format] + above
+
+
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_bytes_equal_those_of_quantised_arrays(name: str) -> None:
     rng = np.random.default_rng(0)
     recipe = get_recipe(name)
-    a = quantize_with(rng.standard_normal((5, 200)), recipe.a, axis=1)
-    b = quantize_with(rng.standard_normal((200, 70)), recipe.b, axis=0)
-    cost = gemm_cost(5, 70, 200, recipe, "h100")
-    assert (cost.a.total, cost.a.scales) == (a.nbytes, a.scale_nbytes)
-    assert (cost.b.total, cost.b.scales) == (b.nbytes, b.scale_nbytes)
+    a = quantize_with(rng.standard_normal((5, 201)), recipe.a, axis=1)
+    b = quantize_with(rng.standard_normal((201, 71)), recipe.b, axis=0)
+    cost = gemm_cost(5, 71, 201, recipe, "h100")
+    assert (cost.a, cost.b) == (stored(a), stored(b))
+    for q in (a, b):
+        assert (q.nbytes, q.scale_nbytes) == (sum(stored(q)), stored(q)[1])
 
 
 def test_a_large_product_is_bound_by_compute_and_takes_half_the_time_in_fp8() -> None:

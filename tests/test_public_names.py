@@ -9,7 +9,7 @@ import pkgutil
 import re
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
+from types import GenericAlias, ModuleType
 from typing import Any
 
 import pytest
@@ -74,7 +74,9 @@ EXPORTED = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
     for name in getattr(module, "__all__", ())
-    if inspect.isfunction(getattr(module, name)) or inspect.isclass(getattr(module, name))
+    if inspect.isfunction(getattr(module, name))
+    # Python 3.10 takes types such as NDArray[Any] for classes
+    or (inspect.isclass(getattr(module, name)) and not isinstance(getattr(module, name), GenericAlias))
 }
 
 

@@ -438,9 +438,10 @@ def test_every_format_with_a_zero_can_be_quantised_to(name):
     np.testing.assert_allclose(q.dequantize(), [0.0, 1.0, 0.25, 3.0], rtol=0.125)
 
 
-def test_elements_of_a_format_without_zero_are_refused():
-    with pytest.raises(ValueError, match="e8m0 has no zero or no sign: it holds scales"):
-        fp8sim.quantize([1.0, 2.0], "e8m0")
+@pytest.mark.parametrize("granularity", ["none", "tensor", "1x128"])
+def test_a_format_without_a_zero_holds_no_elements(granularity):
+    with pytest.raises(ValueError, match="e8m0 has no zero or no sign: it holds scales, not the elements"):
+        fp8sim.quantize([1.0, 2.0, 0.25], "e8m0", granularity)  # all of them values of E8M0
 
 
 def test_quantized_says_what_it_holds_and_is_frozen():

@@ -121,20 +121,24 @@ class Array(NamedTuple):
     start: Any
 
     def _address(self, offset: Any, kind: Any) -> Any:
+        # LLVM's pointers have lost their types, and llvmlite is losing them: what they point to is said anew
         b = self.writer.builder
-        return b.bitcast(b.gep(self.data, [b.add(self.start, offset)]), kind.as_pointer())
+        element = b.gep(self.data, [b.add(self.start, offset)], source_etype=self.kind)
+        return b.bitcast(element, kind.as_pointer())
+
+    def _load(self, offset: Any, kind: Any, align: int | None = None) -> Any:
+        return self.writer.builder.load(self._address(offset, kind), align=align, typ=kind)
 
     def load(self, offset: Any = START) -> Lanes:
         """Load WIDTH neighbours."""
-        address = self._address(offset, ir.VectorType(self.kind, WIDTH))
-        return Lanes(self.writer.builder, self.writer.builder.load(address, align=1))
+        return Lanes(self.writer.builder, self._load(offset, ir.VectorType(self.kind, WIDTH), align=1))
 
     def load_row(self, row: Any) -> Lanes:
         return self.load(self.writer.builder.mul(row, I64(WIDTH)))
 
     def load_one(self, offset: Any) -> Lanes:
         """Load one element into every lane."""
-        return self.writer.spread(self.writer.builder.load(self._address(offset, self.kind)))
+        return self.writer.spread(self._load(offset, self.kind))
 
     def store(self, lanes: Lanes, offset: Any = START) -> None:
         address = self._address(offset, lanes.value.type)
