@@ -12,8 +12,9 @@ from fp8sim._support.typing import F32
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.casts import decode
 from fp8sim.quantization import Quantized
-from fp8sim.tensor_cores import TensorCore, multiply, split_interval, with_promotion
+from fp8sim.tensor_cores import TensorCore, split_interval
 from fp8sim.tensor_cores.arguments import check_problem, coded_side
+from fp8sim.tensor_cores.product import multiply, with_promotion
 
 __all__ = ["TensorCoreSum", "multiply_codes"]
 
