@@ -406,3 +406,18 @@ def test_products_of_values_do_not_share_memory(rng):
     assert np.array_equal(first, before)
     qa, qb = (fp8sim.quantize(x, "e4m3", "row", axis=axis) for x, axis in ((a, 1), (b, 0)))
     assert np.array_equal(first, qa.dequantize() @ qb.dequantize())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_output_is_rounded_to_what_the_recipe_stores_or_to_another_format(name, rng):
+    a, b = rng.standard_normal((9, 200)), rng.standard_normal((200, 11))
+    sums = fp8sim.matmul(a, b, name)
+    stored = fp8sim.round_to(sums, RECIPES[name].output)
+    np.testing.assert_array_equal(fp8sim.matmul(a, b, name, output="recipe"), stored)
+    np.testing.assert_array_equal(fp8sim.matmul(a, b, name, output="e5m2"), fp8sim.round_to(sums, "e5m2"))
+    assert (stored != sums).any() == (RECIPES[name].output != FORMATS["fp32"])
+
+
+def test_an_unknown_output_is_refused():
+    with pytest.raises(ValueError, match="unknown format 'recipes'"):
+        fp8sim.matmul(np.ones((1, 1)), np.ones((1, 1)), "bf16", output="recipes")

@@ -451,3 +451,34 @@ def test_quantized_says_what_it_holds_and_is_frozen():
     )
     with pytest.raises(dataclasses.FrozenInstanceError):
         q.flushed = 3
+
+
+# --- roundings ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("granularity", ["tensor", "row", "1x128", "none"])
+@pytest.mark.parametrize("rounding", ["nearest-away", "toward-zero", "toward-positive", "toward-negative"])
+@pytest.mark.parametrize("shape", [(3, 40), (40, 300)])
+def test_elements_are_rounded_as_asked_and_scales_as_ever(rounding, granularity, shape, rng):
+    x = rng.standard_normal(shape)
+    q, nearest = (fp8sim.quantize(x, "e4m3", granularity, rounding=r) for r in (rounding, "nearest-even"))
+    assert_same(q.scales, nearest.scales)
+    scales = np.repeat(q.scales, 128, axis=1)[:, : shape[1]] if granularity == "1x128" else q.scales
+    expected = fp8sim.round_to(x / scales.astype(x.dtype), "e4m3", rounding=rounding, overflow="saturate")
+    assert_same(fp8sim.decode(q.codes, "e4m3"), expected.astype(np.float32))
+    assert (q.bits != nearest.bits).any() == (rounding != "nearest-away")
+
+
+def test_stochastic_elements_are_right_on_average_and_repeat_with_their_seed():
+    x = np.full((1, 5000), 1.05)
+    x[0, 0] = 448  # the scale is 1
+    one, same, other = (
+        fp8sim.quantize(x, "e4m3", rounding="stochastic", rng=np.random.default_rng(seed))
+        for seed in (1, 1, 2)
+    )
+    assert_same(one.bits, same.bits)
+    assert (one.bits != other.bits).any()
+    assert set(np.unique(one.dequantize()[0, 1:])) == {1.0, 1.125}
+    assert one.dequantize()[0, 1:].mean() == pytest.approx(1.05, abs=0.005)
+    with pytest.raises(TypeError, match=r"pass rng=np\.random\.default_rng"):
+        fp8sim.quantize(x, "e4m3", rounding="stochastic")

@@ -15,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+import fp8sim
 from fp8sim import FloatFormat, get_format
 from fp8sim._support.threads import get_num_threads, set_num_threads
 from fp8sim._support.typing import F32
+from fp8sim.accumulators import TensorCoreSum
 from fp8sim.reference.fused_step import Factors, fused_step
 from fp8sim.tensor_cores import (
     TENSOR_CORES,
@@ -27,6 +29,7 @@ from fp8sim.tensor_cores import (
     tensor_core_matmul,
     tensor_core_matmul_reference,
 )
+from fp8sim.tensor_cores.arguments import codes_range
 
 HOPPER_FP8 = TENSOR_CORES["hopper-fp8"]
 SIXTEEN_BITS = [name for name, core in TENSOR_CORES.items() if core.inputs[0] in ("fp16", "bf16", "tf32")]
@@ -555,3 +558,63 @@ def test_hopper_fp8_agrees_with_mmaemu(
     a, b = (c.view(get_format(d).dtype) for c, d in zip(codes, dtypes, strict=True))
     ours = tensor_core_matmul(a, b.T, promote_every=None if fast else 128)
     assert_same_bits(ours, theirs.numpy())
+
+
+def test_a_promotion_interval_may_stand_after_a_slash(rng: np.random.Generator) -> None:
+    a, b = (random_values(get_format("e4m3"), shape, "normal", rng) for shape in ((3, 300), (300, 20)))
+    promoted = tensor_core_matmul(a, b, "hopper-fp8", promote_every=128)
+    assert_same_bits(tensor_core_matmul(a, b, "hopper-fp8/128"), promoted)
+    assert (promoted != tensor_core_matmul(a, b, "hopper-fp8")).any()
+    with pytest.raises(ValueError, match="'hopper-fp8/128' names a promotion interval, and promote_every=64"):
+        tensor_core_matmul(a, b, "hopper-fp8/128", promote_every=64)
+    with pytest.raises(ValueError, match="write the interval as in 'hopper-fp8/128'"):
+        tensor_core_matmul(a, b, "hopper-fp8/all")
+
+
+# Codes that come from quantising
+
+
+@pytest.mark.parametrize("name", ["e4m3", "e5m2", "e2m1", "fp16", "bf16", "tf32", "e5m6"])
+def test_the_range_of_codes_is_that_of_their_values(name: str, rng: np.random.Generator) -> None:
+    fmt = get_format(name)
+    for size in (1, 5, 3000):
+        codes = rng.integers(0, 2**fmt.bits, size).astype(fmt.code_dtype)
+        codes[rng.random(size) < 0.3] = 0
+        values = fp8sim.decode(codes, fmt)
+        sizes = np.abs(values[np.isfinite(values)])
+        seen = codes_range(codes, fmt)
+        assert seen.finite == np.isfinite(values).all()
+        assert seen.smallest == sizes[sizes > 0].min(initial=np.inf)
+        if seen.finite:
+            assert seen.largest == sizes.max(initial=0)
+
+
+def test_a_nan_without_a_sign_is_seen_among_codes() -> None:
+    fnuz = get_format("e4m3fnuz")
+    assert not codes_range(np.array([0, 0x80], np.uint8), fnuz).finite
+    assert codes_range(np.array([0, 0x7F], np.uint8), fnuz).finite
+
+
+@pytest.mark.parametrize(
+    ("name", "core"), [("tf32", "hopper-tf32"), ("bf16", "ampere-bf16"), ("fp16", "volta-fp16")]
+)
+def test_codes_of_every_width_reach_a_core_as_the_values_they_are(
+    name: str, core: str, rng: np.random.Generator
+) -> None:
+    a, b = rng.standard_normal((5, 70), np.float32), rng.standard_normal((70, 66), np.float32)
+    a[1, 2], b[3, 4] = 0, np.inf
+    recipe = fp8sim.Recipe("plain", fp8sim.Operand(name), fp8sim.Operand(name), core)
+    expected = tensor_core_matmul(fp8sim.round_to(a, name), fp8sim.round_to(b, name), core)
+    assert_same_bits(fp8sim.matmul(a, b, recipe), expected)
+
+
+def test_codes_of_a_format_of_ones_own_are_no_integers(rng: np.random.Generator) -> None:
+    mine = FloatFormat("e5m6-mine", 5, 6)
+    core = dataclasses.replace(HOPPER_FP8, name="mine", inputs=(mine,), fraction_bits=20, output="fp32-rz")
+    recipe = fp8sim.Recipe("mine", fp8sim.Operand(mine), fp8sim.Operand(mine), TensorCoreSum(core))
+    ones = fp8sim.matmul(np.ones((1, 8)), np.ones((8, 1)), recipe)
+    assert ones == 8  # 126,982 would be what the code of 1 is as an integer
+    a, b = rng.standard_normal((5, 700)), rng.standard_normal((700, 9))
+    np.testing.assert_allclose(fp8sim.matmul(a, b, recipe), a @ b, atol=0.5)
+    with pytest.raises(ValueError, match="a_format='e4m3' is no input of mine"):
+        fp8sim.matmul(a, b, dataclasses.replace(recipe, a=fp8sim.Operand("e4m3")))

@@ -170,7 +170,8 @@ def _side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None) 
 
 
 def _not_an_input(core: TensorCore, what: str, fmt: FloatFormat) -> str:
-    return f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {', '.join(core.inputs)}"
+    names = ", ".join(map(str, core.formats))
+    return f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {names}"
 
 
 def _misfits(core: TensorCore, what: str, misfits: list[tuple[AnyArray, Any, str]], target: str) -> str:
@@ -206,7 +207,8 @@ def _to_float32(array: AnyArray, what: str, core: TensorCore) -> F32:
         wrong = (values != exact) & ~np.isnan(exact)
         if wrong.any():
             at = np.unravel_index(int(wrong.argmax()), wrong.shape)
-            raise ValueError(_misfits(core, what, [(exact, at, " or ".join(core.inputs))], core.inputs[0]))
+            names = [str(fmt) for fmt in core.formats]
+            raise ValueError(_misfits(core, what, [(exact, at, " or ".join(names))], names[0]))
     return values
 
 
