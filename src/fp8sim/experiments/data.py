@@ -138,9 +138,9 @@ def sample_operands(name: str, m: int = 256, seed: int = 0) -> Operands:
 
     Examples
     --------
-    >>> from fp8sim.experiments.data import SAMPLE_MATRICES, sample_model_path, sample_operands
-    >>> if sample_model_path() is not None:
-    ...     assert sample_operands(SAMPLE_MATRICES[0]).b.shape == (384, 384)
+    >>> from fp8sim.experiments.data import SAMPLE_MATRICES, sample_operands
+    >>> sample_operands(SAMPLE_MATRICES[0]).b.shape
+    (384, 384)
     """
     path = sample_model_path()
     if path is None:
