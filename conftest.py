@@ -16,8 +16,8 @@ SOURCES = Path(__file__).parent / "src"
 
 def wanted_extra(error: BaseException | None) -> str | None:
     """Return what the library says must be installed, where that is why it stopped."""
-    says_so = isinstance(error, ModuleNotFoundError) and re.search(r"pip install 'fp8sim\[\w+\]'", str(error))
-    return str(error) if says_so else None
+    says_so = isinstance(error, (ModuleNotFoundError, FileNotFoundError))
+    return str(error) if says_so and re.search(r"pip install 'fp8sim\[\w+\]'", str(error)) else None
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

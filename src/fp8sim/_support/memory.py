@@ -80,7 +80,11 @@ def release() -> None:
 
     Examples
     --------
+    >>> with scratch() as allocate:
+    ...     lent = allocate((2048, 2048), np.float32)
     >>> release()
+    >>> hasattr(_threads, "kept")
+    False
     """
     _threads.__dict__.pop("kept", None)
 

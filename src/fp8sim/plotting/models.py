@@ -110,7 +110,9 @@ def plot_model(cost: ModelCost) -> Figure:
     Examples
     --------
     >>> from fp8sim.models import model_cost
-    >>> figure = plot_model(model_cost("llama-3.1-8b"))  # doctest: +SKIP
+    >>> figure = plot_model(model_cost("llama-3.1-8b"))
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['weights', 'training state', 'kept for backward', 'KV cache', 'FLOPs', 'time']
     """
     shares, rest = bar_shares(cost), f"kept in {cost.recipe.output}"
     figure: Figure = load("figure").Figure(figsize=(8, 0.5 * len(shares) + 1.5), layout="constrained")
