@@ -83,24 +83,9 @@ class GemmCost(Result, Roofline):
         return "; ".join(filter(None, notes))
 
     def gbps_at(self, tflops: float, *, scales: bool = False) -> float:
-        """Return the memory traffic in GB/s of a kernel that runs this GEMM at `tflops`.
+        """Return the memory traffic in 10^9 B/s of a kernel that runs this GEMM at `tflops`, 10^12 FLOP/s.
 
-        Parameters
-        ----------
-        tflops : float
-            Achieved rate in 10^12 FLOP/s.
-        scales : bool
-            Whether to count the scales; DeepGEMM's published column does not.
-
-        Returns
-        -------
-        float
-            10^9 B/s.
-
-        Raises
-        ------
-        ValueError
-            If `tflops` is not positive and finite.
+        `scales` says whether to count them; DeepGEMM's published column does not.
 
         Examples
         --------

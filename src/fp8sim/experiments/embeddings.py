@@ -78,20 +78,8 @@ class Embeddings(Result):
 def sentences(count: int = 300) -> list[str]:
     """Return first lines of docstrings of Python's standard library, spread evenly over it.
 
-    Parameters
-    ----------
-    count : int
-        How many.
-
-    Returns
-    -------
-    list of str
-        No two alike; the same ones with the same version of Python.
-
-    Raises
-    ------
-    ValueError
-        If there are not so many.
+    No two are alike, and the same version of Python gives the same ones. Where there are not `count` of
+    them, that is a ValueError.
 
     Examples
     --------

@@ -75,20 +75,8 @@ class GradientOutliers(Result):
 def token_gradients(tokens: int, width: int, decades: float, rng: np.random.Generator) -> F32:
     """Make a gradient whose tokens differ in magnitude: a normal matrix, each row times its own factor.
 
-    Parameters
-    ----------
-    tokens, width : int
-        Its shape.
-    decades : float
-        Standard deviation of log10 of a row's factor: 1 means that one token in six is ten times
-        larger than the median one, and one in six ten times smaller.
-    rng : numpy.random.Generator
-        Source of all random numbers.
-
-    Returns
-    -------
-    (tokens, width) array of float32
-        The gradient, about 1e-4 for the median token.
+    It is about 1e-4 for the median token. `decades` is the standard deviation of log10 of a row's factor:
+    1 means that one token in six is ten times larger than the median one, and one in six ten times smaller.
 
     Examples
     --------

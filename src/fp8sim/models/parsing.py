@@ -84,22 +84,7 @@ class _Config:
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a config.json.
-
-    Parameters
-    ----------
-    path : str or path
-        The file, or the folder that holds it as ``config.json``.
-
-    Returns
-    -------
-    dict
-        The configuration.
-
-    Raises
-    ------
-    ValueError
-        If there is no such file, or it is not a JSON object.
+    """Read a config.json, or that of a folder; what is none is refused with a ValueError.
 
     Examples
     --------
@@ -127,25 +112,10 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def describe(config: Mapping[str, Any], name: str = "model", source: str = "user") -> ModelDescription:
-    """Turn a Hugging Face configuration into a description.
+    """Turn a Hugging Face configuration into a description: its shapes, not its quantisation settings.
 
-    Parameters
-    ----------
-    config : mapping
-        What a ``config.json`` holds; ``model_type`` or ``architectures`` picks the family.
-    name, source : str
-        What tables call the model, and where its configuration is from.
-
-    Returns
-    -------
-    ModelDescription
-        Shapes alone; quantisation settings in the configuration are not looked at.
-
-    Raises
-    ------
-    ValueError
-        If the family is not known, a key is missing or holds something else than it should, or two
-        keys contradict each other.
+    `name` is what tables call the model, `source` where its configuration is from. What is missing,
+    unknown, or contradicts itself raises a ValueError.
 
     Examples
     --------

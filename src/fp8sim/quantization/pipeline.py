@@ -96,26 +96,7 @@ def quantize_with(
 ) -> Quantized:
     """Quantise as `quantize` does, with format and scaling in one `Operand`.
 
-    Parameters
-    ----------
-    x, axis, rounding, rng
-        As for `quantize`.
-    operand : Operand
-        Format and scaling.
-    scales : Scales, optional
-        Scales that are known beforehand (delayed, static), instead of picked ones.
-    what : str
-        What errors call the array.
-
-    Returns
-    -------
-    Quantized
-        As from `quantize`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `quantize`.
+    `scales` are known beforehand (delayed, static), instead of picked ones; errors call the array `what`.
 
     Examples
     --------

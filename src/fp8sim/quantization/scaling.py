@@ -113,26 +113,9 @@ class Scaling:
 
 
 def group_sizes(granularity: str, shape: tuple[int, ...], axis: int = -1) -> tuple[int, ...]:
-    """Return how many elements share a scale along each axis.
+    """Return how many elements share a scale along each axis, at most the length of the axis.
 
-    Parameters
-    ----------
-    granularity : str
-        As in `Scaling`.
-    shape : tuple of int
-        Shape of the array; at least one axis.
-    axis : int
-        The reduction axis, along which groups run.
-
-    Returns
-    -------
-    tuple of int
-        One size per axis, at most the length of the axis.
-
-    Raises
-    ------
-    ValueError
-        If the axis does not exist, or blocks of rows are asked of a vector.
+    Groups run along `axis`, the reduction axis of the product to come.
 
     Examples
     --------

@@ -63,21 +63,7 @@ def split_number(x: AnyArray, emin: int) -> tuple[F64, AnyArray]:
 
 
 def fused_step(a: Factors, b: Factors, c: F32, rule: StepRule) -> F32:
-    """Sum one step: its products and the accumulator.
-
-    Parameters
-    ----------
-    a, b : Factors
-        (..., step) values each.
-    c : (...) array of float32
-        The accumulator.
-    rule : StepRule
-        How to sum.
-
-    Returns
-    -------
-    (...) array of float32
-        The new accumulator.
+    """Sum one step: the products of (..., step) values, and the accumulator c, (...) float32.
 
     Examples
     --------

@@ -41,23 +41,9 @@ def floor_log2(x: FloatArray) -> AnyArray:
 def round_reference(
     x: FloatArray, fmt: FloatFormat, rounding: str, overflow: str, draws: F64 | None = None
 ) -> FloatArray:
-    """Round `x` to values of `fmt` in its own dtype; `casts.round_to` is the checked, fast version.
+    """Round `x`, once, to values of `fmt` in its own dtype; `casts.round_to` is the checked, fast version.
 
-    Parameters
-    ----------
-    x : array of float32 or float64
-        Values to round, once, from their own precision.
-    fmt : FloatFormat
-        Target.
-    rounding, overflow : str
-        A key of `ROUNDINGS`; "saturate" or "ieee".
-    draws : array of float64, optional
-        Uniform numbers in [0, 1), one per element; for "stochastic".
-
-    Returns
-    -------
-    array like `x`
-        The rounded values.
+    `draws` are uniform numbers in [0, 1), one per element, for "stochastic".
 
     Examples
     --------

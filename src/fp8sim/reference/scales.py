@@ -86,29 +86,11 @@ def pick_scales(
     amax_floor: float = 0.0,
     encode: Encode = encode_nearest,
 ) -> Scales:
-    """Pick the scale of each group from its largest magnitude.
+    """Pick the scale of each group from its largest magnitude, by the rules of `Scaling`.
 
-    Parameters
-    ----------
-    amax : array of float32 or float64
-        Largest magnitude of each group; the division by ``fmt.max`` is done in its dtype.
-    fmt : FloatFormat
-        Format of the elements.
-    scale_format, scale_rule, amax_floor
-        As in `fp8sim.quantization.Scaling`.
-    encode : callable
-        What encodes E4M3 scales; `fp8sim.encode` is the fast one.
-
-    Returns
-    -------
-    Scales
-        Multipliers in float32, all positive (E4M3 scales may underflow to zero, as they do on a
-        GPU), and their codes. A group of zeros gets the scale 1, or the smallest of E8M0.
-
-    Raises
-    ------
-    ValueError
-        If a scale is too large for its format.
+    The division by ``fmt.max`` is done in the dtype of `amax`. All multipliers are positive, but for E4M3
+    scales, which may underflow to zero as they do on a GPU; `encode` is what encodes these. A group of
+    zeros gets the scale 1, or the smallest of E8M0. A scale too large for its format is a ValueError.
 
     Examples
     --------

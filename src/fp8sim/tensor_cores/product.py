@@ -101,29 +101,14 @@ def promoted_matmul(
 
     A chain p over `promote_every` of k enters the FP32 sum as fma(p, fl32(a_scale * b_scale), sum),
     one rounding for the product of scales and one for the rest, as DeepGEMM's SM90 kernel has it.
-
-    Parameters
-    ----------
-    a, b, core, promote_every, a_format, b_format
-        As in `tensor_core_matmul`.
-    a_scales : (m, ceil(k / promote_every)) array of float32
-        One scale per row of `a` and chain.
-    b_scales : (ceil(k / promote_every), n) array of float32
-        One scale per chain and column of `b`.
-
-    Returns
-    -------
-    (m, n) array of float32
-        The scaled sums.
+    There is one of `a_scales` per row of `a` and chain, one of `b_scales` per chain and column of `b`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> a, b = np.ones((1, 256)), np.ones((256, 1))
+    >>> a, b, ones = np.ones((1, 256)), np.ones((256, 1)), np.ones((2, 1), np.float32)
     >>> scales = np.array([[0.5, 2.0]], np.float32)
-    >>> promoted_matmul(
-    ...     a, b, "hopper-fp8", promote_every=128, a_scales=scales, b_scales=np.ones((2, 1), np.float32)
-    ... )
+    >>> promoted_matmul(a, b, "hopper-fp8", promote_every=128, a_scales=scales, b_scales=ones)
     array([[320.]], dtype=float32)
     """
     problem = check_problem(

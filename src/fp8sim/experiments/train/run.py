@@ -34,22 +34,8 @@ _on: list[Callable[[], None]] = []  # for each run that is on, what puts the set
 def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> RunResult:
     """Train a model from its seed, or continue a run that was interrupted.
 
-    Parameters
-    ----------
-    job : Job
-        What to train.
-    on_step : callable, optional
-        Called with the number of steps done and the loss of the last.
-
-    Returns
-    -------
-    RunResult
-        Losses and counters.
-
-    Raises
-    ------
-    ValueError
-        If the run to be continued was started with other options, or there is too little text.
+    `on_step` is called with the number of steps done and the loss of the last. A run that was started
+    with other options is refused with a ValueError.
 
     Examples
     --------
