@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fp8sim import metrics
 from fp8sim._support.quantities import number_text, power_text, signed_percent_text
-from fp8sim._support.results import Result
+from fp8sim._support.results import Result, members
 from fp8sim.anatomy.neighbours import Bits
 from fp8sim.anatomy.page import Line, Page, Span, prose
 from fp8sim.casts import decode
@@ -73,18 +73,16 @@ class BlockAnatomy(Result):
     @property
     def relative_error(self) -> float:
         """Relative Frobenius error of the block."""
-        return metrics.relative_error(self._restored(), self._given())
+        return metrics.relative_error(*self._pair)
 
     @property
     def sqnr_db(self) -> float:
         """Signal-to-quantisation-noise ratio of the block in dB."""
-        return metrics.sqnr_db(self._restored(), self._given())
+        return metrics.sqnr_db(*self._pair)
 
-    def _given(self) -> list[float]:
-        return [element.given for element in self.elements]
-
-    def _restored(self) -> list[float]:
-        return [element.restored for element in self.elements]
+    @property
+    def _pair(self) -> tuple[list[float], list[float]]:
+        return [element.restored for element in self.elements], [element.given for element in self.elements]
 
     def parts(self) -> list[Page]:
         """Return a page: the scale and why, then the elements in a table."""
@@ -99,20 +97,11 @@ class BlockAnatomy(Result):
         """Return everything as plain data."""
         return {
             "format": self.fmt.name,
-            "granularity": self.scaling.granularity,
-            "scale_format": self.scaling.scale_format,
-            "scale_rule": self.scaling.scale_rule,
-            "amax_floor": self.scaling.amax_floor,
+            **asdict(self.scaling),
             "group": list(self.group),
-            "amax": self.amax,
-            "scale": self.scale,
-            "scale_code": self.scale_code,
+            **members(self, "amax scale scale_code"),
             "scale_bits": str(self.scale_bits),
-            "tensor_scale": self.tensor_scale,
-            "saturated": self.saturated,
-            "flushed": self.flushed,
-            "relative_error": self.relative_error,
-            "sqnr_db": self.sqnr_db,
+            **members(self, "tensor_scale saturated flushed relative_error sqnr_db"),
             "elements": [element.to_dict() for element in self.elements],
         }
 

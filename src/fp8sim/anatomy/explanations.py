@@ -167,8 +167,7 @@ def explain_block(
     Returns
     -------
     BlockAnatomy
-        The scale and the elements. Prints as text of 80 columns, and shows as HTML in a notebook;
-        ``to_dict()`` gives it as data.
+        The scale and the elements; prints as what `explain` returns.
 
     Raises
     ------
@@ -298,8 +297,7 @@ def explain_dot(
     -------
     DotAnatomy
         Every product aligned to the largest exponent, what falls off, the running sum and the
-        promotions. Prints as text of 80 columns, and shows as HTML in a notebook; ``to_dict()``
-        gives it as data, ``print(anatomy.steps[3])`` shows one step.
+        promotions; prints as what `explain` returns, and ``print(anatomy.steps[3])`` shows one step.
 
     Raises
     ------

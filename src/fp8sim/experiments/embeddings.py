@@ -55,24 +55,20 @@ class Embeddings(Result):
 
     def parts(self) -> list[Table]:
         """Return the rows as a table."""
-        headers = ["recipe", "1 - mean cosine>", "1 - lowest cosine>", "neighbour changed>", "not in five>"]
-        rows = [
-            [
-                row.recipe,
-                f"{1 - row.mean_cosine:.2e}",
-                f"{1 - row.lowest_cosine:.2e}",
-                percent_text(row.changed),
-                percent_text(row.out_of_five),
-            ]
-            for row in self.rows
-        ]
+        columns: dict[str, Callable[[EmbeddingRow], str]] = {
+            "recipe": lambda row: row.recipe,
+            "1 - mean cosine>": lambda row: f"{1 - row.mean_cosine:.2e}",
+            "1 - lowest cosine>": lambda row: f"{1 - row.lowest_cosine:.2e}",
+            "neighbour changed>": lambda row: percent_text(row.changed),
+            "not in five>": lambda row: percent_text(row.out_of_five),
+        }
         notes = (
             f"{self.model}, {self.layers} linear layers emulated; {self.sentences} sentences, from "
             "docstrings of Python's standard library",
             "cosine: to the same sentence's embedding in FP32; neighbour: the most similar other sentence",
             "not in five: the neighbour in FP32 is no longer among the five most similar",
         )
-        return [Table("Sentence embeddings under each recipe, against FP32", headers, rows, notes)]
+        return [Table.of("Sentence embeddings under each recipe, against FP32", columns, self.rows, notes)]
 
 
 def sentences(count: int = 300) -> list[str]:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fp8sim.models.description import (
     Attention,
@@ -21,6 +21,9 @@ from fp8sim.models.description import (
 
 __all__ = ["FAMILIES", "describe", "read_config"]
 
+#: The values of model_type that are described.
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
 
 class _Config:
     """A configuration under a name: looks up keys, checks what they hold, and words the errors."""
@@ -34,7 +37,7 @@ class _Config:
         if name is None:  # some files name the class alone
             classes = self.data.get("architectures")
             first = classes[0] if isinstance(classes, list) and classes else None
-            name = _CLASSES.get(first) if isinstance(first, str) else None
+            name = next((family for family, (known, _) in _FAMILIES.items() if known == first), None)
             if name is None:
                 raise self.error(f"model_type is missing; known: {', '.join(FAMILIES)}")
         for family in FAMILIES:
@@ -125,7 +128,8 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
     GroupedQuery(heads=32, kv_heads=32, head_dim=128, qkv_bias=False, output_bias=False, qk_norm=False)
     """
     cfg = _Config(config, name, source)
-    return FAMILIES[cfg.family](cfg)
+    _, read = _FAMILIES[cfg.family]
+    return read(cfg)
 
 
 def _model(cfg: _Config, attention: Attention, *stacks: Stack, **options: Any) -> ModelDescription:
@@ -158,17 +162,14 @@ def _llama(cfg: _Config) -> ModelDescription:
     return _decoder(cfg, _grouped(cfg, qkv_bias=bias, output_bias=bias), ffn)
 
 
-def _qwen2(cfg: _Config) -> ModelDescription:
+def _qwen(cfg: _Config) -> ModelDescription:
     cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
-    attention = _grouped(cfg, qkv_bias=True, output_bias=False)  # the Qwen2 report, 2.2.1
-    return _decoder(cfg, attention, FeedForward(cfg.size("intermediate_size")))
-
-
-def _qwen3(cfg: _Config) -> ModelDescription:
-    cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
-    bias = cfg.flag("attention_bias", False)
-    attention = _grouped(cfg, qkv_bias=bias, output_bias=bias, qk_norm=True)
-    if cfg.family == "qwen3":
+    if cfg.family == "qwen2":
+        attention = _grouped(cfg, qkv_bias=True, output_bias=False)  # the Qwen2 report, 2.2.1
+    else:
+        bias = cfg.flag("attention_bias", False)
+        attention = _grouped(cfg, qkv_bias=bias, output_bias=bias, qk_norm=True)
+    if cfg.family != "qwen3_moe":
         return _decoder(cfg, attention, FeedForward(cfg.size("intermediate_size")))
     cfg.only("decoder_sparse_step", 1, "only a mixture in every layer is described")
     cfg.only("mlp_only_layers", [], "only a mixture in every layer is described")
@@ -243,21 +244,12 @@ def _bert(cfg: _Config) -> ModelDescription:
     )
 
 
-#: model_type -> how its configuration is read.
-FAMILIES: dict[Family, Callable[[_Config], ModelDescription]] = {
-    "deepseek_v3": _deepseek_v3,
-    "llama": _llama,
-    "qwen2": _qwen2,
-    "qwen3": _qwen3,
-    "qwen3_moe": _qwen3,
-    "bert": _bert,
-}
-
-_CLASSES: dict[str, Family] = {
-    "DeepseekV3ForCausalLM": "deepseek_v3",
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "Qwen3MoeForCausalLM": "qwen3_moe",
-    "BertModel": "bert",
+# model_type -> the class that some files name alone, and how the configuration is read.
+_FAMILIES: dict[Family, tuple[str, Callable[[_Config], ModelDescription]]] = {
+    "deepseek_v3": ("DeepseekV3ForCausalLM", _deepseek_v3),
+    "llama": ("LlamaForCausalLM", _llama),
+    "qwen2": ("Qwen2ForCausalLM", _qwen),
+    "qwen3": ("Qwen3ForCausalLM", _qwen),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", _qwen),
+    "bert": ("BertModel", _bert),
 }

@@ -112,14 +112,12 @@ def _comparison_stacks(cost: Comparison, quantity: str) -> Stacks:
 def _in_unit(stacks: Stacks, factor: float) -> Stacks:
     """Return amounts over `factor`; parts that are too thin to be seen in any bar go under one name."""
     longest = max(sum(parts.values()) for parts in stacks.values())
-    widest: dict[str, float] = {}
-    for parts in stacks.values():
-        for name, amount in parts.items():
-            widest[name] = max(amount, widest.get(name, 0.0))
-    thin = [name for name, amount in widest.items() if amount < _SMALL * longest]
+    names = dict.fromkeys(name for parts in stacks.values() for name in parts)
+    widest = {name: max(parts.get(name, 0.0) for parts in stacks.values()) for name in names}
+    thin = [name for name in names if widest[name] < _SMALL * longest]
     bars = {}
     for bar, parts in stacks.items():
-        bars[bar] = {name: parts.get(name, 0.0) / factor for name in widest if name not in thin}
+        bars[bar] = {name: parts.get(name, 0.0) / factor for name in names if name not in thin}
         if thin:
             bars[bar]["rest"] = sum(parts.get(name, 0.0) for name in thin) / factor
     return bars

@@ -105,7 +105,7 @@ def convert(
     shared: dict[int, Any] = {id(t): t for t in itertools.chain(model.parameters(), model.buffers())}
     result = copy.deepcopy(model, shared)
     embeddings = {id(m.weight): name for name, m in result.named_modules() if isinstance(m, nn.Embedding)}
-    done: dict[int, nn.Module] = {}
+    emulated: dict[int, nn.Module] = {}
     replaced: dict[str, str] = {}
     kept: dict[str, str] = {}
     for name, module in list(result.named_modules(remove_duplicate=False)):
@@ -116,10 +116,10 @@ def convert(
         if why:
             kept[name] = why
             continue
-        if id(module) not in done:
-            done[id(module)] = _emulated(module, kind, chosen, rng)
-        replaced[name] = _describe(done[id(module)])
-        result = _put(result, name, done[id(module)])
+        if id(module) not in emulated:
+            emulated[id(module)] = _emulated(module, kind, chosen, rng)
+        replaced[name] = _describe(emulated[id(module)])
+        result = _put(result, name, emulated[id(module)])
     if not replaced:
         raise ValueError(f"no linear layer was left to convert ({len(kept)} were skipped); see skip=")
     _turn_off_fast_paths(result)
@@ -135,10 +135,10 @@ def conversion(model: nn.Module) -> Conversion:
     ValueError
         If it is no result of `convert`.
     """
-    found = model.__dict__.get("_fp8sim_conversion")
-    if not isinstance(found, Conversion):
+    record = model.__dict__.get("_fp8sim_conversion")
+    if not isinstance(record, Conversion):
         raise ValueError("this model is no result of fp8sim.pytorch.convert; pass what convert returned")
-    return found
+    return record
 
 
 def _kind(module: nn.Module) -> type[Emulated] | None:

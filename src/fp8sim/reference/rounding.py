@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 
 from fp8sim._support.typing import F64, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 
 __all__ = ["ROUNDINGS", "add_to_odd", "floor_log2", "round_exact", "round_reference"]
-
-Mask: TypeAlias = AnyArray
 
 #: rounding -> what it does with a value between two neighbours.
 ROUNDINGS: dict[str, str] = {
@@ -81,7 +77,7 @@ def round_exact(x: F64, fmt: FloatFormat, rounding: str, draws: F64 | None = Non
     return np.where(np.isfinite(x), rounded, np.abs(x))
 
 
-def _goes_up(x: F64, rest: F64, quantum: F64, steps: F64, rounding: str, draws: F64 | None) -> Mask:
+def _goes_up(x: F64, rest: F64, quantum: F64, steps: F64, rounding: str, draws: F64 | None) -> AnyArray:
     """Whether the magnitude rounds to the neighbour further from zero."""
     negative = np.signbit(x)
     half = quantum / 2

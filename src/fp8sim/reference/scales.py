@@ -163,20 +163,10 @@ def apply_scales(x: FloatArray, scales: Scales, sizes: tuple[int, ...]) -> Float
     """
     if scales.multipliers is not None:
         return np.asarray(x * expand_groups(scales.multipliers, sizes, x.shape), dtype=x.dtype)
-    return _divide(x, expand_groups(scales.values, sizes, x.shape))
-
-
-def _divide(x: FloatArray, scales: AnyArray) -> FloatArray:
-    """Divide by the scales, in the dtype of `x`; a scale that underflowed to zero gives zero.
-
-    Examples
-    --------
-    >>> _divide(np.array([3.0, -3.0]), np.array([2.0, 0.0]))
-    array([ 1.5, -0. ])
-    """
+    divisors = expand_groups(scales.values, sizes, x.shape)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        quotient = x / scales.astype(x.dtype, copy=False)
-    return np.where(scales == 0, np.copysign(0, x), quotient)
+        quotient = x / divisors.astype(x.dtype, copy=False)
+    return np.where(divisors == 0, np.copysign(0, x), quotient)  # a scale that underflowed gives zero
 
 
 def count_beyond(scaled: FloatArray, fmt: FloatFormat) -> int:

@@ -239,8 +239,8 @@ def _block_scales(
         raise ValueError(f"{core.name} multiplies by {what}: pass scales=(a_scales, b_scales)")
     fmt, blocks = get_format(core.scale_format), -(-k // core.scale_block)
     checked = []
-    for side, given, shape in zip("ab", scales, ((m, blocks), (blocks, n)), strict=True):
-        values = _to_float32(checks.as_array(given, f"scales of {side}"), f"scales of {side}", core)
+    for side, own, shape in zip("ab", scales, ((m, blocks), (blocks, n)), strict=True):
+        values = _to_float32(checks.as_array(own, f"scales of {side}"), f"scales of {side}", core)
         if values.shape != shape:
             raise ValueError(f"scales of {side} have shape {values.shape}; {core.name} needs {shape}: {what}")
         rounded = round_reference(values, fmt, "toward-zero", "saturate")

@@ -94,8 +94,7 @@ def promoted_matmul(
     promote_every: int,
     a_scales: F32,
     b_scales: F32,
-    a_format: FormatLike | None = None,
-    b_format: FormatLike | None = None,
+    **formats: Any,
 ) -> F32:
     """Multiply as `tensor_core_matmul`, each chain times its scales as it is promoted.
 
@@ -111,9 +110,7 @@ def promoted_matmul(
     >>> promoted_matmul(a, b, "hopper-fp8", promote_every=128, a_scales=scales, b_scales=ones)
     array([[320.]], dtype=float32)
     """
-    problem = check_problem(
-        a, b, get_tensor_core(core), promote_every=promote_every, a_format=a_format, b_format=b_format
-    )
+    problem = check_problem(a, b, get_tensor_core(core), promote_every=promote_every, **formats)
     return multiply(with_promotion(problem, a_scales, b_scales))
 
 
@@ -140,16 +137,12 @@ def tensor_core_matmul_reference(
     b: ArrayLike,
     core: str | TensorCore = "hopper-fp8",
     *,
-    c: ArrayLike | None = None,
-    promote_every: int | None = None,
-    scales: tuple[ArrayLike, ArrayLike] | None = None,
-    a_format: FormatLike | None = None,
-    b_format: FormatLike | None = None,
     promotion: tuple[F32, F32] | None = None,
+    **options: Any,
 ) -> F32:
     """Do what `tensor_core_matmul` does, step by step in numpy: slow, and meant to be read.
 
-    `promotion` are the scales of `promoted_matmul`.
+    `promotion` are the scales of `promoted_matmul`; `options` are those of `tensor_core_matmul`.
 
     Examples
     --------
@@ -158,10 +151,7 @@ def tensor_core_matmul_reference(
     >>> tensor_core_matmul_reference(a, b), tensor_core_matmul(a, b)
     (array([[192.]], dtype=float32), array([[192.]], dtype=float32))
     """
-    problem = check_problem(
-        a, b, get_tensor_core(core), c=c, promote_every=promote_every, scales=scales,
-        a_format=a_format, b_format=b_format,
-    )  # fmt: skip
+    problem = check_problem(a, b, get_tensor_core(core), **options)
     return step_by_step(problem if promotion is None else with_promotion(problem, *promotion))
 
 

@@ -21,7 +21,7 @@ from fp8sim.experiments.train.jobs import Job
 from fp8sim.experiments.train.language_model import LanguageModel
 from fp8sim.experiments.train.losses import RunResult
 from fp8sim.pytorch import convert, emulated_layers
-from fp8sim.training import GEMMS, Counts, Statistics
+from fp8sim.training import Counts, Statistics
 
 import torch  # isort: skip  (after the modules that say how to install it)
 
@@ -115,7 +115,10 @@ class _Run:
             self.diverged = True
         self._record(counters, norm)
         if last or self.diverged:
-            self.layers = {layer: _describe(statistics) for layer, statistics in counters.items()}
+            self.layers = {
+                layer: {gemm: _describe(counts) for gemm, counts in statistics.gemms.items()}
+                for layer, statistics in counters.items()
+            }
         elif len(self.losses) % job.save_every == 0:
             self.save()
 
@@ -220,16 +223,10 @@ class _Run:
             )
 
 
-def _describe(statistics: Statistics) -> dict[str, dict[str, float]]:
-    def shares(counts: Counts) -> dict[str, float]:
-        elements = max(1, counts.elements)
-        return {
-            "sqnr_db": counts.sqnr_db,
-            "saturated": counts.saturated / elements,
-            "flushed": counts.flushed / elements,
-        }
-
-    return {gemm: shares(statistics.gemms[gemm]) for gemm in GEMMS}
+def _describe(counts: Counts) -> dict[str, float]:
+    elements = max(1, counts.elements)
+    shares = {"saturated": counts.saturated / elements, "flushed": counts.flushed / elements}
+    return {"sqnr_db": counts.sqnr_db, **shares}
 
 
 def _digest(model: Any) -> str:
