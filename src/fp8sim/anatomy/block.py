@@ -154,12 +154,12 @@ def _table(block: BlockAnatomy) -> Iterator[Line]:
     shown = _most_telling(block)
     heads = ("i", "x", "x / scale", "value", "x scale", "error")
     table = [heads, *map(_cells, shown)]
-    label, given, scaled, value, restored, error = (
+    label, number, scaled, value, restored, error = (
         max(map(len, column)) for column in zip(*table, strict=True)
     )
     bits = max(4, *(len(str(element.bits)) for element in shown))
     for row, element in zip(table, (None, *shown), strict=True):
-        before = f"{row[0]:>{label}}  {row[1]:>{given}} {row[2]:>{scaled}}  "
+        before = f"{row[0]:>{label}}  {row[1]:>{number}} {row[2]:>{scaled}}  "
         after = f"  {row[3]:>{value}}  {row[4]:>{restored}} {row[5]:>{error}}"
         if element is None:
             yield [Span(f"{before}{'code':{bits}}{after}", "dim")]
@@ -177,8 +177,8 @@ def _table(block: BlockAnatomy) -> Iterator[Line]:
 def _cells(e: Element) -> tuple[str, str, str, str, str, str]:
     error = "0" if e.error == 0 else signed_percent_text(e.error / abs(e.given))
     where = ",".join(map(str, e.where))
-    given, value = number_text(e.given, 5), number_text(e.value, 5)
-    return where, given, number_text(e.scaled, 4), value, number_text(e.restored, 5), error
+    number, value = number_text(e.given, 5), number_text(e.value, 5)
+    return where, number, number_text(e.scaled, 4), value, number_text(e.restored, 5), error
 
 
 def _most_telling(block: BlockAnatomy) -> list[Element]:

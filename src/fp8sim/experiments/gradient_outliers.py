@@ -133,14 +133,14 @@ def gradient_outliers(
     >>> lost["deepseek-v3"], lost["deepseek-v3-block-gradients"] > 0.2
     (0.0, True)
     """
-    chosen = [get_training_recipe(recipe) for recipe in checks.several(recipes, TrainingRecipe, "recipes")]
+    candidates = [get_training_recipe(one) for one in checks.several(recipes, TrainingRecipe, "recipes")]
     tokens, width = checks.positive_int(tokens, "tokens"), checks.positive_int(width, "width")
     weights = np.float32(0.02) * np.random.default_rng(seed).standard_normal((width, width), np.float32)
     rows = []
     for decades in spreads:
         rng = np.random.default_rng([seed, 1])  # anew, so that a row does not depend on the others
         dy = token_gradients(tokens, width, decades, rng)
-        rows += [_measure(recipe, dy, weights, decades, rng) for recipe in chosen]
+        rows += [_measure(recipe, dy, weights, decades, rng) for recipe in candidates]
     return GradientOutliers(tokens, width, seed, tuple(rows))
 
 

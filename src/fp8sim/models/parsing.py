@@ -50,9 +50,8 @@ class _Config:
 
     def size(self, key: str, default: int | None = None, *, least: int = 1) -> int:
         """Return a whole number of at least `least`."""
-        value = self.data.get(key, default)
-        if value is None:
-            value = default
+        value = self.data.get(key)
+        value = default if value is None else value
         if value is None:
             raise self.error(f"{key} is missing")
         if isinstance(value, bool) or not isinstance(value, int):

@@ -93,8 +93,8 @@ def coded_side(bits: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *,
     narrow = (
         finite and fmt.bits <= 8 and fmt.emax - fmt.emin < 32
     )  # any two of its values multiply in float32
-    seen = Range(0, fmt.max, fmt.smallest_subnormal, True) if narrow else codes_range(bits, fmt)
-    return Side(np.ascontiguousarray(bits), fmt, seen, coded=True)
+    extent = Range(0, fmt.max, fmt.smallest_subnormal, True) if narrow else codes_range(bits, fmt)
+    return Side(np.ascontiguousarray(bits), fmt, extent, coded=True)
 
 
 def codes_range(bits: AnyArray, fmt: FloatFormat) -> Range:
@@ -161,9 +161,9 @@ def _side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None) 
     elif _format_of(array) in candidates:
         candidates = [fmt for fmt in candidates if fmt == _format_of(array)]
     for fmt in candidates:
-        seen = values_range(values, fmt)
-        if not seen.outside:
-            return Side(values, fmt, seen, coded=False)
+        extent = values_range(values, fmt)
+        if not extent.outside:
+            return Side(values, fmt, extent, coded=False)
     places = [tuple(np.argwhere(_misplaced(values, fmt))[0]) for fmt in candidates]
     misfits = [(values, at, fmt.name) for at, fmt in zip(places, candidates, strict=True)]
     raise ValueError(_misfits(core, what, misfits, candidates[0].name))

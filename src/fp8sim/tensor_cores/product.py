@@ -79,9 +79,9 @@ def tensor_core_matmul(
     ampere-fp16 [[-0.5]]
     hopper-fp16 [[-0.75]]
     """
-    chosen, interval = split_interval(core, promote_every)
+    core, every = split_interval(core, promote_every)
     problem = check_problem(
-        a, b, chosen, c=c, promote_every=interval, scales=scales, a_format=a_format, b_format=b_format
+        a, b, core, c=c, promote_every=every, scales=scales, a_format=a_format, b_format=b_format
     )
     return multiply(problem)
 
