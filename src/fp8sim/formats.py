@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -197,18 +198,11 @@ class FloatFormat:
         """The unsigned integer type that holds the bits of one code."""
         return np.dtype(np.uint8 if self.bits <= 8 else np.uint16 if self.bits <= 16 else np.uint32)
 
-    @property
+    @cached_property
     def _layout(self) -> tuple[object, ...]:
         """Everything that decides what a code means: all fields but the name and the source."""
-        return (
-            self.exponent_bits,
-            self.mantissa_bits,
-            self.bias,
-            self.specials,
-            self.subnormals,
-            self.signed,
-            self.zero,
-        )
+        _, *fields, _ = dataclasses.astuple(self)
+        return tuple(fields)
 
 
 FormatLike: TypeAlias = "str | FloatFormat | np.dtype[Any] | type[Any]"
@@ -216,9 +210,12 @@ FormatLike: TypeAlias = "str | FloatFormat | np.dtype[Any] | type[Any]"
 _OFP8 = "OCP 8-bit Floating Point Specification (OFP8) v1.0; Micikevicius et al., arXiv 2209.05433"
 _FNUZ = "Noune et al., arXiv 2206.02915"
 _MX = "OCP Microscaling Formats (MX) Specification v1.0"
+_E5M6 = "DeepSeek-V3 report 3.3.3 names it; its encoding is unpublished: IEEE-like assumed"
 
-_NATIVE_FORMATS: list[tuple[FloatFormat, Any]] = [
+# In the order of tables, each with the type of its codes where numpy or ml_dtypes have one.
+_FORMATS: list[tuple[FloatFormat, Any]] = [
     (FloatFormat("fp32", 8, 23, source="IEEE 754 binary32"), np.float32),
+    (FloatFormat("tf32", 8, 10, source="NVIDIA A100 architecture white paper (19 bits)"), None),
     (FloatFormat("bf16", 8, 7, source="Google bfloat16"), ml_dtypes.bfloat16),
     (FloatFormat("fp16", 5, 10, source="IEEE 754 binary16"), np.float16),
     (FloatFormat("e4m3", 4, 3, specials="nan-only", source=_OFP8), ml_dtypes.float8_e4m3fn),
@@ -226,6 +223,7 @@ _NATIVE_FORMATS: list[tuple[FloatFormat, Any]] = [
     (FloatFormat("e4m3fnuz", 4, 3, bias=8, specials="fnuz", source=_FNUZ), ml_dtypes.float8_e4m3fnuz),
     (FloatFormat("e5m2fnuz", 5, 2, bias=16, specials="fnuz", source=_FNUZ), ml_dtypes.float8_e5m2fnuz),
     (FloatFormat("e3m4", 3, 4, source="ml_dtypes float8_e3m4 (IEEE-like)"), ml_dtypes.float8_e3m4),
+    (FloatFormat("e5m6", 5, 6, source=_E5M6), None),
     (FloatFormat("e2m3", 2, 3, specials="none", source=_MX), ml_dtypes.float6_e2m3fn),
     (FloatFormat("e3m2", 3, 2, specials="none", source=_MX), ml_dtypes.float6_e3m2fn),
     (FloatFormat("e2m1", 2, 1, specials="none", source=_MX), ml_dtypes.float4_e2m1fn),
@@ -241,36 +239,14 @@ _NATIVE_FORMATS: list[tuple[FloatFormat, Any]] = [
         ml_dtypes.float8_e4m3b11fnuz,
     ),
 ]
-_OTHER_FORMATS = [
-    FloatFormat("tf32", 8, 10, source="NVIDIA A100 architecture white paper (19 bits)"),
-    FloatFormat(
-        "e5m6",
-        5,
-        6,
-        source="DeepSeek-V3 report 3.3.3 names it; its encoding is unpublished: IEEE-like assumed",
-    ),
-]
-_NATIVE: dict[tuple[object, ...], Any] = {fmt._layout: dtype for fmt, dtype in _NATIVE_FORMATS}
-_BY_DTYPE: dict[np.dtype[Any], FloatFormat] = {np.dtype(d): fmt for fmt, d in _NATIVE_FORMATS}
-
-_COMMON = (
-    "fp32", "tf32", "bf16", "fp16", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "e3m4", "e5m6", "e2m3", "e3m2",
-    "e2m1", "e8m0",
-)  # fmt: skip
-
-
-def _in_order(formats: list[FloatFormat]) -> list[FloatFormat]:
-    """Return the common formats first, then the others by name."""
-    return sorted(
-        formats, key=lambda fmt: (_COMMON.index(fmt.name) if fmt.name in _COMMON else len(_COMMON), fmt.name)
-    )
-
+_NATIVE: dict[tuple[object, ...], Any] = {fmt._layout: dtype for fmt, dtype in _FORMATS if dtype}
+_BY_DTYPE: dict[np.dtype[Any], FloatFormat] = {np.dtype(dtype): fmt for fmt, dtype in _FORMATS if dtype}
 
 #: Name -> format. Add your own with ``FORMATS["mine"] = FloatFormat("mine", ...)``.
 FORMATS: Registry[FloatFormat] = Registry(
     "format",
     FloatFormat,
-    _in_order([*(fmt for fmt, _ in _NATIVE_FORMATS), *_OTHER_FORMATS]),
+    (fmt for fmt, _ in _FORMATS),
     {
         "bits>": lambda fmt: fmt.bits,
         "E>": lambda fmt: fmt.exponent_bits,

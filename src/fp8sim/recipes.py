@@ -123,29 +123,4 @@ RECIPES: Registry[Recipe] = Registry(
     ("A: activations (m, k); B: weights (k, n); each with who shares a scale, its format and its rule",),
 )
 
-
-def get_recipe(recipe: RecipeLike) -> Recipe:
-    """Find a recipe by name.
-
-    Parameters
-    ----------
-    recipe : str or Recipe
-        A name in `RECIPES`, or a `Recipe`, which is returned.
-
-    Returns
-    -------
-    Recipe
-        The recipe.
-
-    Raises
-    ------
-    ValueError
-        If the name is not known; the message suggests the nearest.
-
-    Examples
-    --------
-    >>> import fp8sim
-    >>> print(fp8sim.get_recipe("mxfp8").a)
-    e4m3 1x32 e8m0 floor
-    """
-    return RECIPES.find(recipe)
+get_recipe = RECIPES.find

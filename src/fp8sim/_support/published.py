@@ -61,45 +61,47 @@ class Speedup(NamedTuple):
 
 
 #: DeepGEMM's first published table, on an H800 (README of commit a6d97a1, February 2025).
-DEEPGEMM_H800: tuple[GemmSpeed, ...] = tuple(
-    GemmSpeed(*row)
-    for row in (
-        (64, 2112, 7168, 206, 1688),
-        (64, 24576, 1536, 289, 2455),
-        (64, 32768, 512, 219, 2143),
-        (64, 7168, 16384, 336, 2668),
-        (64, 4096, 7168, 287, 2320),
-        (64, 7168, 2048, 295, 2470),
-        (128, 2112, 7168, 352, 1509),
-        (128, 24576, 1536, 535, 2448),
-        (128, 32768, 512, 358, 2103),
-        (128, 7168, 16384, 645, 2604),
-        (128, 4096, 7168, 533, 2221),
-        (128, 7168, 2048, 510, 2277),
-        (4096, 2112, 7168, 1058, 527),
-        (4096, 24576, 1536, 990, 786),
-        (4096, 32768, 512, 590, 1232),
-        (4096, 7168, 16384, 1358, 343),
-        (4096, 4096, 7168, 1304, 500),
-        (4096, 7168, 2048, 1025, 697),
-    )
+DEEPGEMM_H800: tuple[GemmSpeed, ...] = (
+    GemmSpeed(64, 2112, 7168, 206, 1688),
+    GemmSpeed(64, 24576, 1536, 289, 2455),
+    GemmSpeed(64, 32768, 512, 219, 2143),
+    GemmSpeed(64, 7168, 16384, 336, 2668),
+    GemmSpeed(64, 4096, 7168, 287, 2320),
+    GemmSpeed(64, 7168, 2048, 295, 2470),
+    GemmSpeed(128, 2112, 7168, 352, 1509),
+    GemmSpeed(128, 24576, 1536, 535, 2448),
+    GemmSpeed(128, 32768, 512, 358, 2103),
+    GemmSpeed(128, 7168, 16384, 645, 2604),
+    GemmSpeed(128, 4096, 7168, 533, 2221),
+    GemmSpeed(128, 7168, 2048, 510, 2277),
+    GemmSpeed(4096, 2112, 7168, 1058, 527),
+    GemmSpeed(4096, 24576, 1536, 990, 786),
+    GemmSpeed(4096, 32768, 512, 590, 1232),
+    GemmSpeed(4096, 7168, 16384, 1358, 343),
+    GemmSpeed(4096, 4096, 7168, 1304, 500),
+    GemmSpeed(4096, 7168, 2048, 1025, 697),
 )
 
 #: Its m = 4096 rows a month later (README of commit 55ab91f, 25 March 2025).
-DEEPGEMM_H800_UPDATED: tuple[GemmSpeed, ...] = tuple(
-    GemmSpeed(*row)
-    for row in (
-        (4096, 2112, 7168, 1009, 503),
-        (4096, 24576, 1536, 1125, 893),
-        (4096, 32768, 512, 751, 1569),
-        (4096, 7168, 16384, 1426, 361),
-        (4096, 4096, 7168, 1265, 485),
-        (4096, 7168, 2048, 1168, 794),
-    )
+DEEPGEMM_H800_UPDATED: tuple[GemmSpeed, ...] = (
+    GemmSpeed(4096, 2112, 7168, 1009, 503),
+    GemmSpeed(4096, 24576, 1536, 1125, 893),
+    GemmSpeed(4096, 32768, 512, 751, 1569),
+    GemmSpeed(4096, 7168, 16384, 1426, 361),
+    GemmSpeed(4096, 4096, 7168, 1265, 485),
+    GemmSpeed(4096, 7168, 2048, 1168, 794),
 )
 
 #: The highest FP8 rate that DeepGEMM claims on an H800.
 DEEPGEMM_BEST = Figure(1550, f"{_DEEPGEMM} README, April 2025", "TFLOP/s", "best FP8 GEMM rate on an H800")
+
+
+def _insights(flops: float, kv_cache: float) -> dict[str, Figure]:
+    return {
+        "flops": Figure(flops, f"{_INSIGHTS}, table 2", "GFLOP", "training FLOPs a token at 4096"),
+        "kv_cache": Figure(kv_cache, f"{_INSIGHTS}, table 1", "kB", "KV cache a token in BF16"),
+    }
+
 
 #: What DeepSeek published of DeepSeek-V3 and of its FP8 training.
 DEEPSEEK_V3: dict[str, Figure] = {
@@ -109,8 +111,7 @@ DEEPSEEK_V3: dict[str, Figure] = {
     "repository": Figure(
         685, "deepseek-ai/DeepSeek-V3 README.md", "10^9", "parameters in the repository, MTP included"
     ),
-    "flops": Figure(250, f"{_INSIGHTS}, table 2", "GFLOP", "training FLOPs a token at 4096"),
-    "kv_cache": Figure(70.272, f"{_INSIGHTS}, table 1", "kB", "KV cache a token in BF16"),
+    **_insights(250, 70.272),
     "tokens_per_day": Figure(272.80e9, f"{_INSIGHTS}, table 4", "tokens", "training tokens a day"),
     "step": Figure(19.926, f"{_INSIGHTS}, table 4", "s", "time of a training step"),
     "mfu": Figure(38.94, f"{_INSIGHTS}, table 4", "%", "MFU, attention causal"),
@@ -133,14 +134,8 @@ DEEPSEEK_V3: dict[str, Figure] = {
 
 #: What the Insights paper publishes of other models, for the same checks.
 MODEL_FIGURES: dict[str, dict[str, Figure]] = {
-    "qwen2.5-72b": {
-        "flops": Figure(394, f"{_INSIGHTS}, table 2", "GFLOP", "training FLOPs a token at 4096"),
-        "kv_cache": Figure(327.680, f"{_INSIGHTS}, table 1", "kB", "KV cache a token in BF16"),
-    },
-    "llama-3.1-405b": {
-        "flops": Figure(2448, f"{_INSIGHTS}, table 2", "GFLOP", "training FLOPs a token at 4096"),
-        "kv_cache": Figure(516.096, f"{_INSIGHTS}, table 1", "kB", "KV cache a token in BF16"),
-    },
+    "qwen2.5-72b": _insights(394, 327.680),
+    "llama-3.1-405b": _insights(2448, 516.096),
 }
 
 #: Measured FP8 against BF16 speeds, beyond the bare GEMM.

@@ -17,18 +17,9 @@ T = TypeVar("T")
 class Registry(Result, dict[str, T], Generic[T]):
     """A dictionary of named entries of one kind; ``registry["mine"] = entry`` adds one.
 
-    Parameters
-    ----------
-    what : str
-        What an entry is called in messages, such as ``recipe``.
-    kind : type
-        Its class: `find` returns an instance of it as it is.
-    entries : iterable
-        The entries, each with a ``name``.
-    columns : mapping of str to callable
-        Header -> what to write of an entry; a header that ends in ``>`` is aligned to the right.
-    notes : tuple of str
-        Lines below the table.
+    `what` is what messages call an entry, such as ``recipe``; `kind` its class, of which `find` returns
+    an instance as it is. `columns` are those of its table: header -> what to write of an entry, aligned
+    to the right under a header that ends in ``>``; `notes` are the lines below it.
 
     Examples
     --------

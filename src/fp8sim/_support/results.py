@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Part", "Result", "plain_data"]
+__all__ = ["Part", "Result", "members", "plain_data"]
 
 
 class Part(Protocol):
@@ -64,6 +64,17 @@ class Result(abc.ABC):
 
     def _repr_html_(self) -> str:
         return "".join(part.html() for part in self.parts())
+
+
+def members(source: object, names: str) -> dict[str, Any]:
+    """Return attributes by name.
+
+    Examples
+    --------
+    >>> members(1.5, "real imag")
+    {'real': 1.5, 'imag': 0.0}
+    """
+    return {name: getattr(source, name) for name in names.split()}
 
 
 def plain_data(data: Any) -> Any:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     import rich.table
     from rich.console import RenderableType
 
 __all__ = ["Table"]
+
+Columns: TypeAlias = Mapping[str, Callable[[Any], str]]
 
 _WRAPS_ABOVE = 24  # characters: columns of short cells are never broken, columns of prose are
 _NARROWEST = 16  # characters that a column of prose may be squeezed to
@@ -37,6 +39,11 @@ class Table:
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
+
+    @classmethod
+    def of(cls, title: str, columns: Columns, entries: Iterable[Any], notes: Sequence[str] = ()) -> Table:
+        """Return a table with a row for each entry; `columns` are header -> what to write of an entry."""
+        return cls(title, list(columns), [[cell(x) for cell in columns.values()] for x in entries], notes)
 
     def renderables(self, width: int = 0) -> Iterator[RenderableType]:
         """Yield title, grids and notes for a rich console of `width` columns; text, never markup."""

@@ -21,10 +21,7 @@ __all__ = ["Exact", "exact_dot"]
 class Exact(Accumulator):
     """The exact sum of the exact products of codes and scales, rounded once to FP32."""
 
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return "exact"
+    name = "exact"
 
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the correctly rounded product."""

@@ -24,10 +24,7 @@ class Fp32(ValueSum):
 
     matmul: Callable[[F32, F32], F32] = field(default=np.matmul, repr=False, compare=False)
 
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return "fp32"
+    name = "fp32"
 
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return ``a @ b`` in float32."""
@@ -63,10 +60,7 @@ class Sequential(ValueSum):
 class Pairwise(ValueSum):
     """FP32 products summed in FP32 as a balanced binary tree over k."""
 
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return "fp32 pairwise"
+    name = "fp32 pairwise"
 
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return the sums of neighbours, of neighbouring sums, and so on."""
@@ -86,10 +80,7 @@ class Pairwise(ValueSum):
 class Kahan(ValueSum):
     """FP32 products summed in FP32 with Kahan's running correction."""
 
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return "fp32 kahan"
+    name = "fp32 kahan"
 
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return the sums, what each addition lost carried to the next."""

@@ -104,23 +104,10 @@ def multiply_codes(
     promotion: tuple[F32, F32] | None = None,
     **options: Any,
 ) -> F32:
-    """Multiply codes on a core, straight from where they were quantised: they are not checked again.
+    """Multiply codes (m, k) and (k, n) on a core, straight from where they were quantised: not checked again.
 
-    Parameters
-    ----------
-    a, b : Quantized
-        (m, k) and (k, n); their scales are not looked at.
-    core : TensorCore
-        How to sum.
-    promotion : pair of arrays of float32, optional
-        Scales of whole chains, one per row of A and chain, and per chain and column of B.
-    **options
-        ``c``, ``promote_every`` and ``scales`` of `fp8sim.tensor_core_matmul`.
-
-    Returns
-    -------
-    (m, n) array of float32
-        The sums.
+    Their scales are not looked at. `promotion` are scales of whole chains: one per row of A and chain, and
+    per chain and column of B. `options` are ``c``, ``promote_every`` and ``scales`` of `tensor_core_matmul`.
     """
     left, right = (
         coded_side(x.bits, x.fmt, core, what, finite=x.is_scaled or not (x.fmt.has_inf or x.fmt.has_nan))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from fp8sim import metrics
 from fp8sim._support.quantities import number_text, power_text, signed_percent_text
-from fp8sim._support.results import Result
+from fp8sim._support.results import Result, members
 from fp8sim.anatomy.neighbours import Bits
 from fp8sim.anatomy.page import Line, Page, Span, prose
 from fp8sim.casts import decode
@@ -73,18 +73,16 @@ class BlockAnatomy(Result):
     @property
     def relative_error(self) -> float:
         """Relative Frobenius error of the block."""
-        return metrics.relative_error(self._restored(), self._given())
+        return metrics.relative_error(*self._pair)
 
     @property
     def sqnr_db(self) -> float:
         """Signal-to-quantisation-noise ratio of the block in dB."""
-        return metrics.sqnr_db(self._restored(), self._given())
+        return metrics.sqnr_db(*self._pair)
 
-    def _given(self) -> list[float]:
-        return [element.given for element in self.elements]
-
-    def _restored(self) -> list[float]:
-        return [element.restored for element in self.elements]
+    @property
+    def _pair(self) -> tuple[list[float], list[float]]:
+        return [element.restored for element in self.elements], [element.given for element in self.elements]
 
     def parts(self) -> list[Page]:
         """Return a page: the scale and why, then the elements in a table."""
@@ -99,20 +97,11 @@ class BlockAnatomy(Result):
         """Return everything as plain data."""
         return {
             "format": self.fmt.name,
-            "granularity": self.scaling.granularity,
-            "scale_format": self.scaling.scale_format,
-            "scale_rule": self.scaling.scale_rule,
-            "amax_floor": self.scaling.amax_floor,
+            **asdict(self.scaling),
             "group": list(self.group),
-            "amax": self.amax,
-            "scale": self.scale,
-            "scale_code": self.scale_code,
+            **members(self, "amax scale scale_code"),
             "scale_bits": str(self.scale_bits),
-            "tensor_scale": self.tensor_scale,
-            "saturated": self.saturated,
-            "flushed": self.flushed,
-            "relative_error": self.relative_error,
-            "sqnr_db": self.sqnr_db,
+            **members(self, "tensor_scale saturated flushed relative_error sqnr_db"),
             "elements": [element.to_dict() for element in self.elements],
         }
 
@@ -165,12 +154,12 @@ def _table(block: BlockAnatomy) -> Iterator[Line]:
     shown = _most_telling(block)
     heads = ("i", "x", "x / scale", "value", "x scale", "error")
     table = [heads, *map(_cells, shown)]
-    label, given, scaled, value, restored, error = (
+    label, number, scaled, value, restored, error = (
         max(map(len, column)) for column in zip(*table, strict=True)
     )
     bits = max(4, *(len(str(element.bits)) for element in shown))
     for row, element in zip(table, (None, *shown), strict=True):
-        before = f"{row[0]:>{label}}  {row[1]:>{given}} {row[2]:>{scaled}}  "
+        before = f"{row[0]:>{label}}  {row[1]:>{number}} {row[2]:>{scaled}}  "
         after = f"  {row[3]:>{value}}  {row[4]:>{restored}} {row[5]:>{error}}"
         if element is None:
             yield [Span(f"{before}{'code':{bits}}{after}", "dim")]
@@ -188,8 +177,8 @@ def _table(block: BlockAnatomy) -> Iterator[Line]:
 def _cells(e: Element) -> tuple[str, str, str, str, str, str]:
     error = "0" if e.error == 0 else signed_percent_text(e.error / abs(e.given))
     where = ",".join(map(str, e.where))
-    given, value = number_text(e.given, 5), number_text(e.value, 5)
-    return where, given, number_text(e.scaled, 4), value, number_text(e.restored, 5), error
+    number, value = number_text(e.given, 5), number_text(e.value, 5)
+    return where, number, number_text(e.scaled, 4), value, number_text(e.restored, 5), error
 
 
 def _most_telling(block: BlockAnatomy) -> list[Element]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from fp8sim._support.quantities import number_text, signed_text
-from fp8sim._support.results import Result
+from fp8sim._support.results import Result, members
 from fp8sim.anatomy.page import Line, Page, Span
 from fp8sim.anatomy.step import StepAnatomy, error_text, range_text
 from fp8sim.formats import FloatFormat
@@ -88,15 +88,10 @@ class DotAnatomy(Result):
             "output": self.core.output,
             "a_format": self.a_format.name,
             "b_format": self.b_format.name,
-            "k": self.k,
-            "c": self.c,
-            "promote_every": self.promote_every,
+            **members(self, "k c promote_every"),
             "steps": [step.to_dict() for step in self.steps],
             "promotions": [promotion._asdict() for promotion in self.promotions],
-            "result": self.result,
-            "exact": self.exact,
-            "error": self.error,
-            "relative_error": self.relative_error,
+            **members(self, "result exact error relative_error"),
         }
 
 

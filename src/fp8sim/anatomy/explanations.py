@@ -93,23 +93,18 @@ def explain(
     >>> print(why.why)
     0.3 is 9.6 steps of 2^-5 = 0.03125, and the nearest whole number of steps is 10.
     """
-    number = _number(x)
-    if isinstance(fmt, (list, tuple)):
-        if not fmt:
-            raise ValueError("no format to explain in; pass at least one, such as 'e4m3'")
-        rows = tuple(_explain(number, get_format(one), rounding, overflow, rng) for one in fmt)
-        return ValueInFormats(float(number), rows)
-    return _explain(number, get_format(fmt), rounding, overflow, rng)
-
-
-def _number(x: ArrayLike) -> FloatArray:
     number = checks.as_float(x)
     if number.ndim:
         raise ValueError(
             f"explain() tells of one number, got an array of shape {number.shape}; "
             "explain_block() tells of a block with its scale"
         )
-    return number
+    if isinstance(fmt, (list, tuple)):
+        if not fmt:
+            raise ValueError("no format to explain in; pass at least one, such as 'e4m3'")
+        rows = tuple(_explain(number, get_format(one), rounding, overflow, rng) for one in fmt)
+        return ValueInFormats(float(number), rows)
+    return _explain(number, get_format(fmt), rounding, overflow, rng)
 
 
 def _explain(
@@ -121,15 +116,15 @@ def _explain(
 ) -> ValueAnatomy:
     draw = copy.deepcopy(rng).random(()) if rounding == "stochastic" and rng is not None else None
     value = float(round_to(x, fmt, rounding=rounding, overflow=overflow, rng=rng))
-    given, rounded, place = float(x), float(x), Place(None, None, None, math.nan)
-    if math.isfinite(given):  # what the overflow policy and flushing then judge
+    number, rounded, place = float(x), float(x), Place(None, None, None, math.nan)
+    if math.isfinite(number):  # what the overflow policy and flushing then judge
         draws = None if draw is None else np.asarray(draw)
-        rounded = float(round_exact(np.asarray(given), fmt, rounding, draws))
-        place = find_place(given, fmt)
-    cast = Cast(given, value, rounded, fmt, rounding, overflow_policy(fmt, overflow), place)
+        rounded = float(round_exact(np.asarray(number), fmt, rounding, draws))
+        place = find_place(number, fmt)
+    cast = Cast(number, value, rounded, fmt, rounding, overflow_policy(fmt, overflow), place)
     code = code_of(value, fmt)
     return ValueAnatomy(
-        given=given,
+        given=number,
         fmt=fmt,
         rounding=rounding,
         overflow=cast.overflow,
@@ -167,8 +162,7 @@ def explain_block(
     Returns
     -------
     BlockAnatomy
-        The scale and the elements. Prints as text of 80 columns, and shows as HTML in a notebook;
-        ``to_dict()`` gives it as data.
+        The scale and the elements; prints as what `explain` returns.
 
     Raises
     ------
@@ -237,17 +231,17 @@ def _pick_group(q: Quantized, group: tuple[int, ...] | None) -> tuple[int, ...]:
 def _elements(
     x: FloatArray, q: Quantized, inside: tuple[slice, ...], scale: np.float32
 ) -> tuple[Element, ...]:
-    given = x[inside]
+    block = x[inside]
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        scaled = given / given.dtype.type(scale) if scale else np.copysign(0, given)
+        scaled = block / block.dtype.type(scale) if scale else np.copysign(0, block)
     codes = q.codes[inside]
     values = decode(codes, q.fmt).astype(np.float64)
     restored = values * np.float64(scale)
     bits = codes.view(q.fmt.code_dtype)
     beyond = np.abs(round_exact(scaled.astype(np.float64), q.fmt, "nearest-even")) > q.fmt.max
     elements = []
-    for index in np.ndindex(given.shape):
-        number, code = float(given[index]), int(bits[index])
+    for index in np.ndindex(block.shape):
+        number, code = float(block[index]), int(bits[index])
         fate: ElementFate = "exact" if restored[index] == number else "rounded"
         if values[index] == 0 and number != 0:
             fate = "flushed"
@@ -298,8 +292,7 @@ def explain_dot(
     -------
     DotAnatomy
         Every product aligned to the largest exponent, what falls off, the running sum and the
-        promotions. Prints as text of 80 columns, and shows as HTML in a notebook; ``to_dict()``
-        gives it as data, ``print(anatomy.steps[3])`` shows one step.
+        promotions; prints as what `explain` returns, and ``print(anatomy.steps[3])`` shows one step.
 
     Raises
     ------
@@ -322,13 +315,13 @@ def explain_dot(
     >>> term.kept, term.lost
     ('+0.0000000000000', '1010001')
     """
-    chosen = get_tensor_core(core)
+    core = get_tensor_core(core)
     left, right = _row_and_column(a, b)
     pair = None if scales is None else (np.reshape(scales[0], (1, -1)), np.reshape(scales[1], (-1, 1)))
     problem = check_problem(
         left,
         right,
-        chosen,
+        core,
         c=None if c is None else [[c]],
         promote_every=promote_every,
         scales=pair,
@@ -341,7 +334,7 @@ def explain_dot(
     if math.isfinite(first) and all(step.finite for step in steps):
         exact = float(sum((step.exact_products for step in steps), Fraction(first)))
     return DotAnatomy(
-        core=chosen,
+        core=core,
         a_format=problem.a.fmt,
         b_format=problem.b.fmt,
         k=left.size,

@@ -17,26 +17,17 @@ WIDTH = 80  # columns of a terminal
 
 Style: TypeAlias = Literal["", "title", "sign", "exponent", "mantissa", "lost", "chosen", "dim"]
 
-#: style -> what rich calls it; terminals pick the shade.
-_RICH: dict[str, str] = {
-    "title": "bold",
-    "sign": "yellow",
-    "exponent": "cyan",
-    "mantissa": "green",
-    "lost": "magenta",
-    "chosen": "bold",
-    "dim": "dim",
-}
-
-#: style -> CSS; black on colours of Okabe and Ito, so that it reads on a light and on a dark page.
-_CSS: dict[str, str] = {
-    "title": "font-weight:bold",
-    "sign": "background:#E69F00;color:#000",
-    "exponent": "background:#56B4E9;color:#000",
-    "mantissa": "background:#2BB58A;color:#000",
-    "lost": "background:#D79BBC;color:#000",
-    "chosen": "font-weight:bold",
-    "dim": "opacity:0.75",
+#: style -> what rich calls it, of which terminals pick the shade; and CSS: black on colours of Okabe and
+#: Ito, so that it reads on a light and on a dark page.
+_LOOKS: dict[str, tuple[str, str]] = {
+    "": ("", ""),
+    "title": ("bold", "font-weight:bold"),
+    "sign": ("yellow", "background:#E69F00;color:#000"),
+    "exponent": ("cyan", "background:#56B4E9;color:#000"),
+    "mantissa": ("green", "background:#2BB58A;color:#000"),
+    "lost": ("magenta", "background:#D79BBC;color:#000"),
+    "chosen": ("bold", "font-weight:bold"),
+    "dim": ("dim", "opacity:0.75"),
 }
 
 
@@ -76,7 +67,7 @@ class Page:
             text.append("\n" if number else "")
             for index, span in enumerate(line):
                 last = index == len(line) - 1
-                text.append(span.text.rstrip() if last else span.text, _RICH.get(span.style, ""))
+                text.append(span.text.rstrip() if last else span.text, _LOOKS[span.style][0])
         yield text
 
     def html(self) -> str:
@@ -84,7 +75,7 @@ class Page:
 
         def shown(span: Span) -> str:
             text = html.escape(span.text)
-            return f'<span style="{_CSS[span.style]}">{text}</span>' if span.style else text
+            return f'<span style="{_LOOKS[span.style][1]}">{text}</span>' if span.style else text
 
         body = "\n".join("".join(map(shown, line)).rstrip() for line in self.lines)
         return f'<pre style="line-height:1.3;overflow-x:auto">{body}</pre>'

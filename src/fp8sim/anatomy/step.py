@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import groupby
 from typing import Any, NamedTuple
 
 from fp8sim._support.quantities import number_text, power_text, signed_percent_text, signed_text
-from fp8sim._support.results import Result
+from fp8sim._support.results import Result, members
 from fp8sim.anatomy.page import WIDTH, Line, Page, Span, prose
 from fp8sim.tensor_cores import TensorCore
 
@@ -72,17 +71,13 @@ class StepAnatomy(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
         return {
-            "first": self.first,
-            "last": self.last,
+            **members(self, "first last"),
             "alignment_exponent": self.top,
             "terms": [term._asdict() for term in self.terms],
             "accumulator": self.carried._asdict(),
             "sum": self.total,
             "sum_bits": self.total_bits,
-            "output": self.output,
-            "exact": self.exact,
-            "cut_off": self.cut_off,
-            "rounded_off": self.rounded_off,
+            **members(self, "output exact cut_off rounded_off"),
         }
 
     def parts(self) -> list[Page]:
@@ -99,7 +94,8 @@ class StepAnatomy(Result):
         ]
         if core.scale_format:
             lines.append([Span("Products are taken times the scales of their blocks.")])
-        rows = [*_rows([*self.terms, self.carried])]
+        same = groupby([*self.terms, self.carried], key=lambda term: (term.first < 0, *term[2:5]))
+        rows = [_row(list(run)) for _, run in same]  # one for each run of equal terms
         rows.append(_Row("sum", "", number_text(self.total, 7), self.total_bits, ""))
         label, factors = max(len(row.label) for row in rows), max(5, *(len(row.factors) for row in rows))
         value = max(7, *(len(row.value) for row in rows))
@@ -138,12 +134,6 @@ def _alignment(step: StepAnatomy) -> str:
     term = largest[0]
     whose = "that of the sum so far" if term.first < 0 else f"that of k = {range_text(term.first, term.last)}"
     return f"aligned to 2^{step.top}, the largest exponent, {whose}"
-
-
-def _rows(terms: list[Term]) -> Iterator[_Row]:
-    """Yield a row for each run of equal terms."""
-    for _, run in groupby(terms, key=lambda term: (term.first < 0, term.a, term.b, term.value)):
-        yield _row(list(run))
 
 
 def _row(terms: list[Term]) -> _Row:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fp8sim._support import checks
 from fp8sim._support.quantities import full_text, number_text, power_text, signed_percent_text, signed_text
-from fp8sim._support.results import Result
+from fp8sim._support.results import Result, members
 from fp8sim.anatomy.neighbours import FIELDS, Bits, Neighbour, Place
 from fp8sim.anatomy.page import WIDTH, Line, Page, Span, prose
 from fp8sim.anatomy.reasons import Fate
@@ -83,21 +83,14 @@ class ValueAnatomy(Result):
         return {
             "given": self.given,
             "format": self.fmt.name,
-            "rounding": self.rounding,
-            "overflow": self.overflow,
-            "value": self.value,
-            "code": self.code,
+            **members(self, "rounding overflow value code"),
             "sign_bit": self.bits.sign,
             "exponent_bits": self.bits.exponent,
             "mantissa_bits": self.bits.mantissa,
             "below": place.below and place.below.to_dict(),
             "above": place.above and place.above.to_dict(),
-            "midpoint": place.midpoint,
-            "step": place.step,
-            "error": self.error,
-            "relative_error": self.relative_error,
-            "fate": self.fate,
-            "why": self.why,
+            **members(place, "midpoint step"),
+            **members(self, "error relative_error fate why"),
         }
 
 

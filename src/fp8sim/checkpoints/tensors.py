@@ -170,16 +170,13 @@ def _read_bytes(path: Path, name: str) -> AnyArray:
 def _existing(path: str | Path) -> Path:
     file = Path(path)
     if not file.exists():
-        near = difflib.get_close_matches(file.name, [p.name for p in _siblings(file)], n=3)
+        siblings = file.parent.iterdir() if file.parent.is_dir() else ()
+        near = difflib.get_close_matches(file.name, [p.name for p in siblings], n=3)
         hint = f"; near it are {', '.join(near)}" if near else ""
         raise FileNotFoundError(f"no file {path}{hint}")
     if file.is_dir():
         raise ValueError(f"{path} is a folder; name a file in it")
     return file
-
-
-def _siblings(file: Path) -> list[Path]:
-    return list(file.parent.iterdir()) if file.parent.is_dir() else []
 
 
 def _starts_like_pickle(file: Path) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from fp8sim._support.results import members
 from fp8sim.cli.options import Json, app
 from fp8sim.cli.output import print_json, show
 from fp8sim.costs.devices import DEVICES, Device
@@ -15,13 +16,7 @@ from fp8sim.recipes import RECIPES, Recipe
 
 def _format(fmt: FloatFormat) -> dict[str, Any]:
     return {
-        "name": fmt.name,
-        "bits": fmt.bits,
-        "exponent_bits": fmt.exponent_bits,
-        "mantissa_bits": fmt.mantissa_bits,
-        "bias": fmt.bias,
-        "max": fmt.max,
-        "smallest_normal": fmt.smallest_normal,
+        **members(fmt, "name bits exponent_bits mantissa_bits bias max smallest_normal"),
         "smallest_subnormal": fmt.smallest_subnormal if fmt.subnormals else "-",
         "eps": fmt.eps,
         "infinity": "yes" if fmt.has_inf else "-",

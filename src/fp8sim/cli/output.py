@@ -55,13 +55,12 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[str], None]]:
 
 def check_picture(path: Path) -> None:
     """Refuse a picture that could not be written, before anything is measured for it."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
+    from fp8sim.plotting._style import load
+
+    figure = load("figure").Figure()
     if not path.parent.is_dir():
         raise ValueError(f"--plot {path}: there is no folder {path.parent}; make it first")
-    if path.suffix.lstrip(".").lower() not in Figure().canvas.get_supported_filetypes():
+    if path.suffix.lstrip(".").lower() not in figure.canvas.get_supported_filetypes():
         raise ValueError(
             f"--plot {path}: matplotlib cannot write {path.suffix or 'this'}; use .png, .svg or .pdf"
         )

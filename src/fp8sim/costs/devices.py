@@ -84,23 +84,10 @@ class Device:
         return self.title
 
     def rate(self, operand_class: OperandClass) -> Rate:
-        """Return the rate at which operands of a class are multiplied, after conversion if need be.
+        """Return the rate at which operands of a class, that of the wider one, are multiplied.
 
-        Parameters
-        ----------
-        operand_class : {"fp32", "tf32", "bf16", "fp16", "fp8", "fp4"}
-            The class of the wider operand.
-
-        Returns
-        -------
-        Rate
-            A device without the unit converts the operands and uses the next wider one. NaN FLOP/s
-            where no figure is at hand.
-
-        Raises
-        ------
-        ValueError
-            If the class is unknown.
+        A device without the unit converts the operands and uses the next wider one. NaN FLOP/s where no
+        figure is at hand.
 
         Examples
         --------

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from fp8sim._support import checks
 from fp8sim._support.quantities import bytes_text, count_text, percent_text, tera_text, time_text
-from fp8sim._support.results import Result, plain_data
+from fp8sim._support.results import Result, members, plain_data
 from fp8sim._support.tables import Table
 from fp8sim.costs.devices import Device, DeviceLike, OperandClass, Rate, get_device
 from fp8sim.costs.roofline import Roofline
@@ -83,24 +83,9 @@ class GemmCost(Result, Roofline):
         return "; ".join(filter(None, notes))
 
     def gbps_at(self, tflops: float, *, scales: bool = False) -> float:
-        """Return the memory traffic in GB/s of a kernel that runs this GEMM at `tflops`.
+        """Return the memory traffic in 10^9 B/s of a kernel that runs this GEMM at `tflops`, 10^12 FLOP/s.
 
-        Parameters
-        ----------
-        tflops : float
-            Achieved rate in 10^12 FLOP/s.
-        scales : bool
-            Whether to count the scales; DeepGEMM's published column does not.
-
-        Returns
-        -------
-        float
-            10^9 B/s.
-
-        Raises
-        ------
-        ValueError
-            If `tflops` is not positive and finite.
+        `scales` says whether to count them; DeepGEMM's published column does not.
 
         Examples
         --------
@@ -117,9 +102,7 @@ class GemmCost(Result, Roofline):
         """Return every figure as plain data, the unit in the key; NaN times become None."""
         data: dict[str, Any] = plain_data(
             {
-                "m": self.m,
-                "n": self.n,
-                "k": self.k,
+                **members(self, "m n k"),
                 "recipe": self.recipe.name,
                 "device": self.device.name,
                 "a_bytes": self.a.elements,
@@ -127,9 +110,7 @@ class GemmCost(Result, Roofline):
                 "b_bytes": self.b.elements,
                 "b_scale_bytes": self.b.scales,
                 "output_bytes": self.output.elements,
-                "bytes_without_scales": self.bytes_without_scales,
-                "bytes": self.bytes,
-                "flops": self.flops,
+                **members(self, "bytes_without_scales bytes flops"),
                 "intensity_flop_per_byte": self.intensity,
                 "operand_class": self.rate.operand_class,
                 "peak_flops_per_s": self.peak,
@@ -137,8 +118,7 @@ class GemmCost(Result, Roofline):
                 "compute_s": self.compute_seconds,
                 "memory_s": self.memory_seconds,
                 "roofline_s": self.seconds,
-                "bound": self.bound,
-                "note": self.note,
+                **members(self, "bound note"),
             }
         )
         return data

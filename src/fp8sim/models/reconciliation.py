@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,19 +50,16 @@ class ModelCheck(Result):
 
     def parts(self) -> list[Table]:
         """Return the table that it prints as."""
-        rows = [
-            [
-                row.what,
-                *map(figure_text, (row.ours, row.published)),
-                row.unit,
-                ratio_text(row.ratio, 4),
-                row.source,
-            ]
-            for row in self.rows
-        ]
+        columns: dict[str, Callable[[PublishedCheck], str]] = {
+            "": lambda row: row.what,
+            "ours>": lambda row: figure_text(row.ours),
+            "published>": lambda row: figure_text(row.published),
+            "unit": lambda row: row.unit,
+            "ratio>": lambda row: ratio_text(row.ratio, 4),
+            "source": lambda row: row.source,
+        }
         notes = [*(f"{row.what}: {row.how}." for row in self.rows), *self.notes]
-        headers = ["", "ours>", "published>", "unit", "ratio>", "source"]
-        return [Table(f"{self.model}: computed beside published", headers, rows, notes)]
+        return [Table.of(f"{self.model}: computed beside published", columns, self.rows, notes)]
 
 
 def check_model(model: ModelLike) -> ModelCheck:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 from fp8sim._support.published import SPEEDUPS
 from fp8sim._support.quantities import bytes_text, count_text, percent_text, ratio_text, time_text
-from fp8sim._support.results import plain_data
+from fp8sim._support.results import members, plain_data
 from fp8sim._support.tables import Table
 from fp8sim.costs import operand_class
 from fp8sim.models.accounting import Accounting
+from fp8sim.models.timing import ProductTime
 
 __all__ = ["LEFT_OUT", "model_dict", "model_tables", "product_table"]
 
@@ -32,22 +33,18 @@ def model_tables(cost: Accounting) -> list[Table]:
 
 def product_table(cost: Accounting) -> Table:
     """Return a table of every product of a model's cost."""
-    rows = [
-        [
-            part.name,
-            part.product,
-            " x ".join(f"{size:.0f}" for size in (part.m, part.n, part.k)),
-            f"{part.products:.0f}",
-            part.formats,
-            count_text(part.flops),
-            bytes_text(part.bytes),
-            time_text(part.seconds),
-            part.bound,
-        ]
-        for part in cost.times
-    ]
-    headers = ["", "product", "m x n x k>", "count>", "formats", "FLOP>", "bytes>", "time>", "bound by"]
-    return Table(_title(cost), headers, rows)
+    columns: dict[str, Callable[[ProductTime], str]] = {
+        "": lambda part: part.name,
+        "product": lambda part: part.product,
+        "m x n x k>": lambda part: " x ".join(f"{size:.0f}" for size in (part.m, part.n, part.k)),
+        "count>": lambda part: f"{part.products:.0f}",
+        "formats": lambda part: part.formats,
+        "FLOP>": lambda part: count_text(part.flops),
+        "bytes>": lambda part: bytes_text(part.bytes),
+        "time>": lambda part: time_text(part.seconds),
+        "bound by": lambda part: part.bound,
+    }
+    return Table.of(_title(cost), columns, cost.times)
 
 
 def _components(cost: Accounting) -> Table:
@@ -188,7 +185,7 @@ def model_dict(cost: Accounting) -> dict[str, Any]:
             "roofline_s": cost.seconds,
             "quantize_s": cost.quantize_seconds,
             "baseline_roofline_s": cost.baseline_seconds,
-            **_members(cost, "quantized_time_share speedup"),
+            **members(cost, "quantized_time_share speedup"),
             "ceilings": [row._asdict() for row in cost.ceilings],
             **_rows(cost),
             "left_out": LEFT_OUT,
@@ -202,13 +199,13 @@ def _amounts(cost: Accounting) -> dict[str, Any]:
     matrices = cost.inventory
     activations, dispatch = cost.activation_bytes_per_token, cost.expert_bytes_per_token
     return {
-        **_members(matrices, "parameters active_parameters"),
+        **members(matrices, "parameters active_parameters"),
         "active_parameters_without_embedding": matrices.active_without_embedding,
         "active_parameters_without_embedding_and_head": matrices.active_without_embedding_and_head,
-        "quantized_parameters": matrices.quantized_parameters,
-        **_members(cost, "forward_flops_per_token flops_per_token quantized_flops_share"),
-        **_members(cost, "weight_bytes weight_scale_bytes baseline_weight_bytes"),
-        **_members(cost, "kv_cache_bytes_per_token kv_cache_bytes"),
+        **members(matrices, "quantized_parameters"),
+        **members(cost, "forward_flops_per_token flops_per_token quantized_flops_share"),
+        **members(cost, "weight_bytes weight_scale_bytes baseline_weight_bytes"),
+        **members(cost, "kv_cache_bytes_per_token kv_cache_bytes"),
         "activation_bytes_per_token": activations[0],
         "baseline_activation_bytes_per_token": activations[1],
         "expert_bytes_per_token": dispatch[0],
@@ -233,7 +230,7 @@ def _rows(cost: Accounting) -> dict[str, Any]:
     return {
         "components": [
             {
-                **_members(row, "component parameters active_parameters"),
+                **members(row, "component parameters active_parameters"),
                 "weight_bytes": row.weights.elements,
                 "weight_scale_bytes": row.weights.scales,
                 "baseline_weight_bytes": row.baseline_weights.total,
@@ -246,7 +243,7 @@ def _rows(cost: Accounting) -> dict[str, Any]:
         ],
         "products": [
             {
-                **_members(part, "name component product m n k products formats quantized flops bytes"),
+                **members(part, "name component product m n k products formats quantized flops bytes"),
                 "compute_s": part.compute_seconds,
                 "memory_s": part.memory_seconds,
                 "roofline_s": part.seconds,
@@ -255,7 +252,3 @@ def _rows(cost: Accounting) -> dict[str, Any]:
             for part in cost.times
         ],
     }
-
-
-def _members(source: object, names: str) -> dict[str, Any]:
-    return {name: getattr(source, name) for name in names.split()}

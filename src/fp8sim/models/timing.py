@@ -211,24 +211,9 @@ def quantize_bytes(inventory: Inventory, recipe: Recipe, work: Workload) -> floa
 
 
 def amdahl(share: float, ratio: float) -> float:
-    """Return the speed-up where a share of the time becomes `ratio` times faster.
+    """Return the speed-up of the whole where a `share` of the time, 0 to 1, becomes `ratio` times faster.
 
-    Parameters
-    ----------
-    share : float
-        Share of the time before, 0 to 1.
-    ratio : float
-        Speed-up of that share.
-
-    Returns
-    -------
-    float
-        Speed-up of the whole, at most ``1 / (1 - share)``; NaN where one of the two is not known.
-
-    Raises
-    ------
-    ValueError
-        If the share is not within 0 to 1 or the ratio is not positive.
+    It is at most ``1 / (1 - share)``, and NaN where one of the two is not known.
 
     Examples
     --------

@@ -23,9 +23,9 @@ def load(name: str) -> Any:
     """Import a part of matplotlib, on first use; raise ModuleNotFoundError with what to install."""
     try:
         importlib.import_module("matplotlib")
+        return importlib.import_module(f"matplotlib.{name}")
     except ModuleNotFoundError:
         raise ModuleNotFoundError("pictures need matplotlib: pip install 'fp8sim[plot]'") from None
-    return importlib.import_module(f"matplotlib.{name}")
 
 
 def axes_for(ax: Axes | None, width: float = 7.0, height: float = 4.0) -> Axes:

@@ -38,6 +38,8 @@ _SMALL = 0.015  # share of the longest bar below which a part is shown under "re
 def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax: Axes | None = None) -> Axes:
     """Draw bytes or modelled time as bars, under a recipe and its baseline or under many recipes.
 
+    Each bar ends with its sum and the ratio to the baseline's. `ax` and Returns are as for `number_lines`.
+
     Parameters
     ----------
     cost : ModelCost or Comparison
@@ -45,18 +47,9 @@ def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax:
         and output, or roofline time, one bar a recipe.
     quantity : {"bytes", "seconds"}
         What to draw.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure without it.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn in. Each bar ends with its sum and the ratio to the baseline's.
 
     Raises
     ------
-    TypeError
-        If `cost` is neither.
     ValueError
         If the quantity is unknown, or the device has no rate to model a time with.
 
@@ -119,14 +112,12 @@ def _comparison_stacks(cost: Comparison, quantity: str) -> Stacks:
 def _in_unit(stacks: Stacks, factor: float) -> Stacks:
     """Return amounts over `factor`; parts that are too thin to be seen in any bar go under one name."""
     longest = max(sum(parts.values()) for parts in stacks.values())
-    widest: dict[str, float] = {}
-    for parts in stacks.values():
-        for name, amount in parts.items():
-            widest[name] = max(amount, widest.get(name, 0.0))
-    thin = [name for name, amount in widest.items() if amount < _SMALL * longest]
+    names = dict.fromkeys(name for parts in stacks.values() for name in parts)
+    widest = {name: max(parts.get(name, 0.0) for parts in stacks.values()) for name in names}
+    thin = [name for name in names if widest[name] < _SMALL * longest]
     bars = {}
     for bar, parts in stacks.items():
-        bars[bar] = {name: parts.get(name, 0.0) / factor for name in widest if name not in thin}
+        bars[bar] = {name: parts.get(name, 0.0) / factor for name in names if name not in thin}
         if thin:
             bars[bar]["rest"] = sum(parts.get(name, 0.0) for name in thin) / factor
     return bars
@@ -135,18 +126,13 @@ def _in_unit(stacks: Stacks, factor: float) -> Stacks:
 def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) -> Axes:
     """Draw GEMMs under the roofline of their device: what memory and multipliers let them reach.
 
+    One roof for each kind of operands; points under the slope wait for memory, points under the flat for
+    multiplies. No kernel is above its roof. `ax` and Returns are as for `number_lines`.
+
     Parameters
     ----------
     costs : GemmCost or sequence of GemmCost
         What `gemm_cost` returned, all on one device.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure without it.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn in. One roof for each kind of operands; points under the slope wait for
-        memory, points under the flat for multiplies. No kernel is above its roof.
 
     Raises
     ------

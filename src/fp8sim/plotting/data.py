@@ -36,6 +36,9 @@ def sqnr_against_scale(
 ) -> Axes:
     """Draw how well formats hold an array at every scale, and where each is the best of them.
 
+    Left of the dashed line, at the largest magnitude of `x`, something saturates. A format is called the
+    best where it leads by half a decibel. `ax` and Returns are as for `number_lines`.
+
     Parameters
     ----------
     x : array_like
@@ -45,19 +48,9 @@ def sqnr_against_scale(
     reach : array_like, optional
         Scales, as the largest value that a scaled format holds, in units of the root mean square
         of `x`: so one axis serves formats of every range. By default 1 to 2^14.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure without it.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn in. The dashed line is at the largest magnitude of `x`: to its left,
-        something saturates. A format is called the best where it leads by half a decibel.
 
     Raises
     ------
-    TypeError
-        If `x` is no array of real numbers.
     ValueError
         If a name is unknown, or `x` is empty, all zero, or holds NaN or infinity.
 
@@ -129,24 +122,18 @@ def _name_winners(ax: Axes, reaches: F64, curves: F64, names: list[str]) -> None
 def code_histogram(x: ArrayLike | Quantized, fmt: FormatLike = "e4m3", *, ax: Axes | None = None) -> Axes:
     """Draw how often each code of a format of at most 8 bits is used, in order of the values.
 
+    The title counts the codes in use and what they can tell: the entropy. `ax` and Returns are as for
+    `number_lines`.
+
     Parameters
     ----------
     x : array_like or Quantized
         What `quantize` returned, or an array that is cast without a scale.
     fmt : str, dtype or FloatFormat
         Format of the cast; a `Quantized` has its own.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure without it.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn in. The title counts the codes in use and what they can tell: the entropy.
 
     Raises
     ------
-    TypeError
-        If `x` is no array of real numbers.
     ValueError
         If a name is unknown, the format has more than 8 bits, or `x` is empty.
 

@@ -147,26 +147,8 @@ def rounding_error(
     """Draw the largest relative rounding error between neighbours along the range of formats.
 
     In each octave it falls from one half of `eps` to a quarter; below the smallest normal number it
-    grows to 100 %, and beyond the largest, which values saturate to, it grows again.
-
-    Parameters
-    ----------
-    formats : sequence of str, dtype or FloatFormat
-        One line each.
-    rounding : str
-        Any but ``stochastic``.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure without it.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn in.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, there is no format, or the rounding is stochastic.
+    grows to 100 %, and beyond the largest, which values saturate to, it grows again. `formats`, `ax`,
+    Returns and Raises are as for `number_lines`; `rounding` is any but ``stochastic``.
 
     Examples
     --------

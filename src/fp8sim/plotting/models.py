@@ -18,18 +18,9 @@ __all__ = ["bar_shares", "plot_model"]
 
 
 def bar_shares(cost: ModelCost) -> dict[str, dict[str, float]]:
-    """Return what the picture shows: each quantity in units of the baseline's, split in parts.
+    """Return what the picture shows: quantity -> part -> share of the baseline's whole.
 
-    Parameters
-    ----------
-    cost : ModelCost
-        A model's cost.
-
-    Returns
-    -------
-    dict of dict of float
-        Quantity -> part -> share of the baseline's whole; the parts of a quantity that halves sum
-        to 0.5. Times without a rate are left out.
+    The parts of a quantity that halves sum to 0.5. Times without a rate are left out.
 
     Examples
     --------
@@ -90,22 +81,7 @@ def _activations(cost: ModelCost, name: str, rest: str) -> dict[str, float]:
 
 
 def plot_model(cost: ModelCost) -> Figure:
-    """Draw one bar a quantity, in units of the baseline's; needs the ``plot`` extra.
-
-    Parameters
-    ----------
-    cost : ModelCost
-        A model's cost.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Not shown and on no display; ``figure.savefig("cost.png")`` writes it.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If matplotlib is not installed; the message says what to install.
+    """Draw one bar a quantity, in units of the baseline's, in a figure that is on no display.
 
     Examples
     --------

@@ -30,33 +30,22 @@ def error_against_k(
 ) -> Axes:
     """Draw the error of summing the first k products, with and without promotion to FP32.
 
+    It is relative, of the Frobenius norm, against the float64 product of the same operands: of the sums
+    alone, not of the quantisation. `ax` and Returns are as for `number_lines`.
+
     Parameters
     ----------
-    a : (m, k) array_like
-        Left operand: values of the core's input format.
-    b : (k, n) array_like
-        Right operand, alike.
-    core : str or TensorCore
-        A name in `TENSOR_CORES`, or a core of your own.
+    a, b, core
+        As for `fp8sim.tensor_core_matmul`.
     promote_every : sequence of int or None
         One line each: products after which a chain is added in FP32; None for one chain.
     lengths : sequence of int, optional
         The values of k; by default powers of two from the core's step on, and all of k.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure without it.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn in. The error is relative, of the Frobenius norm, against the float64 product
-        of the same operands: of the sums alone, not of the quantisation.
 
     Raises
     ------
-    TypeError
-        If an operand is no array of real numbers.
-    ValueError
-        As `tensor_core_matmul`, or if a length is not 1 to k.
+    TypeError, ValueError
+        As `fp8sim.tensor_core_matmul`, or if a length is not 1 to k.
 
     Examples
     --------

@@ -29,6 +29,8 @@ def training_curves(
 ) -> Axes:
     """Draw relative loss errors with DeepSeek-V3's limit of 0.25 %, or the losses themselves.
 
+    A run that diverged ends where it did. `ax` and Returns are as for `number_lines`.
+
     Parameters
     ----------
     result : Training
@@ -38,13 +40,6 @@ def training_curves(
         smoothed as in the DeepSeek-V3 report's figure 10.
     seed : int, optional
         Draw this seed alone; by default the mean of all, in a band from the smallest to the largest.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; a new figure without it.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        The axes drawn in. A run that diverged ends where it did.
 
     Raises
     ------

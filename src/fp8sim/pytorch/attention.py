@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fp8sim.pytorch.modules import Emulated
 
-__all__ = ["MultiheadAttention", "cannot_emulate"]
+__all__ = ["MultiheadAttention"]
 
 
 class MultiheadAttention(Emulated, nn.MultiheadAttention):
@@ -82,13 +82,6 @@ class MultiheadAttention(Emulated, nn.MultiheadAttention):
         """Names of the weights that products are with."""
         inputs = ("q_proj_weight", "k_proj_weight", "v_proj_weight")
         return (*(("in_proj_weight",) if self.in_proj_weight is not None else inputs), "out_proj.weight")
-
-
-def cannot_emulate(module: nn.MultiheadAttention) -> str:
-    """Say why an attention cannot be replaced, or nothing."""
-    if module.bias_k is not None or module.add_zero_attn:
-        return "attention with add_bias_kv or add_zero_attn"
-    return ""
 
 
 def _transposed(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch import nn
 
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
-from fp8sim.pytorch.attention import MultiheadAttention, cannot_emulate
+from fp8sim.pytorch.attention import MultiheadAttention
 from fp8sim.pytorch.modules import Conv1D, Emulated, Linear
 from fp8sim.training import TrainingRecipe, TrainingRecipeLike, get_training_recipe
 
@@ -101,11 +101,11 @@ def convert(
     """
     if isinstance(skip, str):
         raise TypeError(f"skip must be a list of patterns, got the text {skip!r}; write [{skip!r}]")
-    chosen = get_training_recipe(recipe)
+    recipe = get_training_recipe(recipe)
     shared: dict[int, Any] = {id(t): t for t in itertools.chain(model.parameters(), model.buffers())}
     result = copy.deepcopy(model, shared)
     embeddings = {id(m.weight): name for name, m in result.named_modules() if isinstance(m, nn.Embedding)}
-    done: dict[int, nn.Module] = {}
+    emulated: dict[int, nn.Module] = {}
     replaced: dict[str, str] = {}
     kept: dict[str, str] = {}
     for name, module in list(result.named_modules(remove_duplicate=False)):
@@ -116,14 +116,14 @@ def convert(
         if why:
             kept[name] = why
             continue
-        if id(module) not in done:
-            done[id(module)] = _emulated(module, kind, chosen, rng)
-        replaced[name] = _describe(done[id(module)])
-        result = _put(result, name, done[id(module)])
+        if id(module) not in emulated:
+            emulated[id(module)] = _emulated(module, kind, recipe, rng)
+        replaced[name] = _describe(emulated[id(module)])
+        result = _put(result, name, emulated[id(module)])
     if not replaced:
         raise ValueError(f"no linear layer was left to convert ({len(kept)} were skipped); see skip=")
     _turn_off_fast_paths(result)
-    result.__dict__["_fp8sim_conversion"] = Conversion(chosen.name, replaced, kept)
+    result.__dict__["_fp8sim_conversion"] = Conversion(recipe.name, replaced, kept)
     return result
 
 
@@ -135,10 +135,10 @@ def conversion(model: nn.Module) -> Conversion:
     ValueError
         If it is no result of `convert`.
     """
-    found = model.__dict__.get("_fp8sim_conversion")
-    if not isinstance(found, Conversion):
+    record = model.__dict__.get("_fp8sim_conversion")
+    if not isinstance(record, Conversion):
         raise ValueError("this model is no result of fp8sim.pytorch.convert; pass what convert returned")
-    return found
+    return record
 
 
 def _kind(module: nn.Module) -> type[Emulated] | None:
@@ -162,7 +162,8 @@ def _why_kept(name: str, module: nn.Module, skip: Skip, embeddings: dict[int, st
     if isinstance(module, nn.MultiheadAttention):
         if type(module) is not nn.MultiheadAttention:
             return f"a subclass, {type(module).__name__}"
-        return cannot_emulate(module)
+        odd = module.bias_k is not None or module.add_zero_attn
+        return "attention with add_bias_kv or add_zero_attn" if odd else ""
     if "forward" in vars(module):
         return "its forward was replaced on the instance"
     if id(module.weight) in embeddings:

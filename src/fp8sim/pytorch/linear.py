@@ -165,8 +165,8 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None) -> torch.dtype:
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu")
     if len({tensor.dtype for _, tensor in tensors}) > 1:
-        given = ", ".join(f"{name} {tensor.dtype}" for name, tensor in tensors)
-        raise TypeError(f"the dtypes differ ({given}); convert one, or use torch.autocast('cpu')")
+        dtypes = ", ".join(f"{name} {tensor.dtype}" for name, tensor in tensors)
+        raise TypeError(f"the dtypes differ ({dtypes}); convert one, or use torch.autocast('cpu')")
     return x.dtype
 
 

@@ -96,26 +96,7 @@ def quantize_with(
 ) -> Quantized:
     """Quantise as `quantize` does, with format and scaling in one `Operand`.
 
-    Parameters
-    ----------
-    x, axis, rounding, rng
-        As for `quantize`.
-    operand : Operand
-        Format and scaling.
-    scales : Scales, optional
-        Scales that are known beforehand (delayed, static), instead of picked ones.
-    what : str
-        What errors call the array.
-
-    Returns
-    -------
-    Quantized
-        As from `quantize`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for `quantize`.
+    `scales` are known beforehand (delayed, static), instead of picked ones; errors call the array `what`.
 
     Examples
     --------
@@ -123,22 +104,16 @@ def quantize_with(
     array([224, 448], dtype='float8_e4m3fn')
     """
     work = _Work.of(x, operand, axis, what)
-    done = work.in_one_pass() if scales is None and rounding == "nearest-even" else None
-    if done is None:
-        chosen = work.pick() if scales is None else work.take(scales)
-        codes, saturated, flushed = work.encode(chosen, rounding, rng)
-    else:
-        chosen, codes, saturated, flushed = done
+    result = work.in_one_pass() if scales is None and rounding == "nearest-even" else None
+    if result is None:
+        if scales is None:
+            scales = work.pick()
+        else:
+            checks.finite(work.x, what, "it has no scale")
+        result = scales, *work.encode(scales, rounding, rng)
+    (values, stored, tensor_scale, _), codes, saturated, flushed = result
     return Quantized(
-        codes=codes,
-        scales=chosen.values,
-        fmt=operand.fmt,
-        scaling=operand.scaling,
-        axis=axis,
-        scale_codes=chosen.codes,
-        tensor_scale=chosen.tensor_scale,
-        saturated=saturated,
-        flushed=flushed,
+        codes, values, operand.fmt, operand.scaling, axis, stored, tensor_scale, saturated, flushed
     )
 
 
@@ -208,11 +183,12 @@ class _Work:
         from fp8sim._kernels.quantize_driver import quantize as in_one_pass
 
         fmt, scaling = self.operand.fmt, self.operand.scaling
-        done = in_one_pass(self.x, self.sizes, fmt, policy=self.policy, rule=self.rule)
-        if done is None:
+        result = in_one_pass(self.x, self.sizes, fmt, policy=self.policy, rule=self.rule)
+        if result is None:
             return None
-        stored = done.scales if scaling.scale_format == "fp32" else encode(done.scales, scaling.scale_format)
-        return Scales(done.scales, stored), done.codes.view(fmt.dtype), *done.lost
+        values = result.scales
+        stored = values if scaling.scale_format == "fp32" else encode(values, scaling.scale_format)
+        return Scales(values, stored), result.codes.view(fmt.dtype), *result.lost
 
     def pick(self) -> Scales:
         """Pick the scales in a pass of their own."""
@@ -236,11 +212,6 @@ class _Work:
             amax_floor=scaling.amax_floor,
             encode=encode,
         )
-
-    def take(self, scales: Scales) -> Scales:
-        """Take scales that are known beforehand."""
-        checks.finite(self.x, self.what, "it has no scale")
-        return scales
 
     def encode(
         self, scales: Scales, rounding: Rounding, rng: np.random.Generator | None

@@ -95,11 +95,6 @@ class Scaling:
         """Bytes of one scale."""
         return 0 if self.granularity == "none" else FORMATS[self.scale_format].bits // 8
 
-    @property
-    def tensor_bytes(self) -> int:
-        """Bytes that the whole tensor adds: the FP32 scale above E4M3 ones."""
-        return 4 if self.scale_format == "e4m3" and self.granularity != "none" else 0
-
     def nbytes(self, shape: tuple[int, ...], axis: int = -1) -> int:
         """Return the bytes that the scales of an array of `shape` take.
 
@@ -109,30 +104,14 @@ class Scaling:
         917504
         """
         count = math.prod(scales_shape(self.granularity, shape, axis))
-        return count * self.scale_bytes + self.tensor_bytes
+        above = 4 * (self.scale_format == "e4m3" and self.granularity != "none")  # FP32, of the tensor
+        return count * self.scale_bytes + above
 
 
 def group_sizes(granularity: str, shape: tuple[int, ...], axis: int = -1) -> tuple[int, ...]:
-    """Return how many elements share a scale along each axis.
+    """Return how many elements share a scale along each axis, at most the length of the axis.
 
-    Parameters
-    ----------
-    granularity : str
-        As in `Scaling`.
-    shape : tuple of int
-        Shape of the array; at least one axis.
-    axis : int
-        The reduction axis, along which groups run.
-
-    Returns
-    -------
-    tuple of int
-        One size per axis, at most the length of the axis.
-
-    Raises
-    ------
-    ValueError
-        If the axis does not exist, or blocks of rows are asked of a vector.
+    Groups run along `axis`, the reduction axis of the product to come.
 
     Examples
     --------

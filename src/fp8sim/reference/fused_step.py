@@ -63,21 +63,7 @@ def split_number(x: AnyArray, emin: int) -> tuple[F64, AnyArray]:
 
 
 def fused_step(a: Factors, b: Factors, c: F32, rule: StepRule) -> F32:
-    """Sum one step: its products and the accumulator.
-
-    Parameters
-    ----------
-    a, b : Factors
-        (..., step) values each.
-    c : (...) array of float32
-        The accumulator.
-    rule : StepRule
-        How to sum.
-
-    Returns
-    -------
-    (...) array of float32
-        The new accumulator.
+    """Sum one step: the products of (..., step) values, and the accumulator c, (...) float32.
 
     Examples
     --------
@@ -96,12 +82,12 @@ def fused_step(a: Factors, b: Factors, c: F32, rule: StepRule) -> F32:
         c_significand, c_exponent = split_number(c, rule.c_emin)
 
         top = np.maximum(np.maximum(exponent.max(axis=-1), c_exponent), rule.floor)
-        kept = rule.fraction_bits
+        last = top - rule.fraction_bits
 
-        # Whole numbers of 2^(top - kept), so the sum is exact; what is smaller is cut off.
-        terms = np.trunc(np.ldexp(significand, exponent - top[..., None] + kept))
-        c_term = np.trunc(np.ldexp(c_significand, c_exponent - top + kept))
-        total = np.ldexp(terms.sum(axis=-1) + c_term, top - kept)
+        # Whole numbers of 2^last, so the sum is exact; what is smaller is cut off.
+        terms = np.trunc(np.ldexp(significand, exponent - last[..., None]))
+        c_term = np.trunc(np.ldexp(c_significand, c_exponent - last))
+        total = np.ldexp(terms.sum(axis=-1) + c_term, last)
         return _round_output(total, rule)
 
 

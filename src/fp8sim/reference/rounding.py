@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 import numpy as np
 
 from fp8sim._support.typing import F64, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 
 __all__ = ["ROUNDINGS", "add_to_odd", "floor_log2", "round_exact", "round_reference"]
-
-Mask: TypeAlias = AnyArray
 
 #: rounding -> what it does with a value between two neighbours.
 ROUNDINGS: dict[str, str] = {
@@ -41,23 +37,9 @@ def floor_log2(x: FloatArray) -> AnyArray:
 def round_reference(
     x: FloatArray, fmt: FloatFormat, rounding: str, overflow: str, draws: F64 | None = None
 ) -> FloatArray:
-    """Round `x` to values of `fmt` in its own dtype; `casts.round_to` is the checked, fast version.
+    """Round `x`, once, to values of `fmt` in its own dtype; `casts.round_to` is the checked, fast version.
 
-    Parameters
-    ----------
-    x : array of float32 or float64
-        Values to round, once, from their own precision.
-    fmt : FloatFormat
-        Target.
-    rounding, overflow : str
-        A key of `ROUNDINGS`; "saturate" or "ieee".
-    draws : array of float64, optional
-        Uniform numbers in [0, 1), one per element; for "stochastic".
-
-    Returns
-    -------
-    array like `x`
-        The rounded values.
+    `draws` are uniform numbers in [0, 1), one per element, for "stochastic".
 
     Examples
     --------
@@ -95,7 +77,7 @@ def round_exact(x: F64, fmt: FloatFormat, rounding: str, draws: F64 | None = Non
     return np.where(np.isfinite(x), rounded, np.abs(x))
 
 
-def _goes_up(x: F64, rest: F64, quantum: F64, steps: F64, rounding: str, draws: F64 | None) -> Mask:
+def _goes_up(x: F64, rest: F64, quantum: F64, steps: F64, rounding: str, draws: F64 | None) -> AnyArray:
     """Whether the magnitude rounds to the neighbour further from zero."""
     negative = np.signbit(x)
     half = quantum / 2

@@ -86,29 +86,11 @@ def pick_scales(
     amax_floor: float = 0.0,
     encode: Encode = encode_nearest,
 ) -> Scales:
-    """Pick the scale of each group from its largest magnitude.
+    """Pick the scale of each group from its largest magnitude, by the rules of `Scaling`.
 
-    Parameters
-    ----------
-    amax : array of float32 or float64
-        Largest magnitude of each group; the division by ``fmt.max`` is done in its dtype.
-    fmt : FloatFormat
-        Format of the elements.
-    scale_format, scale_rule, amax_floor
-        As in `fp8sim.quantization.Scaling`.
-    encode : callable
-        What encodes E4M3 scales; `fp8sim.encode` is the fast one.
-
-    Returns
-    -------
-    Scales
-        Multipliers in float32, all positive (E4M3 scales may underflow to zero, as they do on a
-        GPU), and their codes. A group of zeros gets the scale 1, or the smallest of E8M0.
-
-    Raises
-    ------
-    ValueError
-        If a scale is too large for its format.
+    The division by ``fmt.max`` is done in the dtype of `amax`. All multipliers are positive, but for E4M3
+    scales, which may underflow to zero as they do on a GPU; `encode` is what encodes these. A group of
+    zeros gets the scale 1, or the smallest of E8M0. A scale too large for its format is a ValueError.
 
     Examples
     --------
@@ -181,20 +163,10 @@ def apply_scales(x: FloatArray, scales: Scales, sizes: tuple[int, ...]) -> Float
     """
     if scales.multipliers is not None:
         return np.asarray(x * expand_groups(scales.multipliers, sizes, x.shape), dtype=x.dtype)
-    return _divide(x, expand_groups(scales.values, sizes, x.shape))
-
-
-def _divide(x: FloatArray, scales: AnyArray) -> FloatArray:
-    """Divide by the scales, in the dtype of `x`; a scale that underflowed to zero gives zero.
-
-    Examples
-    --------
-    >>> _divide(np.array([3.0, -3.0]), np.array([2.0, 0.0]))
-    array([ 1.5, -0. ])
-    """
+    divisors = expand_groups(scales.values, sizes, x.shape)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        quotient = x / scales.astype(x.dtype, copy=False)
-    return np.where(scales == 0, np.copysign(0, x), quotient)
+        quotient = x / divisors.astype(x.dtype, copy=False)
+    return np.where(divisors == 0, np.copysign(0, x), quotient)  # a scale that underflowed gives zero
 
 
 def count_beyond(scaled: FloatArray, fmt: FloatFormat) -> int:

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from fp8sim._support.quantities import ratio_text
-from fp8sim._support.results import plain_data
+from fp8sim._support.results import members, plain_data
 from fp8sim.casts import overflow_policy
 from fp8sim.experiments.claims import Claims
 from fp8sim.experiments.claims.verdicts import VERDICTS, Claim
@@ -191,10 +191,9 @@ def _explorer_data() -> dict[str, Any]:
 
 
 def _describe(fmt: FloatFormat) -> dict[str, Any]:
-    derived = ("bits", "has_inf", "has_nan", "emin", "emax", "max", "smallest_normal", "smallest_subnormal")
     return {
         **dataclasses.asdict(fmt),
-        **{name: getattr(fmt, name) for name in derived},
+        **members(fmt, "bits has_inf has_nan emin emax max smallest_normal smallest_subnormal"),
         "overflow": overflow_policy(fmt, None),
     }
 

@@ -93,8 +93,8 @@ def coded_side(bits: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *,
     narrow = (
         finite and fmt.bits <= 8 and fmt.emax - fmt.emin < 32
     )  # any two of its values multiply in float32
-    seen = Range(0, fmt.max, fmt.smallest_subnormal, True) if narrow else codes_range(bits, fmt)
-    return Side(np.ascontiguousarray(bits), fmt, seen, coded=True)
+    extent = Range(0, fmt.max, fmt.smallest_subnormal, True) if narrow else codes_range(bits, fmt)
+    return Side(np.ascontiguousarray(bits), fmt, extent, coded=True)
 
 
 def codes_range(bits: AnyArray, fmt: FloatFormat) -> Range:
@@ -161,9 +161,9 @@ def _side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None) 
     elif _format_of(array) in candidates:
         candidates = [fmt for fmt in candidates if fmt == _format_of(array)]
     for fmt in candidates:
-        seen = values_range(values, fmt)
-        if not seen.outside:
-            return Side(values, fmt, seen, coded=False)
+        extent = values_range(values, fmt)
+        if not extent.outside:
+            return Side(values, fmt, extent, coded=False)
     places = [tuple(np.argwhere(_misplaced(values, fmt))[0]) for fmt in candidates]
     misfits = [(values, at, fmt.name) for at, fmt in zip(places, candidates, strict=True)]
     raise ValueError(_misfits(core, what, misfits, candidates[0].name))
@@ -241,8 +241,8 @@ def _block_scales(
         raise ValueError(f"{core.name} multiplies by {what}: pass scales=(a_scales, b_scales)")
     fmt, blocks = get_format(core.scale_format), -(-k // core.scale_block)
     checked = []
-    for side, given, shape in zip("ab", scales, ((m, blocks), (blocks, n)), strict=True):
-        values = _to_float32(checks.as_array(given, f"scales of {side}"), f"scales of {side}", core)
+    for side, own, shape in zip("ab", scales, ((m, blocks), (blocks, n)), strict=True):
+        values = _to_float32(checks.as_array(own, f"scales of {side}"), f"scales of {side}", core)
         if values.shape != shape:
             raise ValueError(f"scales of {side} have shape {values.shape}; {core.name} needs {shape}: {what}")
         rounded = round_reference(values, fmt, "toward-zero", "saturate")

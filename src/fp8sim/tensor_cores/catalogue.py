@@ -81,11 +81,6 @@ get_tensor_core = TENSOR_CORES.find
 def split_interval(core: str | TensorCore, promote_every: int | None = None) -> tuple[TensorCore, int | None]:
     """Return the core, and the promotion interval: the one after a slash in its name, or `promote_every`.
 
-    Raises
-    ------
-    ValueError
-        If there are two intervals, or the one after the slash is no number.
-
     Examples
     --------
     >>> core, every = split_interval("hopper-fp8/128")

@@ -79,9 +79,9 @@ def tensor_core_matmul(
     ampere-fp16 [[-0.5]]
     hopper-fp16 [[-0.75]]
     """
-    chosen, interval = split_interval(core, promote_every)
+    core, every = split_interval(core, promote_every)
     problem = check_problem(
-        a, b, chosen, c=c, promote_every=interval, scales=scales, a_format=a_format, b_format=b_format
+        a, b, core, c=c, promote_every=every, scales=scales, a_format=a_format, b_format=b_format
     )
     return multiply(problem)
 
@@ -94,41 +94,23 @@ def promoted_matmul(
     promote_every: int,
     a_scales: F32,
     b_scales: F32,
-    a_format: FormatLike | None = None,
-    b_format: FormatLike | None = None,
+    **formats: Any,
 ) -> F32:
     """Multiply as `tensor_core_matmul`, each chain times its scales as it is promoted.
 
     A chain p over `promote_every` of k enters the FP32 sum as fma(p, fl32(a_scale * b_scale), sum),
     one rounding for the product of scales and one for the rest, as DeepGEMM's SM90 kernel has it.
-
-    Parameters
-    ----------
-    a, b, core, promote_every, a_format, b_format
-        As in `tensor_core_matmul`.
-    a_scales : (m, ceil(k / promote_every)) array of float32
-        One scale per row of `a` and chain.
-    b_scales : (ceil(k / promote_every), n) array of float32
-        One scale per chain and column of `b`.
-
-    Returns
-    -------
-    (m, n) array of float32
-        The scaled sums.
+    There is one of `a_scales` per row of `a` and chain, one of `b_scales` per chain and column of `b`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> a, b = np.ones((1, 256)), np.ones((256, 1))
+    >>> a, b, ones = np.ones((1, 256)), np.ones((256, 1)), np.ones((2, 1), np.float32)
     >>> scales = np.array([[0.5, 2.0]], np.float32)
-    >>> promoted_matmul(
-    ...     a, b, "hopper-fp8", promote_every=128, a_scales=scales, b_scales=np.ones((2, 1), np.float32)
-    ... )
+    >>> promoted_matmul(a, b, "hopper-fp8", promote_every=128, a_scales=scales, b_scales=ones)
     array([[320.]], dtype=float32)
     """
-    problem = check_problem(
-        a, b, get_tensor_core(core), promote_every=promote_every, a_format=a_format, b_format=b_format
-    )
+    problem = check_problem(a, b, get_tensor_core(core), promote_every=promote_every, **formats)
     return multiply(with_promotion(problem, a_scales, b_scales))
 
 
@@ -155,16 +137,12 @@ def tensor_core_matmul_reference(
     b: ArrayLike,
     core: str | TensorCore = "hopper-fp8",
     *,
-    c: ArrayLike | None = None,
-    promote_every: int | None = None,
-    scales: tuple[ArrayLike, ArrayLike] | None = None,
-    a_format: FormatLike | None = None,
-    b_format: FormatLike | None = None,
     promotion: tuple[F32, F32] | None = None,
+    **options: Any,
 ) -> F32:
     """Do what `tensor_core_matmul` does, step by step in numpy: slow, and meant to be read.
 
-    `promotion` are the scales of `promoted_matmul`.
+    `promotion` are the scales of `promoted_matmul`; `options` are those of `tensor_core_matmul`.
 
     Examples
     --------
@@ -173,10 +151,7 @@ def tensor_core_matmul_reference(
     >>> tensor_core_matmul_reference(a, b), tensor_core_matmul(a, b)
     (array([[192.]], dtype=float32), array([[192.]], dtype=float32))
     """
-    problem = check_problem(
-        a, b, get_tensor_core(core), c=c, promote_every=promote_every, scales=scales,
-        a_format=a_format, b_format=b_format,
-    )  # fmt: skip
+    problem = check_problem(a, b, get_tensor_core(core), **options)
     return step_by_step(problem if promotion is None else with_promotion(problem, *promotion))
 
 

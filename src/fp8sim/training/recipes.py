@@ -133,26 +133,18 @@ def _make(
     sums: Accumulator = _PROMOTED,
     fprop_sums: Accumulator | None = None,
     output: str = "bf16",
-    cached_input: Literal["original", "quantized"] = "original",
-    gradient_rounding: Rounding = "nearest-even",
-    delayed: DelayedScaling | None = None,
+    **options: Any,
 ) -> TrainingRecipe:
     """Build a recipe from its operands; W and dy are stored as x is, and in Wgrad as elsewhere, unless given.
 
     The weight gradient stays in FP32 in all of them (DeepSeek-V3 report, figure 6).
     """
     w, dy = w or x, dy or x
-    rounded, kept = get_format(output), get_format("fp32")
-    return TrainingRecipe(
-        name,
-        Recipe(f"{name} fprop", x, w, fprop_sums or sums, rounded),
-        Recipe(f"{name} dgrad", dy, w, sums, rounded),
-        Recipe(f"{name} wgrad", dy_wgrad or dy, x_wgrad or x, sums, kept),
-        cached_input,
-        gradient_rounding,
-        delayed,
-        summary,
-    )
+    fmt = get_format(output)
+    fprop = Recipe(f"{name} fprop", x, w, fprop_sums or sums, fmt)
+    dgrad = Recipe(f"{name} dgrad", dy, w, sums, fmt)
+    wgrad = Recipe(f"{name} wgrad", dy_wgrad or dy, x_wgrad or x, sums, get_format("fp32"))
+    return TrainingRecipe(name, fprop, dgrad, wgrad, summary=summary, **options)
 
 
 def _deepseek(name: str, summary: str, **changes: Any) -> TrainingRecipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fp8sim._support.published import DEEPSEEK_V3, SPEEDUPS
 from fp8sim._support.quantities import percent_text
 from fp8sim.experiments.claims.product import REPORT, Setting
-from fp8sim.experiments.claims.verdicts import Claim, halving
+from fp8sim.experiments.claims.verdicts import Claim, halving, remainder
 from fp8sim.models import ModelCost, check_model, model_cost
 
 __all__ = ["model_memory", "model_time"]
@@ -19,30 +19,22 @@ def model_memory(setting: Setting) -> list[Claim]:
     before, fp8_only, after = (state.total for state in cost.training_states)
     cache, matrices = DEEPSEEK_V3["kv_cache"], cost.inventory
     return [
-        Claim(
+        remainder(
             "halved",
-            "bytes of all weights of DeepSeek-V3, over BF16's",
+            "bytes of all weights of DeepSeek-V3",
             cost.weight_bytes / cost.baseline_weight_bytes,
-            None,
-            "ratio",
             f"{REPORT}, 3.3.1: what stays BF16; DeepSeek-V3 README_WEIGHTS.md: the scales",
-            halving(cost.weight_bytes / cost.baseline_weight_bytes),
             f"{percent_text(matrices.quantized_parameters / matrices.parameters)} of the parameters are in "
             "FP8, and their scales add next to nothing.",
-            "remainder",
         ),
-        Claim(
+        remainder(
             "halved",
-            "bytes of the training state, over BF16's",
+            "bytes of the training state",
             after / before,
-            None,
-            "ratio",
             f"{REPORT}, 3.3.3, gives no figure",
-            halving(after / before),
             "Master weights and gradients stay FP32. Of what is saved "
             f"{percent_text((before - fp8_only) / (before - after))} is due to FP8; the rest is AdamW's "
             "moments in BF16.",
-            "remainder",
         ),
         Claim(
             "halved",

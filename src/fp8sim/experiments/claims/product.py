@@ -12,7 +12,7 @@ from fp8sim._support.published import DEEPGEMM_H800, DEEPSEEK_V3, GemmSpeed
 from fp8sim._support.quantities import percent_text
 from fp8sim.costs.devices import Device
 from fp8sim.costs.gemm import GemmCost, gemm_cost
-from fp8sim.experiments.claims.verdicts import Claim, halving
+from fp8sim.experiments.claims.verdicts import Claim, halving, remainder
 from fp8sim.experiments.comparison import compare
 from fp8sim.experiments.data import Matrices
 from fp8sim.gemm import matmul
@@ -109,16 +109,13 @@ def stored_bytes(setting: Setting) -> list[Claim]:
         measured = sum(q.nbytes for q in stored[kind]) / bf16
         scales = sum(q.scale_nbytes for q in stored[kind]) / (bf16 / 2)
         rows.append(
-            Claim(
+            remainder(
                 "halved",
-                f"bytes of {kind}, scales included, over BF16's",
+                f"bytes of {kind}, scales included",
                 measured,
-                (1 + 4 / group) / 2,
-                "ratio",
                 f"{REPORT}, 3.3.2: one FP32 scale per {group} elements",
-                halving(measured),
                 f"One byte instead of two; the scales add {percent_text(scales)} to the {kind}.",
-                "remainder",
+                published=(1 + 4 / group) / 2,
             )
         )
     return rows
@@ -131,17 +128,13 @@ def multiply_adds(setting: Setting) -> list[Claim]:
         for recipe in ("deepseek-v3", "bf16")
     )
     return [
-        Claim(
+        remainder(
             "computational requirements",
-            "multiply-adds, over BF16's",
+            "multiply-adds",
             fp8 / bf16,
-            None,
-            "ratio",
             f"{REPORT}, 3.3.1 claims speed, not fewer operations",
-            halving(fp8 / bf16),
             "Every multiplication and addition is still done; what can halve is the time and the bytes "
             "of each.",
-            "remainder",
         )
     ]
 
@@ -168,17 +161,14 @@ def _phase(device: Device, phase: str, speeds: list[GemmSpeed]) -> list[Claim]:
     outputs = sum(c.output.total for c in fp8) / sum(c.bytes for c in fp8)
     where = f"DeepSeek's GEMMs at {speeds[0].m} tokens"
     return [
-        Claim(
+        remainder(
             "halved",
-            f"bytes moved by {where}, over BF16's",
+            f"bytes moved by {where}",
             bytes_ratio,
-            moved / moved_bf16,
-            "ratio",
             f"{_DEEPGEMM}, its GB/s and TFLOPS columns; without scales",
-            halving(bytes_ratio),
             f"The operands are FP8 but the outputs stay BF16; in {phase} they are "
             f"{percent_text(outputs)} of the bytes.",
-            "remainder",
+            published=moved / moved_bf16,
         ),
         Claim(
             "halved",

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from fp8sim._support.quantities import count_text, percent_text
 
-__all__ = ["VERDICTS", "Claim", "Meaning", "Verdict", "halving"]
+__all__ = ["VERDICTS", "Claim", "Meaning", "Verdict", "halving", "remainder"]
 
 Verdict: TypeAlias = Literal["holds", "partly", "does not hold", "not measured"]
 Meaning: TypeAlias = Literal["remainder", "speed-up", ""]
@@ -73,3 +73,17 @@ def halving(ratio: float) -> Verdict:
     ('holds', 'partly', 'does not hold')
     """
     return "holds" if ratio <= 0.525 else "partly" if ratio <= 0.9 else "does not hold"
+
+
+def remainder(
+    part: str, what: str, ratio: float, source: str, why: str, *, published: float | None = None
+) -> Claim:
+    """Return the row of what FP8 leaves of BF16's, which should be one half.
+
+    Examples
+    --------
+    >>> remainder("halved", "bytes of weights", 0.5001, "a report", "One byte.").verdict
+    'holds'
+    """
+    what = f"{what}, over BF16's"
+    return Claim(part, what, ratio, published, "ratio", source, halving(ratio), why, "remainder")

@@ -38,19 +38,9 @@ class Corpus:
         return hashlib.sha256(self.text.tobytes()).hexdigest()[:12]
 
     def batch(self, sequences: int, length: int, *, seed: int, step: int) -> tuple[Any, Any]:
-        """Draw sequences, and the same one byte on; they depend on seed and step alone.
+        """Draw so many sequences, and the same ones one byte on, as int64.
 
-        Parameters
-        ----------
-        sequences, length : int
-            How many, and how many bytes each.
-        seed, step : int
-            The same two give the same batch, in any order and after any interruption.
-
-        Returns
-        -------
-        inputs, targets : (sequences, length) arrays of int64
-            Bytes, and the bytes that follow them.
+        They depend on seed and step alone: the same in any order of the steps, after any interruption.
         """
         rng = np.random.default_rng([seed, step])
         starts = rng.integers(0, len(self.text) - length, sequences)
@@ -70,26 +60,9 @@ def standard_library() -> list[Path]:
 
 
 def read_corpus(files: Sequence[str | Path] = (), *, least: int = 4096) -> Corpus:
-    """Read files one after another; without any, the source of Python's standard library.
+    """Read files one after another, a byte a token; without any, the source of Python's standard library.
 
-    Parameters
-    ----------
-    files : sequence of path
-        Any files: a byte is a token.
-    least : int
-        Bytes that there must be.
-
-    Returns
-    -------
-    Corpus
-        Their bytes.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be read.
-    ValueError
-        If there is too little text.
+    Fewer bytes than `least` are refused with a ValueError.
 
     Examples
     --------

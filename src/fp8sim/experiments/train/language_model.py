@@ -23,11 +23,6 @@ __all__ = ["LanguageModel"]
 class LanguageModel(nn.Module):
     """Bytes in, logits of the next byte out: GPT-2's layout, without biases in the linear layers.
 
-    Parameters
-    ----------
-    size : ModelSize
-        Its sizes.
-
     Examples
     --------
     >>> model = LanguageModel(ModelSize(width=32, layers=1, heads=2, context=16))

@@ -80,19 +80,9 @@ def relative_errors(losses: ArrayLike, baseline: ArrayLike) -> F64:
 
 
 def compare_losses(runs: Sequence[RunResult], baseline: str) -> tuple[RecipeLoss, ...]:
-    """Compare each recipe with the baseline, seed by seed.
+    """Compare each recipe with the baseline, which each seed has a run of, seed by seed.
 
-    Parameters
-    ----------
-    runs : sequence of RunResult
-        With the baseline for each seed among them.
-    baseline : str
-        Name of its recipe.
-
-    Returns
-    -------
-    tuple of RecipeLoss
-        In the order of the runs. A run that diverged has no finite loss.
+    The recipes come in the order of the runs. One of which a run diverged has no finite loss.
     """
     base = {run.seed: run for run in runs if run.recipe == baseline}
     names = list(dict.fromkeys(run.recipe for run in runs))

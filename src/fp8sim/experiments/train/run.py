@@ -21,7 +21,7 @@ from fp8sim.experiments.train.jobs import Job
 from fp8sim.experiments.train.language_model import LanguageModel
 from fp8sim.experiments.train.losses import RunResult
 from fp8sim.pytorch import convert, emulated_layers
-from fp8sim.training import GEMMS, Counts, Statistics
+from fp8sim.training import Counts, Statistics
 
 import torch  # isort: skip  (after the modules that say how to install it)
 
@@ -34,22 +34,8 @@ _on: list[Callable[[], None]] = []  # for each run that is on, what puts the set
 def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> RunResult:
     """Train a model from its seed, or continue a run that was interrupted.
 
-    Parameters
-    ----------
-    job : Job
-        What to train.
-    on_step : callable, optional
-        Called with the number of steps done and the loss of the last.
-
-    Returns
-    -------
-    RunResult
-        Losses and counters.
-
-    Raises
-    ------
-    ValueError
-        If the run to be continued was started with other options, or there is too little text.
+    `on_step` is called with the number of steps done and the loss of the last. A run that was started
+    with other options is refused with a ValueError.
 
     Examples
     --------
@@ -129,7 +115,10 @@ class _Run:
             self.diverged = True
         self._record(counters, norm)
         if last or self.diverged:
-            self.layers = {layer: _describe(statistics) for layer, statistics in counters.items()}
+            self.layers = {
+                layer: {gemm: _describe(counts) for gemm, counts in statistics.gemms.items()}
+                for layer, statistics in counters.items()
+            }
         elif len(self.losses) % job.save_every == 0:
             self.save()
 
@@ -234,16 +223,10 @@ class _Run:
             )
 
 
-def _describe(statistics: Statistics) -> dict[str, dict[str, float]]:
-    def shares(counts: Counts) -> dict[str, float]:
-        elements = max(1, counts.elements)
-        return {
-            "sqnr_db": counts.sqnr_db,
-            "saturated": counts.saturated / elements,
-            "flushed": counts.flushed / elements,
-        }
-
-    return {gemm: shares(statistics.gemms[gemm]) for gemm in GEMMS}
+def _describe(counts: Counts) -> dict[str, float]:
+    elements = max(1, counts.elements)
+    shares = {"saturated": counts.saturated / elements, "flushed": counts.flushed / elements}
+    return {"sqnr_db": counts.sqnr_db, **shares}
 
 
 def _digest(model: Any) -> str:
