@@ -18,7 +18,7 @@ from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = [
-    "GemmCost", "Traffic", "formats_class", "gemm_cost", "operand_class", "traffic",
+    "CostRatio", "GemmCost", "Traffic", "formats_class", "gemm_cost", "operand_class", "traffic",
 ]  # fmt: skip
 
 
@@ -32,6 +32,15 @@ class Traffic(NamedTuple):
     def total(self) -> int:
         """Elements and scales."""
         return self.elements + self.scales
+
+
+class CostRatio(NamedTuple):
+    """One cost as a share of another."""
+
+    flops: float
+    bytes: float  #: with scales
+    bytes_without_scales: float
+    seconds: float
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -97,6 +106,18 @@ class GemmCost(Result, Roofline):
             raise ValueError(f"tflops must be positive and finite, got {tflops}")
         moved = self.bytes if scales else self.bytes_without_scales
         return moved * tflops * 1e3 / self.flops
+
+    def ratio_to(self, other: GemmCost) -> CostRatio:
+        """Return this cost as a share of `other`: 0.5 is half.
+
+        Examples
+        --------
+        >>> fp8, bf16 = gemm_cost(4096, 7168, 2048), gemm_cost(4096, 7168, 2048, "bf16")
+        >>> fp8.ratio_to(bf16).seconds, round(fp8.ratio_to(bf16).bytes, 3)
+        (0.5, 0.783)
+        """
+        names = CostRatio._fields
+        return CostRatio(*(getattr(self, name) / getattr(other, name) for name in names))
 
     def to_dict(self) -> dict[str, Any]:
         """Return every figure as plain data, the unit in the key; NaN times become None."""
