@@ -8,35 +8,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fp8sim._kernels._jit import read_only
-from fp8sim._kernels.cast_kernels import look_up
 from fp8sim._kernels.lanes import WIDTH
-from fp8sim._kernels.tensor_core_kernels import NARROW_FLOOR, Plan, multiply_block
+from fp8sim._kernels.tensor_core_kernels import NARROW_FLOOR, Plan, look_up_window, multiply_block
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray
 
-__all__ = ["Factors", "multiply"]
+__all__ = ["multiply"]
 
 SLAB = 128  # k packed at a time: 64 columns of it fit the first-level cache
 ROWS, COLUMNS = 256, 512  # of a block at most, to stay in the second-level cache
 WINDOW = 512  # k whose codes are looked up at a time, at least
 
 
-class Factors(NamedTuple):
-    """One side of a product, and what is known of its values."""
-
-    array: AnyArray  #: float32 values, or codes where there is a table; contiguous
-    table: F32 | None  #: the value of every code
-    mantissa_bits: int
-    emin: int
-    range: Any  #: `fp8sim.tensor_cores.arguments.Range`
-    scales: F32 | None = None  #: in the layout of `array`, one per block of k
-    scale_exponents: AnyArray | None = None
-
-
 def multiply(
-    a: Factors,
-    b: Factors,
+    a: Any,
+    b: Any,
     out: F32,
     rule: Any,
     *,
@@ -47,8 +33,9 @@ def multiply(
 ) -> None:
     """Add the product of `a` (m, k) and `b` (k, n) to `out` (m, n): zeros, or values in the range `c`.
 
-    `rule` is a `fp8sim.reference.fused_step.StepRule`. Codes are looked up a window of k at a time, whose
-    float32 values stay in a cache: no operand is ever there in float32 as a whole.
+    The sides are `fp8sim.tensor_cores.arguments.Side`, the rule a `fp8sim.reference.fused_step.StepRule`.
+    Codes are looked up a window of k at a time, whose float32 values stay in a cache: no operand is ever
+    there in float32 as a whole.
     """
     k, slab = a.array.shape[1], _slab(rule.step, promote_every)
     narrow = _narrow(a, b, None if promote_every else c, rule)
@@ -60,8 +47,8 @@ def multiply(
         out_bits=rule.out_bits,
         floor=rule.floor,
         c_emin=rule.c_emin,
-        a_emin=a.emin,
-        b_emin=b.emin,
+        a_emin=a.fmt.emin,
+        b_emin=b.fmt.emin,
         a_top=narrow.a_top if narrow else 0,
         b_top=narrow.b_top if narrow else 0,
         scale_block=scale_block,
@@ -83,7 +70,7 @@ def multiply(
 
 def _multiply_window(
     plan: Plan,
-    sides: tuple[Factors, Factors],
+    sides: tuple[Any, Any],
     window: slice,
     out: F32,
     promotion: tuple[F32, F32] | None,
@@ -91,26 +78,23 @@ def _multiply_window(
 ) -> None:
     """Add the products of a window of k, whose chains go on where those of the window before ended."""
     one, none = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int16)
-    values: list[F32] = []
-    scales: list[Any] = []
+    values = [
+        _look_up(side, _along(side.array, axis, window)) for axis, side in zip((1, 0), sides, strict=True)
+    ]
+    scales = [(one, none), (one, none)]
+    chains = [one, one]
     for axis, side in zip((1, 0), sides, strict=True):
-        values.append(read_only(_look_up(side, _along(side.array, axis, window))))
-        if side.scales is None or side.scale_exponents is None:
-            scales.append((read_only(one), read_only(none)))
-        else:
+        if side.scales is not None:
             pair = (_along(x, axis, window, plan.scale_block) for x in (side.scales, side.scale_exponents))
-            scales.append(tuple(map(read_only, map(np.ascontiguousarray, pair))))
-    chains = (one, one)
-    if promotion is not None:
-        chains = (
-            np.ascontiguousarray(_along(promotion[0], 1, window, plan.promote)),
-            np.ascontiguousarray(_along(promotion[1], 0, window, plan.promote)),
-        )
-    at_promotion = tuple(map(read_only, chains))
+            scales[1 - axis] = tuple(map(np.ascontiguousarray, pair))
+        if promotion is not None:
+            chains[1 - axis] = np.ascontiguousarray(_along(promotion[1 - axis], axis, window, plan.promote))
+    for array in (*values, *scales[0], *scales[1], *chains):  # views of our own
+        array.flags.writeable = False  # numba compiles a kernel once for inputs that are all read-only
 
     def run(rows: tuple[int, int], columns: tuple[int, int]) -> None:
         block, memory = (*values, rows, columns), _scratch(plan, narrow, rows, columns)
-        multiply_block(plan, block, out, tuple(scales), at_promotion, memory)
+        multiply_block(plan, block, out, tuple(scales), tuple(chains), memory)
 
     run_in_threads(run, _blocks(*out.shape))
 
@@ -121,18 +105,15 @@ def _along(x: AnyArray, axis: int, window: slice, size: int = 1) -> AnyArray:
     return x[:, part] if axis == 1 else x[part]
 
 
-def _look_up(side: Factors, part: AnyArray) -> F32:
+def _look_up(side: Any, part: AnyArray) -> F32:
     """Return contiguous float32 values."""
     if side.table is None:
         return np.ascontiguousarray(part)
     values = np.empty(part.shape, np.float32)
+    part.flags.writeable = False
     rows = max(1, -(-len(part) // get_num_threads()))
-    run_in_threads(
-        lambda i, j: look_up(
-            read_only(np.ascontiguousarray(part[i:j])).reshape(-1), side.table, values[i:j].reshape(-1)
-        ),
-        split(len(part), rows),
-    )
+    tasks = [(part[i:j], side.table, values[i:j]) for i, j in split(len(part), rows)]
+    run_in_threads(look_up_window, tasks)
     return values
 
 
@@ -171,7 +152,7 @@ class _Narrow(NamedTuple):
     b_top: int
 
 
-def _narrow(a: Factors, b: Factors, c: Any, rule: Any) -> _Narrow | None:
+def _narrow(a: Any, b: Any, c: Any, rule: Any) -> _Narrow | None:
     """Decide whether float32 products and int32 sums hold everything exactly, and how.
 
     All sums are multiples of 2^(low - fraction_bits), where `low` is the least exponent of a number
@@ -192,7 +173,7 @@ def _narrow(a: Factors, b: Factors, c: Any, rule: Any) -> _Narrow | None:
         or highest > 127
     ):
         return None
-    product = (2 - 2.0**-a.mantissa_bits) * (2 - 2.0**-b.mantissa_bits) * 2.0**rule.fraction_bits
+    product = (2 - 2.0**-a.fmt.mantissa_bits) * (2 - 2.0**-b.fmt.mantissa_bits) * 2.0**rule.fraction_bits
     light = rule.step * product + 2.0 ** (rule.fraction_bits + 1) < 2.0**24 and not rule.fp16
     parts = [p for p in range(1, rule.step + 1) if rule.step % p == 0 and p * product < 2.0**31]
     return _Narrow(max(parts), light, a_top, b_top)
@@ -203,11 +184,11 @@ def _are_powers_of_two(*scales: F32 | None) -> bool:
     return all(scale is None or bool((np.frexp(scale)[0] == 0.5).all()) for scale in scales)
 
 
-def _exponents(x: Factors) -> tuple[int, int]:
+def _exponents(x: Any) -> tuple[int, int]:
     """Least and largest exponent of the numbers other than zero, as the core sees them."""
     if x.range.largest == 0:
-        return x.emin, x.emin
-    low, top = (max(_exponent(y), x.emin) for y in (x.range.smallest, x.range.largest))
+        return x.fmt.emin, x.fmt.emin
+    low, top = (max(_exponent(y), x.fmt.emin) for y in (x.range.smallest, x.range.largest))
     if x.scale_exponents is None or not x.scale_exponents.size:
         return low, top
     return low + int(x.scale_exponents.min()), top + int(x.scale_exponents.max())

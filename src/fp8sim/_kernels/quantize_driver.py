@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fp8sim._kernels._jit import read_only
 from fp8sim._kernels.cast_kernels import mode
 from fp8sim._kernels.nearest_kernels import encode_nearest, nearest
 from fp8sim._kernels.quantize_kernels import (
@@ -74,7 +73,9 @@ class Tiling(NamedTuple):
 
     def stack(self, x: AnyArray, shape: tuple[int, int, int]) -> AnyArray:
         """Return an array as a C-contiguous stack of `shape`, a view where it can be one."""
-        return read_only(np.ascontiguousarray(x.transpose(self.axes)).reshape(shape))
+        stack = np.ascontiguousarray(x.transpose(self.axes)).reshape(shape)  # a view of our own at least
+        stack.flags.writeable = False
+        return stack
 
     def unstack(self, stack: AnyArray, shape: tuple[int, ...]) -> AnyArray:
         """Return a stack as the array of `shape` that it stands for."""

@@ -13,8 +13,7 @@ from fp8sim.accumulators.base import Accumulator
 from fp8sim.casts import decode
 from fp8sim.quantization import Quantized
 from fp8sim.tensor_cores import TensorCore, split_interval
-from fp8sim.tensor_cores.arguments import check_problem, coded_side
-from fp8sim.tensor_cores.product import multiply, with_promotion
+from fp8sim.tensor_cores.product import check_problem, coded_side, multiply
 
 __all__ = ["TensorCoreSum", "multiply_codes"]
 
@@ -96,25 +95,18 @@ class TensorCoreSum(Accumulator):
             return sums * np.float32(a.tensor_scale * b.tensor_scale)
 
 
-def multiply_codes(
-    a: Quantized,
-    b: Quantized,
-    core: TensorCore,
-    *,
-    promotion: tuple[F32, F32] | None = None,
-    **options: Any,
-) -> F32:
+def multiply_codes(a: Quantized, b: Quantized, core: TensorCore, **options: Any) -> F32:
     """Multiply codes (m, k) and (k, n) on a core, straight from where they were quantised: not checked again.
 
-    Their scales are not looked at. `promotion` are scales of whole chains: one per row of A and chain, and
-    per chain and column of B. `options` are ``c``, ``promote_every`` and ``scales`` of `tensor_core_matmul`.
+    Their scales are not looked at. `options` are ``c``, ``promote_every`` and ``scales`` of
+    `tensor_core_matmul`, and ``promotion``: scales of whole chains, one per row of A and chain, and per chain
+    and column of B.
     """
     left, right = (
-        coded_side(x.bits, x.fmt, core, what, finite=x.is_scaled or not (x.fmt.has_inf or x.fmt.has_nan))
+        coded_side(x.codes, x.fmt, core, what, finite=x.is_scaled or not (x.fmt.has_inf or x.fmt.has_nan))
         for x, what in ((a, "a"), (b, "b"))
     )
-    problem = check_problem(left, right, core, **options)
-    return multiply(problem if promotion is None else with_promotion(problem, *promotion))
+    return multiply(check_problem(left, right, core, **options))
 
 
 def _per_block(x: Quantized, k_axis: int, block: int, *, inside: bool = False) -> F32:

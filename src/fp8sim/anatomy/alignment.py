@@ -23,7 +23,7 @@ def take_steps(problem: Problem, k: int) -> tuple[list[StepAnatomy], list[Promot
     Examples
     --------
     >>> from fp8sim.tensor_cores import get_tensor_core
-    >>> from fp8sim.tensor_cores.arguments import check_problem
+    >>> from fp8sim.tensor_cores.product import check_problem
     >>> problem = check_problem([[8, 0.25]], [[8], [0.0625]], get_tensor_core("hopper-fp8"))
     >>> (step,), promotions, total = take_steps(problem, 2)
     >>> step.top, [(term.exponent, term.kept) for term in step.terms], total

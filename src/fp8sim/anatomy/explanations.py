@@ -22,7 +22,7 @@ from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
 from fp8sim.quantization import Quantized, quantize
 from fp8sim.reference.rounding import round_exact
 from fp8sim.tensor_cores import TensorCore, get_tensor_core
-from fp8sim.tensor_cores.arguments import check_problem
+from fp8sim.tensor_cores.product import check_problem
 
 __all__ = ["explain", "explain_block", "explain_dot"]
 

@@ -1,4 +1,4 @@
-"""What a tensor core is given, checked: values of its formats, or codes that are known to be some."""
+"""What a tensor core is given, and its checks: values of its formats, accumulators, block scales."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from fp8sim._support.threads import run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
+from fp8sim.reference.fused_step import split_number
 from fp8sim.reference.rounding import round_reference
 from fp8sim.tensor_cores.core import TensorCore
 
-__all__ = ["Problem", "Range", "Side", "check_problem", "coded_side", "values_range"]
+__all__ = [
+    "Problem", "Range", "Side", "check_format", "check_interval", "check_scales", "check_start",
+    "checked_side", "codes_range", "values_range",
+]  # fmt: skip
 
 RUN = 1 << 18  # codes looked at at a time: they stay in a cache
 
@@ -30,18 +34,19 @@ class Range(NamedTuple):
 
 
 class Side(NamedTuple):
-    """One side of a product: values of one format, or their codes."""
+    """One side of a product: values of one format, or their codes; what everything below is handed."""
 
     array: AnyArray  #: float32 values, or codes as unsigned integers; contiguous
     fmt: FloatFormat
     range: Range
-    coded: bool
+    table: F32 | None = None  #: of codes: the value of every code
     scales: F32 | None = None  #: of the core's own, one per block of k
+    scale_exponents: AnyArray | None = None
 
     @property
     def values(self) -> F32:
         """The values in float32."""
-        return decode(self.array, self.fmt) if self.coded else self.array
+        return self.array if self.table is None else decode(self.array, self.fmt)
 
 
 class Problem(NamedTuple):
@@ -55,46 +60,22 @@ class Problem(NamedTuple):
     promotion: tuple[F32, F32] | None = None  #: scales of A and of B for whole chains
 
 
-def check_problem(
-    a: ArrayLike | Side,
-    b: ArrayLike | Side,
-    core: TensorCore,
-    *,
-    c: ArrayLike | None = None,
-    promote_every: int | None = None,
-    scales: tuple[ArrayLike, ArrayLike] | None = None,
-    a_format: FormatLike | None = None,
-    b_format: FormatLike | None = None,
-) -> Problem:
-    """Check what `tensor_core_matmul` is given; a side may be a `Side` that is checked already."""
+def check_interval(promote_every: int | None, core: TensorCore) -> int:
+    """Return the promotion interval in whole steps; 0 where one chain runs over all of k."""
     every = 0 if promote_every is None else checks.positive_int(promote_every, "promote_every")
     if every % core.step:
         near = max(1, round(every / core.step)) * core.step
         raise ValueError(
             f"promote_every={every} is not a multiple of {core.step}, the step of {core.name}; pass {near}"
         )
-    left, right = (
-        x if isinstance(x, Side) else _side(x, what, core, fmt)
-        for x, what, fmt in ((a, "a", a_format), (b, "b", b_format))
-    )
-    m, n, k = checks.multiply_shapes(left.array, right.array)
-    start = None if c is None else _accumulator(c, (m, n), core, every)
-    a_scales, b_scales = _block_scales(scales, core, m, n, k)
-    return Problem(core, left._replace(scales=a_scales), right._replace(scales=b_scales), start, every)
+    return every
 
 
-def coded_side(bits: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *, finite: bool) -> Side:
-    """Take codes that came from a cast to `fmt`: they need no check, and no copy as float32.
-
-    `finite` says that they hold no NaN and no infinity. Formats that the core does not multiply are refused.
-    """
+def check_format(fmt: FloatFormat, core: TensorCore, what: str) -> None:
+    """Refuse a format that the core does not multiply."""
     if fmt not in core.formats:
-        raise ValueError(_not_an_input(core, what, fmt))
-    narrow = (
-        finite and fmt.bits <= 8 and fmt.emax - fmt.emin < 32
-    )  # any two of its values multiply in float32
-    extent = Range(0, fmt.max, fmt.smallest_subnormal, True) if narrow else codes_range(bits, fmt)
-    return Side(np.ascontiguousarray(bits), fmt, extent, coded=True)
+        names = ", ".join(map(str, core.formats))
+        raise ValueError(f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {names}")
 
 
 def codes_range(bits: AnyArray, fmt: FloatFormat) -> Range:
@@ -148,30 +129,24 @@ def _misplaced(values: F32, fmt: FloatFormat) -> AnyArray:
     return ~np.asarray(same)
 
 
-def _side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None) -> Side:
+def checked_side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None) -> Side:
     """Take `x` as contiguous float32 in the first format that holds all of its values."""
     array = checks.as_array(x, what)
     values = _to_float32(array, what, core)
     candidates = core.formats
     if wanted is not None:
         fmt = get_format(wanted)
-        if fmt not in candidates:
-            raise ValueError(_not_an_input(core, what, fmt))
+        check_format(fmt, core, what)
         candidates = [fmt]
     elif _format_of(array) in candidates:
         candidates = [fmt for fmt in candidates if fmt == _format_of(array)]
     for fmt in candidates:
         extent = values_range(values, fmt)
         if not extent.outside:
-            return Side(values, fmt, extent, coded=False)
+            return Side(values, fmt, extent)
     places = [tuple(np.argwhere(_misplaced(values, fmt))[0]) for fmt in candidates]
     misfits = [(values, at, fmt.name) for at, fmt in zip(places, candidates, strict=True)]
     raise ValueError(_misfits(core, what, misfits, candidates[0].name))
-
-
-def _not_an_input(core: TensorCore, what: str, fmt: FloatFormat) -> str:
-    names = ", ".join(map(str, core.formats))
-    return f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {names}"
 
 
 def _misfits(core: TensorCore, what: str, misfits: list[tuple[AnyArray, Any, str]], target: str) -> str:
@@ -212,7 +187,7 @@ def _to_float32(array: AnyArray, what: str, core: TensorCore) -> F32:
     return values
 
 
-def _accumulator(c: ArrayLike, shape: tuple[int, int], core: TensorCore, promote_every: int) -> F32:
+def check_start(c: ArrayLike, shape: tuple[int, int], core: TensorCore, promote_every: int) -> F32:
     """Take `c` as float32 values that the accumulator can start from."""
     exact = checks.as_matrix(c, "c")
     if exact.shape != shape:
@@ -228,19 +203,19 @@ def _accumulator(c: ArrayLike, shape: tuple[int, int], core: TensorCore, promote
     return values
 
 
-def _block_scales(
+def check_scales(
     scales: tuple[ArrayLike, ArrayLike] | None, core: TensorCore, m: int, n: int, k: int
-) -> tuple[F32 | None, F32 | None]:
-    """Check the scales that a core multiplies by itself."""
+) -> list[tuple[F32 | None, AnyArray | None]]:
+    """Check the scales that a core multiplies by itself; return them and their exponents, of A and of B."""
     if core.scale_format is None:
         if scales is not None:
             raise ValueError(f"{core.name} takes no scales; multiply its product by them instead")
-        return None, None
+        return [(None, None)] * 2
     what = f"{core.scale_format} scales, one per {core.scale_block} of k"
     if scales is None:
         raise ValueError(f"{core.name} multiplies by {what}: pass scales=(a_scales, b_scales)")
     fmt, blocks = get_format(core.scale_format), -(-k // core.scale_block)
-    checked = []
+    checked: list[tuple[F32 | None, AnyArray | None]] = []
     for side, own, shape in zip("ab", scales, ((m, blocks), (blocks, n)), strict=True):
         values = _to_float32(checks.as_array(own, f"scales of {side}"), f"scales of {side}", core)
         if values.shape != shape:
@@ -248,5 +223,5 @@ def _block_scales(
         rounded = round_reference(values, fmt, "toward-zero", "saturate")
         if not np.array_equal(values, rounded, equal_nan=True) or (values < 0).any():
             raise ValueError(f"scales of {side} must be {fmt.name} values, none negative")
-        checked.append(values)
-    return checked[0], checked[1]
+        checked.append((values, split_number(values, fmt.emin)[1].astype(np.int16)))
+    return checked

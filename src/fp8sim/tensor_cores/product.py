@@ -7,15 +7,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fp8sim import _kernels
-from fp8sim._support.typing import F32, ArrayLike
-from fp8sim.formats import FORMATS, FormatLike
+from fp8sim._support import checks
+from fp8sim._support.typing import F32, AnyArray, ArrayLike
+from fp8sim.casts import decode
+from fp8sim.formats import FORMATS, FloatFormat, FormatLike
 from fp8sim.reference.codes import decode_table
-from fp8sim.reference.fused_step import Factors, canonical_nan, fused_step, promote, split_number
-from fp8sim.tensor_cores.arguments import Problem, Side, check_problem, values_range
+from fp8sim.reference.fused_step import Factors, canonical_nan, fused_step, promote
+from fp8sim.tensor_cores.arguments import (
+    Problem,
+    Range,
+    Side,
+    check_format,
+    check_interval,
+    check_scales,
+    check_start,
+    checked_side,
+    codes_range,
+    values_range,
+)
 from fp8sim.tensor_cores.catalogue import get_tensor_core, split_interval
 from fp8sim.tensor_cores.core import TensorCore
 
-__all__ = ["multiply", "promoted_matmul", "tensor_core_matmul", "tensor_core_matmul_reference"]
+__all__ = [
+    "check_problem", "coded_side", "multiply", "promoted_matmul", "tensor_core_matmul",
+    "tensor_core_matmul_reference",
+]  # fmt: skip
 
 
 def tensor_core_matmul(
@@ -110,21 +126,57 @@ def promoted_matmul(
     >>> promoted_matmul(a, b, "hopper-fp8", promote_every=128, a_scales=scales, b_scales=ones)
     array([[320.]], dtype=float32)
     """
-    problem = check_problem(a, b, get_tensor_core(core), promote_every=promote_every, **formats)
-    return multiply(with_promotion(problem, a_scales, b_scales))
+    options = {**formats, "promote_every": promote_every, "promotion": (a_scales, b_scales)}
+    return multiply(check_problem(a, b, get_tensor_core(core), **options))
 
 
-def with_promotion(problem: Problem, a_scales: F32, b_scales: F32) -> Problem:
-    """Return the product with scales for whole chains, their shapes checked."""
-    (m, k), n, every = problem.a.array.shape, problem.b.array.shape[1], problem.promote_every
-    chains = -(-k // every)
-    for what, scales, wanted in (("a", a_scales, (m, chains)), ("b", b_scales, (chains, n))):
-        if scales.shape != wanted or scales.dtype != np.float32:
+def coded_side(codes: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *, finite: bool) -> Side:
+    """Take codes that came from a cast to `fmt`: they need no check, and no copy as float32.
+
+    `finite` says that they hold no NaN and no infinity. Formats that the core does not multiply are refused.
+    """
+    check_format(fmt, core, what)
+    bits = np.ascontiguousarray(codes.view(fmt.code_dtype))
+    # Any two values of such a format multiply exactly in float32, and their sums fit: no look at them is due.
+    narrow = finite and fmt.bits <= 8 and fmt.emax - fmt.emin < 32
+    extent = Range(0, fmt.max, fmt.smallest_subnormal, True) if narrow else codes_range(bits, fmt)
+    if fmt.bits > 16:  # no table of its values
+        return Side(decode(bits, fmt), fmt, extent)
+    return Side(bits, fmt, extent, decode_table(fmt))
+
+
+def check_problem(
+    a: ArrayLike | Side,
+    b: ArrayLike | Side,
+    core: TensorCore,
+    *,
+    c: ArrayLike | None = None,
+    promote_every: int | None = None,
+    scales: tuple[ArrayLike, ArrayLike] | None = None,
+    promotion: tuple[F32, F32] | None = None,
+    a_format: FormatLike | None = None,
+    b_format: FormatLike | None = None,
+) -> Problem:
+    """Check what `tensor_core_matmul` is given; a side may be one already, `promotion` scales of chains."""
+    every = check_interval(promote_every, core)
+    left, right = (
+        x if isinstance(x, Side) else checked_side(x, what, core, fmt)
+        for x, what, fmt in ((a, "a", a_format), (b, "b", b_format))
+    )
+    m, n, k = checks.multiply_shapes(left.array, right.array)
+    start = None if c is None else check_start(c, (m, n), core, every)
+    left, right = (
+        side._replace(scales=own, scale_exponents=exponents)
+        for side, (own, exponents) in zip((left, right), check_scales(scales, core, m, n, k), strict=True)
+    )
+    chains = -(-k // every) if every else 1
+    for what, one, wanted in zip("ab", promotion or (), ((m, chains), (chains, n)), strict=False):
+        if one.shape != wanted or one.dtype != np.float32:
             raise ValueError(
                 f"{what}_scales must be float32 {wanted}, one per chain of {every}; "
-                f"got {scales.dtype} {scales.shape}"
+                f"got {one.dtype} {one.shape}"
             )
-    return problem._replace(promotion=(np.ascontiguousarray(a_scales), np.ascontiguousarray(b_scales)))
+    return Problem(core, left, right, start, every, promotion)
 
 
 def multiply(problem: Problem) -> F32:
@@ -136,13 +188,11 @@ def tensor_core_matmul_reference(
     a: ArrayLike,
     b: ArrayLike,
     core: str | TensorCore = "hopper-fp8",
-    *,
-    promotion: tuple[F32, F32] | None = None,
     **options: Any,
 ) -> F32:
     """Do what `tensor_core_matmul` does, step by step in numpy: slow, and meant to be read.
 
-    `promotion` are the scales of `promoted_matmul`; `options` are those of `tensor_core_matmul`.
+    `options` are those of `tensor_core_matmul`, and ``promotion``: the scales of `promoted_matmul`.
 
     Examples
     --------
@@ -151,8 +201,7 @@ def tensor_core_matmul_reference(
     >>> tensor_core_matmul_reference(a, b), tensor_core_matmul(a, b)
     (array([[192.]], dtype=float32), array([[192.]], dtype=float32))
     """
-    problem = check_problem(a, b, get_tensor_core(core), **options)
-    return step_by_step(problem if promotion is None else with_promotion(problem, *promotion))
+    return step_by_step(check_problem(a, b, get_tensor_core(core), **options))
 
 
 def step_by_step(p: Problem) -> F32:
@@ -212,8 +261,8 @@ def _compiled(problem: Problem) -> F32:
     shape = len(problem.a.array), problem.b.array.shape[1]
     out = np.zeros(shape, np.float32) if c is None else c.copy()
     product_driver.multiply(
-        _kernel_side(problem.a, core),
-        _kernel_side(problem.b, core),
+        problem.a,
+        problem.b,
         out,
         core.rule,
         c=None if c is None else values_range(c, FORMATS["fp32"]),
@@ -222,21 +271,3 @@ def _compiled(problem: Problem) -> F32:
         promotion=problem.promotion,
     )
     return out
-
-
-def _kernel_side(side: Side, core: TensorCore) -> Any:
-    from fp8sim._kernels.product_driver import Factors as Packable
-
-    exponents = None
-    if side.scales is not None:
-        exponents = split_number(side.scales, core.rule.scale_emin)[1].astype(np.int16)
-    fmt, tabled = side.fmt, side.coded and side.fmt.bits <= 16
-    return Packable(
-        array=side.array if tabled else side.values,
-        table=decode_table(fmt) if tabled else None,
-        mantissa_bits=fmt.mantissa_bits,
-        emin=fmt.emin,
-        range=side.range,
-        scales=side.scales,
-        scale_exponents=exponents,
-    )
