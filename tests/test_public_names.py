@@ -292,6 +292,22 @@ def test_nothing_is_documented_twice():
     assert twice == []
 
 
+# --- what the changelog says has moved --------------------------------------------------------------
+
+MOVES = re.findall(
+    r"^\| `([\w.]+)`.*? \| `(fp8sim[\w.]*)` \| (`.*`) \|$",
+    (DOCS.parent / "CHANGELOG.md").read_text(encoding="utf-8").partition("\n## ")[2].partition("\n## ")[0],
+    flags=re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(("old", "new", "names"), MOVES, ids=[f"{old}->{new}" for old, new, _ in MOVES])
+def test_what_has_moved_is_where_the_changelog_says_and_no_longer_where_it_was(old, new, names):
+    moved = set(re.findall(r"`(\w+)`", names))
+    assert moved <= set(all_of(new))
+    assert not (file_of(old).exists() and moved & set(all_of(old)))
+
+
 # --- the checks themselves can fail ---------------------------------------------------------------
 
 
