@@ -64,6 +64,12 @@ def test_a_planted_fault_of_a_page_is_found(tmp_path, planted, fault):
     assert check_links.faults_of_site(site(tmp_path, planted)) == [f"index.html: {fault}"]
 
 
+@pytest.mark.parametrize("shown", ["Table(title=&#39;Sizes&#39;)", "&lt;fp8sim.gemm.Cost object at 0x7f&gt;"])
+def test_a_result_shown_as_python_writes_it_is_found(tmp_path, shown):
+    (fault,) = check_links.faults_of_site(site(tmp_path, f"<pre>\n{shown}\n</pre>"))
+    assert re.match(r"index.html: shows (Table\(title=|<fp8sim.gemm.Cost object at).* no HTML", fault)
+
+
 def test_a_style_sheet_that_loads_a_font_from_elsewhere_is_found(tmp_path):
     css = '@font-face { src: url("https://far.org/x.woff2") }'
     (fault,) = check_links.faults_of_site(site(tmp_path, css=css))

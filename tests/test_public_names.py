@@ -173,7 +173,7 @@ def faults(function: Any, said_once: Any = None) -> list[str]:
     told = described(found.get("Parameters", "") + "\n" + found.get("Attributes", ""))
     if missing := arguments(function) - told - shared:
         lacks.append(f"parameters {sorted(missing)}")
-    if inspect.isfunction(function):
+    if inspect.isroutine(function):
         if unknown := described(found.get("Parameters", "")) - arguments(function):
             lacks.append(f"arguments named {sorted(unknown)}")
         if returns_something(function) and not {"Returns", "Yields"} & found.keys():
