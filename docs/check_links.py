@@ -1,7 +1,8 @@
 """Check the built documentation offline: `python docs/check_links.py docs/_build/html`.
 
 Every link within the site leads to a page and an anchor that exist, no page loads anything from another
-host, and the files that README.md and CONTRIBUTING.md link to are there.
+host or shows a result as Python writes objects, and the files that README.md and CONTRIBUTING.md link to are
+there.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 ROOT = Path(__file__).parent.parent
 READ_ON_GITHUB = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
 ADDRESSES = ("href", "src", "poster", "data", "action")
+AS_PYTHON_WRITES = re.compile(r"^(Table|Page)\(\w+=|<fp8sim[\w.]* object at", re.MULTILINE)
 MENTIONS = {"canonical", "author", "license"}  # what a <link> may say of another host without loading it
 
 
@@ -27,12 +29,13 @@ class Link(NamedTuple):
 
 
 class Page(HTMLParser):
-    """The anchors and the links of a page."""
+    """The anchors, the links and the text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.anchors: set[str] = {"", "top"}
         self.links: list[Link] = []
+        self.text = ""
         self._style = False
         self.feed(text)
         self.close()
@@ -49,7 +52,8 @@ class Page(HTMLParser):
         self._style = tag == "style"
 
     def handle_data(self, data: str) -> None:
-        """Note what a style sheet within the page loads."""
+        """Note the text, and what a style sheet within the page loads."""
+        self.text += data
         if self._style:
             self.links += in_style(data)
 
@@ -72,7 +76,12 @@ def faults_of_site(folder: Path) -> list[str]:
     links |= {path: in_style(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.css"))}
     if not pages:
         return [f"{folder} holds no page; build the documentation first"]
-    return [
+    written = [
+        f"{path.relative_to(site)}: shows {found[0]}...), which has no HTML"
+        for path, page in pages.items()
+        if (found := AS_PYTHON_WRITES.search(page.text))
+    ]
+    return written + [
         f"{path.relative_to(site)}: {fault}"
         for path, of_file in links.items()
         for link in dict.fromkeys(of_file)

@@ -49,6 +49,8 @@ autosummary_generate = False
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
+COLON = "\ue000"  # stands for one, where napoleon is not to see it
+
 
 def add_download(app: Sphinx, doctree: nodes.document) -> None:
     """End each page that is a notebook with a link to it, as it was executed."""
@@ -66,7 +68,20 @@ def write_mathml(translator: SphinxTranslator, node: nodes.math | nodes.math_blo
     raise nodes.SkipNode
 
 
+def keep_sentences(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Hide the colons of a property's sentence from napoleon, which takes what is before one for its type."""
+    if what in ("attribute", "property"):
+        lines[:] = [line.replace(":", COLON) for line in lines]
+
+
+def write_colons(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Bring the colons back."""
+    lines[:] = [line.replace(COLON, ":") for line in lines]
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is added here."""
+    app.connect("autodoc-process-docstring", keep_sentences, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-docstring", write_colons, priority=600)
     app.connect("doctree-read", add_download, priority=400)  # before Sphinx collects what pages link to
     app.add_html_math_renderer("mathml", (write_mathml, None), (write_mathml, None))

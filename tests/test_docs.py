@@ -8,9 +8,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import typer
 
 from fp8sim import plotting
 from fp8sim._support import published
+from fp8sim.cli import app
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -62,6 +64,12 @@ def test_a_planted_fault_of_a_page_is_found(tmp_path, planted, fault):
     assert check_links.faults_of_site(site(tmp_path, planted)) == [f"index.html: {fault}"]
 
 
+@pytest.mark.parametrize("shown", ["Table(title=&#39;Sizes&#39;)", "&lt;fp8sim.gemm.Cost object at 0x7f&gt;"])
+def test_a_result_shown_as_python_writes_it_is_found(tmp_path, shown):
+    (fault,) = check_links.faults_of_site(site(tmp_path, f"<pre>\n{shown}\n</pre>"))
+    assert re.match(r"index.html: shows (Table\(title=|<fp8sim.gemm.Cost object at).* no HTML", fault)
+
+
 def test_a_style_sheet_that_loads_a_font_from_elsewhere_is_found(tmp_path):
     css = '@font-face { src: url("https://far.org/x.woff2") }'
     (fault,) = check_links.faults_of_site(site(tmp_path, css=css))
@@ -107,6 +115,32 @@ def test_every_published_figure_is_on_the_page_of_sources():
 def test_the_gallery_shows_every_picture():
     page = (DOCS / "gallery.md").read_text(encoding="utf-8")
     assert {name for name in plotting.__all__ if f"plotting.{name}" in page} == set(plotting.__all__)
+
+
+@pytest.mark.parametrize(
+    "page", [*check_links.READ_ON_GITHUB, *sorted(DOCS.rglob("*.md"))], ids=lambda path: path.name
+)
+def test_the_commands_that_a_page_names_exist(page):
+    for words in re.findall(r"`fp8sim ([a-z][^`]*)`", page.read_text(encoding="utf-8")):
+        assert unknown_words(words.split()) == []
+
+
+def unknown_words(words: list[str]) -> list[str]:
+    """Return the commands and options in the words after `fp8sim` that the command line does not know."""
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands") and words:
+        if words[0] not in command.commands:
+            return words[:1]
+        command, words = command.commands[words[0]], words[1:]
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    return [word for word in words if word.startswith("--") and word not in options]
+
+
+def test_an_unknown_command_and_an_unknown_option_are_found():
+    assert unknown_words(["explain", "value", "0.3", "--format", "e4m3"]) == []
+    assert unknown_words(["explian", "0.3"]) == ["explian"]
+    assert unknown_words(["explain", "values", "0.3"]) == ["values"]
+    assert unknown_words(["explain", "dot", "--block", "--core", "x"]) == ["--block"]
 
 
 def test_every_page_is_in_the_navigation():

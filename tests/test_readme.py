@@ -1,5 +1,6 @@
 """The README shows what the commands print."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -53,6 +54,19 @@ def test_the_training_is_the_recorded_one():
     table = Training.from_dict(recorded).parts()[0].text(110)
     assert f"```text\n{table}\n```" in README, "run python docs/write_training.py"
     assert f"({recorded['made']})" in README
+
+
+def test_what_a_notebook_is_told_to_run_runs_and_gives_what_the_comments_say():
+    (block,) = re.findall(r"```python\n(.*?)\n```", README, flags=re.DOTALL)
+    names = {}
+    for line in block.splitlines():
+        code, _, comment = line.partition("  #")
+        (statement,) = ast.parse(code.strip()).body or [None]
+        if isinstance(statement, ast.Expr):
+            shown = repr(eval(compile(ast.Expression(statement.value), "README.md", "eval"), names))
+            assert shown == comment.strip() or not comment.strip().startswith("array("), line
+        else:
+            exec(code, names)
 
 
 def test_there_is_one_command_for_the_verdict_and_one_for_the_tests():

@@ -157,7 +157,7 @@ function positiveFp32(scale, amax) {
   return amax > 0 ? Math.max(rounded, powerOfTwo(-149)) : 1;
 }
 
-/** The scale of each group: what fp8sim.scaling.pick_scales gives. */
+/** The scale of each group: what fp8sim.reference.scales.pick_scales gives. */
 function pickScales(amaxes, fmt, scaling, formats) {
   if (scaling.format !== "e4m3") {
     return amaxes.map((amax) =>
