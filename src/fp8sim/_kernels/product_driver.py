@@ -78,12 +78,11 @@ def _multiply_window(
 ) -> None:
     """Add the products of a window of k, whose chains go on where those of the window before ended."""
     one, none = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int16)
-    values = [
-        _look_up(side, _along(side.array, axis, window)) for axis, side in zip((1, 0), sides, strict=True)
-    ]
-    scales = [(one, none), (one, none)]
-    chains = [one, one]
+    values: list[Any] = []
+    scales: list[Any] = [(one, none), (one, none)]
+    chains: list[Any] = [one, one]
     for axis, side in zip((1, 0), sides, strict=True):
+        values.append(_look_up(side, _along(side.array, axis, window)))
         if side.scales is not None:
             pair = (_along(x, axis, window, plan.scale_block) for x in (side.scales, side.scale_exponents))
             scales[1 - axis] = tuple(map(np.ascontiguousarray, pair))

@@ -109,6 +109,9 @@ class Table:
             grid.add_row(*(Text(row[index]) for index in columns))
         return grid
 
+    def _repr_html_(self) -> str:
+        return self.html()
+
     def html(self) -> str:
         """Return the table as HTML, all text escaped."""
         escape = html.escape
