@@ -12,6 +12,7 @@ import functools
 import io
 import json
 import math
+import re
 import struct
 import sys
 import tempfile
@@ -93,9 +94,10 @@ def exact(shape: tuple[int, int], seed: int) -> Any:
 
 
 def values_of(fmt: FloatFormat, shape: tuple[int, ...], seed: int, kind: str) -> Any:
-    """Values of a format: near 1, wild (of all its binades), or special, infinity and NaN among them."""
-    bits = fmt.mantissa_bits + 1
-    low, high = (fmt.emin, fmt.emax) if kind == "wild" else (max(fmt.emin, -2), min(fmt.emax, 3))
+    """Values of a format: near 1, tiny, wild (of all its binades), or special, infinity and NaN among them."""
+    bits, near = fmt.mantissa_bits + 1, (max(fmt.emin, -2), min(fmt.emax, 3))
+    reach = {"wild": (fmt.emin, fmt.emax), "tiny": (fmt.emin, min(fmt.emin + 2, fmt.emax))}
+    low, high = reach.get(kind, near)
     significands = whole(shape, 1 - 2**bits, 2**bits - 1, seed).astype(np.float64)
     x = np.ldexp(significands, whole(shape, low, high, seed + 1) - fmt.mantissa_bits)
     x = np.clip(x, -fmt.max, fmt.max).astype(np.float32)
@@ -254,7 +256,7 @@ for _shapes, _names in (
 
 # Tensor cores.
 
-KINDS = ("near", "wild", "special")
+KINDS = ("near", "wild", "special", "tiny")
 LENGTHS = {"0": (0, 0), "1": (1, 0), "2 steps and 3": (3, 2), "128 and a step": (128, 1)}
 CORE_FORMATS = {
     f"{core.name}/{a}-{b}": (core, a, b)
@@ -276,8 +278,9 @@ def block_scales(core: Any, shape: tuple[int, int], seed: int, kind: str) -> Any
 
 def sides(core: Any, m: int, k: int, n: int, kind: str, formats: Any = None) -> tuple[Any, Any, Any]:
     """Operands of a core, and the pair of their block scales where it has such."""
-    names = formats or (core.inputs[0], core.inputs[-1])
-    a, b = (values_of(FORMATS[f], shape, 20, kind) for f, shape in zip(names, ((m, k), (k, n)), strict=True))
+    left, right = (FORMATS[name] for name in formats or (core.inputs[0], core.inputs[-1]))
+    wide = kind == "tiny" and right.emin < -100  # whose products would all be nothing
+    a, b = values_of(left, (m, k), 20, kind), values_of(right, (k, n), 20, "near" if wide else kind)
     blocks = -(-k // core.scale_block) if core.scale_format else 0
     pair = [block_scales(core, shape, 24, kind) for shape in ((m, blocks), (blocks, n)) if core.scale_format]
     return a, b, tuple(pair) or None
@@ -288,7 +291,8 @@ def chain(
 ) -> Any:
     """Multiply plainly, from an accumulator, with promotion, and with both."""
     a, b, scales = sides(core, 5, length[0] + length[1] * core.step, n, kind)
-    c = values_of(FORMATS["fp16"], (5, n), 26, "near" if kind == "wild" else kind)
+    held = FORMATS["fp32" if kind == "tiny" and core.output != "fp16-rne" else "fp16"]
+    c = values_of(held, (5, n), 26, "near" if kind == "wild" else kind)
     options = product(({}, {"c": c}), ({}, {"promote_every": 2 * core.step}))
     return [call(a, b, core=core.name, scales=scales, **start, **every) for start, every in options]
 
@@ -364,7 +368,7 @@ def multiply(recipe: Any, *more: tuple[int, int, int]) -> Any:
     found, make = [], exact if recipe.accumulator.name == "fp32" else spread
     for m, k, n in (*PRODUCTS, *more):
         a, b = make((m, k), 30), make((k, n), 32)
-        operands = api.quantize_both(a, b, recipe=recipe)
+        operands = api.quantize_operands(a, b, recipe=recipe)
         found += [fp8sim.matmul(a, b, recipe=recipe), recipe.accumulator.multiply(*operands)]
         found += [fp8sim.matmul(a.astype(np.float64), np.asfortranarray(b), recipe=recipe)]
         found += map(quantized, operands)
@@ -421,7 +425,7 @@ COMPARISONS = {
 
 def bound(recipe: Any, make: Any) -> Any:
     """Bound the errors of sums."""
-    a, b = api.quantize_both(make((9, 290), 50), make((290, 12), 52), recipe=recipe)
+    a, b = api.quantize_operands(make((9, 290), 50), make((290, 12), 52), recipe=recipe)
     sums = [recipe.accumulator, *map(api.get_accumulator, ("fp32", "exact"))]
     return [api.sum_error_bound(a, b, accumulator=one) for one in sums]
 
@@ -460,7 +464,7 @@ TRAINING = "name cached_input gradient_rounding delayed summary" + "".join(
 )
 MODEL = "name family hidden vocab layers summary tied decoder positions token_types pooler mtp_layers source"
 INVENTORY = (
-    "parameters quantized_parameters active_parameters active_without_embedding quantized_active linear_flops "
+    "parameters quantized_parameters active_parameters active_without_embedding linear_flops "
     "kept_flops active_without_embedding_and_head"
 )
 WORKLOADS = [
@@ -485,11 +489,17 @@ def model_cost(model: str, work: Any) -> Any:
     return told(cost), cost.gemm_table().html()
 
 
+def published(device: Any) -> dict[str, Any]:
+    """Read a device: of its published figures the value and the source."""
+    found = {name: getattr(device, name) for name in DEVICE.split()}
+    return {name: (x.value, x.source) if hasattr(x, "source") else x for name, x in found.items()}
+
+
 family("tables/formats", lambda fmt: (str(fmt), facts(fmt, FORMAT)), ALL_FORMATS)
 family("tables/recipes", lambda recipe: (str(recipe), facts(recipe, RECIPE)), RECIPES)
 family("tables/cores", lambda core: facts(core, CORE), TENSOR_CORES)
 family("tables/accumulators", lambda sums: (sums.name, str(sums)), api.ACCUMULATORS)
-family("tables/devices", lambda device: (str(device), facts(device, DEVICE)), api.DEVICES)
+family("tables/devices", lambda device: (str(device), published(device)), api.DEVICES)
 family("tables/rates", lambda device, of: tuple(device.rate(of)[:4]), api.DEVICES, api.OPERAND_CLASSES.keys())
 family("tables/training", lambda recipe: (str(recipe), facts(recipe, TRAINING)), api.TRAINING_RECIPES)
 family("tables/models", lambda name: facts(api.get_model(name), MODEL), api.MODELS.keys())
@@ -550,7 +560,7 @@ family(
 family("explain_block", explain_elements, BLOCKS, ELEMENT_NAMES, SCALES)
 family("explain_block/group", explain_group, GROUPS)
 family("rounded/explain_block", lambda *of: told(explain_block(*of)), BLOCKS, ELEMENT_NAMES, SCALES)
-family("explain_dot", explain_dot, TENSOR_CORES, KINDS, {"plain": {}, "promoted": {"c": 1.5}})
+family("explain_dot", explain_dot, TENSOR_CORES, KINDS[:3], {"plain": {}, "promoted": {"c": 1.5}})
 
 # Claims and the report.
 
@@ -600,20 +610,25 @@ def made_up() -> Any:
     return api.Claims(seed=3, rows=tuple(rows), **options)
 
 
+def without_comments(page: str) -> str:
+    """Drop the comments of a page's script, which name modules, and its checksum."""
+    return re.sub(r"/\*.*?\*/|sha256-[^']*", "", page, flags=re.DOTALL)
+
+
 def report(make: Callable[[], Any], compared: bool = False) -> Any:
     """Everything that claims are shown as."""
     claims, comparison = make(), None
     if compared:
         comparison = fp8sim.compare(exact((64, 64), 80), exact((64, 64), 82), recipes=["bf16", "mxfp8"])
     page = api.html_report(claims, comparison=comparison, data="made up")
-    return told(claims), claims.summary, api.verdict_svg(claims.rows), page
+    return told(claims), claims.summary, api.verdict_svg(claims.rows), without_comments(page)
 
 
 def written() -> Any:
     """Write a report to a file."""
     with tempfile.TemporaryDirectory() as folder:
         file = api.write_report(made_up(), Path(folder) / "report.html")
-        return file.name, file.read_text(encoding="utf-8")
+        return file.name, without_comments(file.read_text(encoding="utf-8"))
 
 
 family("report", report, {"made up": made_up})
@@ -720,9 +735,7 @@ def compare_losses(diverged: bool) -> Any:
         api.RunResult(recipe=name[:-2], seed=int(name[-1]), losses=tuple(curve), diverged=bad, **ends)
         for (name, curve), bad in zip(CURVES.items(), (False, False, False, diverged), strict=True)
     ]
-    rows = api.compare_losses(runs, baseline="bf16")
-    found = api.loss_tables(rows, runs, baseline="bf16", notes=("a note",), gemms=tuple(api.GEMMS))
-    return [facts(row, LOSSES) for row in rows], [table.text() for table in found]
+    return [facts(row, LOSSES) for row in api.compare_losses(runs, baseline="bf16")]
 
 
 def generate(shape: tuple[int, int, int], seed: int) -> Any:
@@ -797,13 +810,10 @@ family("errors/checkpoints/missing", lambda: api.read_tensor("no/such.safetensor
 
 COMMANDS = {
     "cli": [
-        "formats",
         "explain 0.3",
         "explain 0.3 2^-10 --format e5m2 --format bf16",
-        "explain --dot",
         "explain",
     ],
-    "rounded/cli": ["explain --block 1 0.5 300", "model llama-3.1-8b --gemms", "model deepseek-v3 --check"],
     "numpy/rounded/cli": ["compare --shape 16x32x64 --recipe mxfp8"],
 }
 
@@ -859,7 +869,7 @@ GOOD = {
     "OneChain": api.OneChain,
     "get_model": api.get_model,
     "check_model": api.check_model,
-    "get_training_recipe": api.get_training_recipe,
+    "get_training_recipe": lambda recipe: api.get_training_recipe(recipe),  # by position
     "DelayedScaling": api.DelayedScaling,
     "fp8-row": partial(dataclasses.replace, api.TRAINING_RECIPES["fp8-row"]),
     "llm_like_operands": partial(api.llm_like_operands, m=4, n=4, k=4),

@@ -53,10 +53,10 @@ HOMES = {
     "DEVICES OPERAND_CLASSES operand_class": "costs costs.devices costs.gemm devices cost",
     "round_reference ROUNDINGS": "reference rounding",
     "encode_reference decode_reference": "reference codec",
-    "quantize_reference round_trip": "quantization",
+    "quantize_reference round_trip": "quantization reference",
     "SCALE_FORMATS SCALE_RULES Scaling group_sizes": "quantization scaling",
     "promoted_matmul tensor_core_matmul_reference": "tensor_cores reference",
-    "quantize_both": "gemm",
+    "quantize_operands": "gemm",
     "MODELS check_model get_model inventory": "models",
     "explain_block explain_dot": "anatomy",
     "TRAINING_RECIPES GEMMS DelayedScaling get_training_recipe": "training training_recipes",
@@ -69,8 +69,8 @@ HOMES = {
     "read_array read_tensor tensor_names": "checkpoints experiments.checkpoints",
     "llm_like_activations llm_like_operands weight_operands": "experiments.data",
     "gradient_outliers token_gradients": "experiments.gradient_outliers",
-    "RunResult compare_losses loss_tables recipe_label relative_errors smooth": (
-        "experiments.train experiments.training experiments.loss_curves"
+    "RunResult compare_losses recipe_label relative_errors smooth": (
+        "experiments.train experiments.train.losses experiments.training experiments.loss_curves"
     ),
     "linear": "pytorch",
 }
@@ -101,9 +101,9 @@ def round_trip(x: Any, fmt: Any, scaling: Any, axis: int) -> Any:
     return round_trip(x, Operand(fmt, scaling), axis=axis)
 
 
-#: What is called in another way than when the recording was made, or has another name.
+#: What has another name than when the recording was made, and what is called in another way.
 RENAMED = {
-    "quantize_both": "quantize_both",
+    "quantize_operands": "quantize_both",
     "llm_like_operands": "llm_like_matrices",
     "weight_operands": "weight_matrices",
 }
@@ -115,7 +115,7 @@ class _Names:
         if name in CALLED and hasattr(importlib.import_module("fp8sim._kernels"), "readable"):
             return CALLED[name]
         homes = next(homes for names, homes in HOMES.items() if name in names.split())
-        names = (RENAMED[name], name) if name in RENAMED else (name,)
+        names = (RENAMED.get(name, name), name)
         return first(*(f"fp8sim.{home}:{name}" for home in homes.split() for name in names))
 
 

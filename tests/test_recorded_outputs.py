@@ -12,14 +12,11 @@ pytest.importorskip("safetensors")
 
 HEAD, KEYS, RECORDED = outputs.load()
 CASES = dict(outputs.cases())
+GROUPS = sorted({outputs.group_of(name) for name in {*RECORDED, *CASES}})
+EXTRA = [pytest.mark.extra]
 
 
-def groups():
-    for group in sorted({outputs.group_of(name) for name in {*RECORDED, *CASES}}):
-        yield pytest.param(group, marks=[pytest.mark.extra] if "torch" in group else [])
-
-
-@pytest.mark.parametrize("group", groups())
+@pytest.mark.parametrize("group", [pytest.param(g, marks=EXTRA if "torch" in g else []) for g in GROUPS])
 def test_the_outputs_are_the_recorded_ones(group):
     if obstacle := outputs.obstacle(group, HEAD):
         pytest.skip(obstacle)
