@@ -114,7 +114,9 @@ class _Names:
     def __getattr__(self, name: str) -> Any:
         if name in CALLED and hasattr(importlib.import_module("fp8sim._kernels"), "readable"):
             return CALLED[name]
-        homes = next(homes for names, homes in HOMES.items() if name in names.split())
+        homes = next((homes for names, homes in HOMES.items() if name in names.split()), "")
+        if not homes:
+            raise AttributeError(f"{name} is not in HOMES")
         names = (RENAMED.get(name, name), name)
         return first(*(f"fp8sim.{home}:{name}" for home in homes.split() for name in names))
 

@@ -34,8 +34,8 @@ def multiply(
     """Add the product of `a` (m, k) and `b` (k, n) to `out` (m, n): zeros, or values in the range `c`.
 
     The sides are `fp8sim.tensor_cores.arguments.Side`, the rule a `fp8sim.reference.fused_step.StepRule`.
-    Codes are looked up a window of k at a time, whose float32 values stay in a cache: no operand is ever
-    there in float32 as a whole.
+    Codes are looked up a window of k at a time, whose float32 values stay in a cache: of an operand no more
+    than `WINDOW` of k, or whole chains, are there in float32 at once.
     """
     k, slab = a.array.shape[1], _slab(rule.step, promote_every)
     narrow = _narrow(a, b, None if promote_every else c, rule)
@@ -80,20 +80,22 @@ def _multiply_window(
     one, none = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int16)
     values: list[Any] = []
     scales: list[Any] = [(one, none), (one, none)]
-    chains: list[Any] = [one, one]
+    chain_scales: list[Any] = [one, one]
     for axis, side in zip((1, 0), sides, strict=True):
         values.append(_look_up(side, _along(side.array, axis, window)))
         if side.scales is not None:
             pair = (_along(x, axis, window, plan.scale_block) for x in (side.scales, side.scale_exponents))
             scales[1 - axis] = tuple(map(np.ascontiguousarray, pair))
         if promotion is not None:
-            chains[1 - axis] = np.ascontiguousarray(_along(promotion[1 - axis], axis, window, plan.promote))
-    for array in (*values, *scales[0], *scales[1], *chains):  # views of our own
+            chain_scales[1 - axis] = np.ascontiguousarray(
+                _along(promotion[1 - axis], axis, window, plan.promote)
+            )
+    for array in (*values, *scales[0], *scales[1], *chain_scales):  # views of our own
         array.flags.writeable = False  # numba compiles a kernel once for inputs that are all read-only
 
     def run(rows: tuple[int, int], columns: tuple[int, int]) -> None:
         block, memory = (*values, rows, columns), _scratch(plan, narrow, rows, columns)
-        multiply_block(plan, block, out, tuple(scales), tuple(chains), memory)
+        multiply_block(plan, block, out, tuple(scales), tuple(chain_scales), memory)
 
     run_in_threads(run, _blocks(*out.shape))
 

@@ -24,7 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 SMALLEST = np.float32(2.0**-149)  # no FP32 scale is below it
-WIDTH = 2048  # columns quantised at a time: they stay in the first-level cache
+BLOCK = 2048  # columns quantised at a time: they stay in the first-level cache
 
 
 class Rule(NamedTuple):
@@ -258,7 +258,7 @@ def round_trip_rows(x: Any, out: Any, scales: Any, tile: Any, r: Any, p: Any) ->
 @jit
 def _width(tile_columns: int, r: Any) -> int:
     """Return how many columns are done at a time: whole tiles where scales are picked."""
-    return WIDTH if r.kind == -1 else max(WIDTH // tile_columns, 1) * tile_columns
+    return BLOCK if r.kind == -1 else max(BLOCK // tile_columns, 1) * tile_columns
 
 
 @jit
@@ -267,11 +267,11 @@ def encode_rows(x: Any, codes: Any, scales: Any, tile: Any, p: Any) -> Any:
 
     Returns how many elements saturated and how many became zero.
     """
-    divisor, quotient = np.empty(WIDTH, x.dtype), np.empty(WIDTH, x.dtype)
+    divisor, quotient = np.empty(BLOCK, x.dtype), np.empty(BLOCK, x.dtype)
     saturated, flushed = 0, 0
     for row in range(x.shape[0]):
-        for start in range(0, x.shape[1], WIDTH):
-            values, part = x[row][start : start + WIDTH], codes[row][start : start + WIDTH]
+        for start in range(0, x.shape[1], BLOCK):
+            values, part = x[row][start : start + BLOCK], codes[row][start : start + BLOCK]
             _spread(scales[row // tile[0]], tile[1], start, divisor[: part.size])
             for i in range(part.size):
                 quotient[i] = values[i] / divisor[i]

@@ -324,12 +324,13 @@ def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, place: Any) -> N
 
 @jit
 def multiply_block(plan: Any, sides: Any, out: Any, scales: Any, promotion: Any, scratch: Any) -> None:
-    """Add the product of some rows of A and some columns of B to `out`, which starts as c or zero.
+    """Add the product of some rows of A and some columns of B to `out`.
 
-    `sides` are A, B, and the first and last row and column. `scales` are (values, exponents) of the block
-    scales, for A and for B; `promotion` the FP32 scales of A and of B for whole chains. `scratch` has room
-    for a slab of A and of B, as values and exponents of the types to compute in: float32 and int8 (narrow),
-    or float64 and int16 (wide); and for the chains, the totals and one row of scales, in whole vectors.
+    `out` starts as c, zeros, or the sums of the k before. `sides` are A, B, and the first and last row and
+    column. `scales` are (values, exponents) of the block scales, for A and for B; `promotion` the FP32
+    scales of A and of B for whole chains. `scratch` has room for a slab of A and of B, as values and
+    exponents of the types to compute in: float32 and int8 (narrow), or float64 and int16 (wide); and for
+    the chains, the totals and one row of scales, in whole vectors.
     """
     a, b, rows, columns = sides
     packed, sums, b_scales = scratch

@@ -180,10 +180,10 @@ class _Work:
         """Pick scales and encode at once; None where compiled code does not serve this."""
         if not (self.compiled and self.own_scales):
             return None
-        from fp8sim._kernels.quantize_driver import quantize as in_one_pass
+        from fp8sim._kernels import quantize_driver as compiled
 
         fmt, scaling = self.operand.fmt, self.operand.scaling
-        result = in_one_pass(self.x, self.sizes, fmt, policy=self.policy, rule=self.rule)
+        result = compiled.quantize(self.x, self.sizes, fmt, policy=self.policy, rule=self.rule)
         if result is None:
             return None
         values = result.scales
@@ -196,9 +196,9 @@ class _Work:
             ones = np.ones(scales_shape("none", self.x.shape, self.axis), np.float32)
             return Scales(ones, ones)
         if self.compiled:
-            from fp8sim._kernels.quantize_driver import group_amax as compiled_amax
+            from fp8sim._kernels import quantize_driver as compiled
 
-            amax = compiled_amax(self.x, self.sizes)
+            amax = compiled.group_amax(self.x, self.sizes)
         else:
             amax = group_amax(self.x, self.sizes)
         if not np.isfinite(amax).all():

@@ -25,7 +25,7 @@ RUN = 1 << 18  # codes looked at at a time: they stay in a cache
 
 
 class Range(NamedTuple):
-    """Facts about the values of an array."""
+    """What is known of the values of an array: what they are, or for codes all that they may be."""
 
     outside: int  #: how many are no values of the format
     largest: float  #: finite magnitude; 0 if there is none

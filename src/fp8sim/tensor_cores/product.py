@@ -131,7 +131,7 @@ def promoted_matmul(
 
 
 def coded_side(codes: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *, finite: bool) -> Side:
-    """Take codes that came from a cast to `fmt`: they need no check, and no copy as float32.
+    """Take codes that came from a cast to `fmt`: they need no check, and up to 16 bits no copy as float32.
 
     `finite` says that they hold no NaN and no infinity. Formats that the core does not multiply are refused.
     """
