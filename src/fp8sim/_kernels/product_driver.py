@@ -17,7 +17,10 @@ __all__ = ["multiply"]
 
 SLAB = 128  # k packed at a time: 64 columns of it fit the first-level cache
 ROWS, COLUMNS = 256, 512  # of a block at most, to stay in the second-level cache
-WINDOW = 512  # k whose codes are looked up at a time, at least
+WINDOW = 256  # k whose values are taken at a time, at least: in the second-level cache too
+
+ONE, NO_EXPONENT = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int16)  # where there are no scales
+ONE.flags.writeable = NO_EXPONENT.flags.writeable = False
 
 
 def multiply(
@@ -34,8 +37,9 @@ def multiply(
     """Add the product of `a` (m, k) and `b` (k, n) to `out` (m, n): zeros, or values in the range `c`.
 
     The sides are `fp8sim.tensor_cores.arguments.Side`, the rule a `fp8sim.reference.fused_step.StepRule`.
-    Codes are looked up a window of k at a time, whose float32 values stay in a cache: of an operand no more
-    than `WINDOW` of k, or whole chains, are there in float32 at once.
+    Each thread takes a block of the result through all of k, a window at a time: the codes of the window are
+    looked up, and their float32 values stay in its cache. No operand is there in float32 as a whole, and the
+    threads need not wait for each other.
     """
     k, slab = a.array.shape[1], _slab(rule.step, promote_every)
     narrow = _narrow(a, b, None if promote_every else c, rule)
@@ -58,64 +62,69 @@ def multiply(
         promote=promote_every,
         scaled=promotion is not None,
     )
-    width = max(k, 1)
-    if a.table is not None or b.table is not None:
-        unit = math.lcm(slab, promote_every or slab, scale_block or slab)
-        width = -(-WINDOW // unit) * unit
-    for start, stop in split(k, width):
-        _multiply_window(plan, (a, b), slice(start, stop), out, promotion, narrow is not None)
+    unit = math.lcm(slab, promote_every or slab, scale_block or slab)
+    windows = [slice(*ends) for ends in split(k, -(-WINDOW // unit) * unit)]
+
+    def run(rows: tuple[int, int], columns: tuple[int, int]) -> None:
+        _run_block(plan, (a, b), (slice(*rows), slice(*columns)), windows, out, promotion, narrow is not None)
+
+    run_in_threads(run, _blocks(*out.shape))
     if promote_every or not narrow:  # otherwise all is finite, or overflows one way
         _settle_nan(out)
 
 
-def _multiply_window(
+def _run_block(
     plan: Plan,
     sides: tuple[Any, Any],
-    window: slice,
+    place: tuple[slice, slice],
+    windows: list[slice],
     out: F32,
     promotion: tuple[F32, F32] | None,
     narrow: bool,
 ) -> None:
-    """Add the products of a window of k, whose chains go on where those of the window before ended."""
-    one, none = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int16)
-    values: list[Any] = []
-    scales: list[Any] = [(one, none), (one, none)]
-    chain_scales: list[Any] = [one, one]
-    for axis, side in zip((1, 0), sides, strict=True):
-        values.append(_look_up(side, _along(side.array, axis, window)))
-        if side.scales is not None:
-            pair = (_along(x, axis, window, plan.scale_block) for x in (side.scales, side.scale_exponents))
-            scales[1 - axis] = tuple(map(np.ascontiguousarray, pair))
-        if promotion is not None:
-            chain_scales[1 - axis] = np.ascontiguousarray(
-                _along(promotion[1 - axis], axis, window, plan.promote)
-            )
-    for array in (*values, *scales[0], *scales[1], *chain_scales):  # views of our own
-        array.flags.writeable = False  # numba compiles a kernel once for inputs that are all read-only
-
-    def run(rows: tuple[int, int], columns: tuple[int, int]) -> None:
-        block, memory = (*values, rows, columns), _scratch(plan, narrow, rows, columns)
-        multiply_block(plan, block, out, tuple(scales), tuple(chain_scales), memory)
-
-    run_in_threads(run, _blocks(*out.shape))
+    """Compute the block of `out` at some rows and columns."""
+    block = out[place]
+    memory = _scratch(plan, narrow, *block.shape)
+    result = memory[1][1 if plan.promote else 0].reshape(len(block), -1)[:, : block.shape[1]]
+    result[:] = block
+    for window in windows:
+        parts = (place[0], window), (window, place[1])
+        values = [_look_up(side, part) for side, part in zip(sides, parts, strict=True)]
+        scales: list[Any] = [(ONE, NO_EXPONENT), (ONE, NO_EXPONENT)]
+        chain_scales: list[Any] = [ONE, ONE]
+        for i, (side, part) in enumerate(zip(sides, parts, strict=True)):
+            if side.scales is not None:
+                at = _groups(part, 1 - i, plan.scale_block)
+                scales[i] = _own(side.scales[at]), _own(side.scale_exponents[at])
+            if promotion is not None:
+                chain_scales[i] = _own(promotion[i][_groups(part, 1 - i, plan.promote)])
+        multiply_block(plan, values[0], values[1], tuple(scales), tuple(chain_scales), memory)
+        del values  # before the next ones are made
+    block[:] = result
 
 
-def _along(x: AnyArray, axis: int, window: slice, size: int = 1) -> AnyArray:
-    """Take a window of k of an array that has one entry for so many of k."""
-    part = slice(window.start // size, -(-window.stop // size))
-    return x[:, part] if axis == 1 else x[part]
+def _groups(part: tuple[slice, slice], axis: int, size: int) -> tuple[slice, ...]:
+    """Turn a part of an array into that of one with an entry per `size` of k, which lies along `axis`."""
+    along = slice(part[axis].start // size, -(-part[axis].stop // size))
+    return (part[0], along) if axis == 1 else (along, part[1])
 
 
-def _look_up(side: Any, part: AnyArray) -> F32:
-    """Return contiguous float32 values."""
+def _own(x: AnyArray) -> AnyArray:
+    """Return a contiguous view or copy that is read-only: numba compiles a kernel once for such inputs."""
+    view = np.ascontiguousarray(x).view()
+    view.flags.writeable = False
+    return view
+
+
+def _look_up(side: Any, part: tuple[slice, slice]) -> AnyArray:
+    """Return the float32 values of a part of a side."""
+    codes = side.array[part]
     if side.table is None:
-        return np.ascontiguousarray(part)
-    values = np.empty(part.shape, np.float32)
-    part.flags.writeable = False
-    rows = max(1, -(-len(part) // get_num_threads()))
-    tasks = [(part[i:j], side.table, values[i:j]) for i, j in split(len(part), rows)]
-    run_in_threads(look_up_window, tasks)
-    return values
+        return _own(codes)
+    values = np.empty(codes.shape, np.float32)
+    codes.flags.writeable = False
+    look_up_window(codes, side.table, values)
+    return _own(values)
 
 
 def _slab(step: int, promote_every: int) -> int:
@@ -125,10 +134,10 @@ def _slab(step: int, promote_every: int) -> int:
     return step * fitting[-1]
 
 
-def _scratch(plan: Plan, narrow: bool, rows: tuple[int, int], columns: tuple[int, int]) -> tuple[Any, ...]:
+def _scratch(plan: Plan, narrow: bool, height: int, columns: int) -> tuple[Any, ...]:
     """Memory of one block, in the types to compute in."""
     value, exponent = (np.float32, np.int8) if narrow else (np.float64, np.int16)
-    height, width = rows[1] - rows[0], -(-(columns[1] - columns[0]) // WIDTH) * WIDTH
+    width = -(-columns // WIDTH) * WIDTH
     a_size, b_size = height * plan.slab, WIDTH * plan.slab
     packed = (
         np.empty(a_size, value),

@@ -97,13 +97,13 @@ def _pack(plan: Any, x: Any, scale: Any, side: Any, packed: Any, to: int) -> Non
 
 
 @jit
-def pack_rows(plan: Any, a: Any, scales: Any, rows: Any, k0: int, packed: Any) -> None:
+def pack_rows(plan: Any, a: Any, scales: Any, k0: int, packed: Any) -> None:
     """Pack rows of A from k0 on, padded by zeros to the slab."""
-    first, real = rows[0], min(plan.slab, a.shape[1] - k0)
+    real = min(plan.slab, a.shape[1] - k0)
     flat, side = a.reshape(-1), (plan.a_emin, plan.a_top)
     whole = 0 if plan.scale_block else real // WIDTH * WIDTH
-    for i in range(first, rows[1]):
-        to = (i - first) * plan.slab
+    for i in range(a.shape[0]):
+        to = i * plan.slab
         for q in range(0, whole, WIDTH):
             pack_lanes(flat, i * a.shape[1] + k0 + q, packed, to + q, side[0], side[1])
         for q in range(whole, plan.slab):
@@ -310,45 +310,35 @@ def _run_steps(plan: Any, packed: Any, row: int, steps: int, chain: Any, chain_a
 
 
 @jit
-def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, place: Any) -> None:
-    """Add the chains of a block to its totals; `place` is the chain along k, the first row and column."""
+def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, at: int) -> None:
+    """Add the chains of a block, which are number `at` along k, to its totals."""
     chains, totals = sums
-    at, first_row, first = place
-    for j in range(min(scales.size, promotion[1].shape[1] - first) if plan.scaled else 0):
-        scales[j] = promotion[1][at, first + j]
+    for j in range(promotion[1].shape[1] if plan.scaled else 0):
+        scales[j] = promotion[1][at, j]
     for i in range(chains.size // scales.size):
-        a_scale = promotion[0][first_row + i, at] if plan.scaled else np.float32(1)
+        a_scale = promotion[0][i, at] if plan.scaled else np.float32(1)
         for j in range(0, scales.size, WIDTH):
             promote_lanes(plan, chains, totals, i * scales.size + j, a_scale, scales, j)
 
 
 @jit
-def multiply_block(plan: Any, sides: Any, out: Any, scales: Any, promotion: Any, scratch: Any) -> None:
-    """Add the product of some rows of A and some columns of B to `out`.
+def multiply_block(plan: Any, a: Any, b: Any, scales: Any, promotion: Any, scratch: Any) -> None:
+    """Go on with the sums of a block of the product by a window of k: some rows of A, some columns of B.
 
-    `out` starts as c, zeros, or the sums of the k before. `sides` are A, B, and the first and last row and
-    column. `scales` are (values, exponents) of the block scales, for A and for B; `promotion` the FP32
-    scales of A and of B for whole chains. `scratch` has room for a slab of A and of B, as values and
-    exponents of the types to compute in: float32 and int8 (narrow), or float64 and int16 (wide); and for
-    the chains, the totals and one row of scales, in whole vectors.
+    `scales` are (values, exponents) of the block scales, for A and for B; `promotion` the FP32 scales of A
+    and of B for whole chains. `scratch` has room for a slab of A and of B, as values and exponents of the
+    types to compute in: float32 and int8 (narrow), or float64 and int16 (wide); and for the chains, the
+    totals that they are promoted to, and one row of scales, in whole vectors.
     """
-    a, b, rows, columns = sides
     packed, sums, b_scales = scratch
     k, width = a.shape[1], b_scales.size
-    start = sums[1] if plan.promote else sums[0]
-    for i in range(rows[0], rows[1]):
-        for j in range(columns[0], columns[1]):
-            start[(i - rows[0]) * width + j - columns[0]] = out[i, j]
     for k0 in range(0, k, plan.slab):
         steps = (min(plan.slab, k - k0) + plan.step - 1) // plan.step
-        pack_rows(plan, a, scales[0], rows, k0, (packed[0], packed[1]))
+        pack_rows(plan, a, scales[0], k0, (packed[0], packed[1]))
         for j in range(0, width, WIDTH):
-            pack_columns(plan, b, scales[1], columns[0] + j, k0, (packed[2], packed[3]))
-            for i in range(rows[1] - rows[0]):
+            pack_columns(plan, b, scales[1], j, k0, (packed[2], packed[3]))
+            for i in range(a.shape[0]):
                 _run_steps(plan, packed, i, steps, sums[0], i * width + j)
         end = k0 + plan.slab
         if plan.promote and (end >= k or end % plan.promote == 0):
-            _promote(plan, sums, promotion, b_scales, (k0 // plan.promote, rows[0], columns[0]))
-    for i in range(rows[0], rows[1]):
-        for j in range(columns[0], columns[1]):
-            out[i, j] = start[(i - rows[0]) * width + j - columns[0]]
+            _promote(plan, sums, promotion, b_scales, k0 // plan.promote)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +86,9 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
     results: list[Any] = [None] * len(todo)
     turns = deque(range(len(todo)))
 
-    def work() -> None:
+    def work(place: Place | None = None) -> None:
+        if place:
+            place.take()
         while True:
             try:
                 turn = turns.popleft()
@@ -99,7 +102,7 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
         return results
     from concurrent.futures import wait  # not needed by whoever only imports fp8sim
 
-    helpers = [_pool(os.getpid()).submit(work) for _ in range(1, workers)]
+    helpers = [_pool(os.getpid()).submit(work, place) for place in _places(workers)]
     try:
         work()
     finally:
@@ -109,6 +112,42 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
     for helper in started:
         helper.result()  # raises what its task raised
     return results
+
+
+class Place(NamedTuple):
+    """A CPU for a thread of the pool to start on, and those that it may move on to."""
+
+    cpu: int
+    allowed: set[int]
+
+    def take(self) -> None:
+        """Move the thread that calls this, one of our own."""
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {self.cpu})
+            os.sched_setaffinity(0, self.allowed)
+
+
+def _places(workers: int) -> list[Place | None]:
+    """Give each helper a CPU that the calling thread is not on, if every CPU gets a worker.
+
+    Some schedulers wake a thread where its waker runs, and take longer than a cast to spread the load. The
+    calling thread is the user's, and stays as it is.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return [None] * (workers - 1)
+    allowed, here = os.sched_getaffinity(0), _current_cpu()
+    others = sorted(allowed - {here})
+    if len(others) != workers - 1:
+        return [None] * (workers - 1)
+    return [Place(cpu, allowed) for cpu in others]
+
+
+def _current_cpu() -> int:
+    """Return the CPU that the calling thread is on; -1 where that cannot be told."""
+    import ctypes
+
+    tell = getattr(ctypes.CDLL(None), "sched_getcpu", None)
+    return int(tell()) if tell else -1
 
 
 @cache
