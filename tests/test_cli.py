@@ -216,6 +216,9 @@ def test_the_package_can_be_run_as_a_module():
         (["explain", "-1e-400"], "'-1e-400' is beyond float64"),
         (["explain", "2^5000"], "'2^5000' is beyond float64"),
         (["explain", "2^-5000"], "'2^-5000' is beyond float64"),
+        (["explain", "dot", "1x2*0"], "'1x2*0' is no product"),
+        (["explain", "dot", "1x2*²"], "'1x2*²' is no product"),
+        (["explain", "dot", "1x2", *["--format", "e4m3"] * 3], "--format is given 3 times"),
         (["clams"], "did you mean 'claims'"),
         (["claims", "--device", "h8000"], "unknown device 'h8000'"),
         (["claims", "--seed", "x"], "--seed"),
@@ -225,6 +228,7 @@ def test_the_package_can_be_run_as_a_module():
         (["model", "deepseek-v3", "--phase", "traning"], "did you mean 'training'"),
         (["model", "deepseek-v3", "--batch", "0"], "batch must be at least 1"),
         (["model", "nowhere/config.json"], "nowhere"),
+        (["model", "/no\x1b[31mwhere/config.json"], r"\x1b[31mwhere"),
         (["compare", "--shape", "16x32"], "is not MxNxK; write it like 128x2112x7168"),
         (["compare", "--shape", "0x3x4"], "m must be at least 1"),
         (["compare", "--shape", f"{2**40}x{2**20}x1"], "more memory than there is"),
@@ -249,6 +253,7 @@ def test_bad_input_gets_status_2_and_one_line(run, checkpoint, tmp_path, argumen
     assert (status, out) == (2, "")
     assert err.startswith("fp8sim: ")
     assert err.count("\n") == 1
+    assert "\x1b" not in err
     assert says.lower() in err.lower()
 
 
@@ -288,6 +293,7 @@ def test_explain_tells_of_a_number_a_block_and_a_dot_product(run):
     assert "1-31  0.140625 x 0.140625  0.0197754  +0.0000000000000 │1010001" in out
     _, out, _ = run("explain", "dot", "-7x2", "1x0.5*40", "--promote-every", 32)
     assert "  result    6" in out
+    assert out == run("explain", "dot", "-7x2", "1x0.5*40", "--core", "hopper-fp8/32")[1]
     assert max(map(len, out.splitlines())) <= 80
 
 

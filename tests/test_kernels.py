@@ -149,6 +149,18 @@ def test_several_callers_and_a_forked_child_get_their_results():
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
+def test_a_thread_that_outlives_the_program_still_gets_its_results():
+    code = (
+        "import threading, time\n"
+        "from fp8sim._support.threads import run_in_threads, set_num_threads\n"
+        "set_num_threads(3)\n"
+        "def late(): time.sleep(0.3); print(run_in_threads(pow, [(2, 3), (3, 2), (4, 1)]))\n"
+        "threading.Thread(target=late).start()"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == "[8, 9, 4]\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no CPU affinity")
 def test_threads_may_run_on_any_cpu_afterwards(threads):
     before = os.sched_getaffinity(0)

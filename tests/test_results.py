@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import pickle
+import re
 
 import numpy as np
 import pytest
@@ -90,6 +92,18 @@ def test_a_registry_takes_entries_of_ones_own():
     things["long"] = Thing("long")
     assert things.find("LONG") is things["long"]
     assert repr(things).splitlines()[-1] == "long        4"
+    with pytest.raises(TypeError, match="a thing is a Thing, got 3"):
+        things["three"] = 3
+
+
+def test_a_registry_is_pickled_as_the_entries_that_it_holds():
+    assert pickle.loads(pickle.dumps(fp8sim.RECIPES)) == dict(fp8sim.RECIPES)
+
+
+def test_a_table_holds_nothing_that_a_terminal_acts_on():
+    table = Table("\x1b[31mred\r", ["a\x07>"], [["\x9b2J"]], ["\u202eback", "two\nlines"])
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", table.text() + table.html())
+    assert table.text().startswith(r"\x1b[31mred\r")
 
 
 @pytest.mark.parametrize(

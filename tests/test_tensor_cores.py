@@ -348,6 +348,12 @@ def test_promoted_scales_enter_by_one_fma(rng: np.random.Generator, threads: int
     assert np.allclose(separate, result, rtol=1e-5, atol=1e-5 * np.abs(result).max())
 
 
+@pytest.mark.parametrize("scales", [3, (np.ones((1, 4)),), ()])
+def test_scales_that_are_no_pair_are_refused(scales):
+    with pytest.raises(TypeError, match=r"scales must be a pair, \(a_scales, b_scales\), got"):
+        tensor_core_matmul(np.ones((1, 64)), np.ones((64, 1)), "blackwell-nvfp4", scales=scales)
+
+
 def test_nvfp4_groups_are_exact_and_aligned_by_their_scales() -> None:
     a, b = np.full((1, 64), 6.0), np.full((64, 1), 6.0)
     ones = np.ones((1, 4), np.float32)

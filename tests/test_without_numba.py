@@ -33,6 +33,17 @@ def output_of(code: str, **environment: str) -> str:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.parametrize("recipe", fp8sim.RECIPES)
+@pytest.mark.parametrize("shape", [(0, 4, 2), (3, 4, 0), (3, 0, 2), (0, 0, 0)])
+def test_empty_products_are_the_same(recipe, shape):
+    m, k, n = shape
+    a, b = np.zeros((m, k), np.float32), np.zeros((k, n), np.float32)
+    compiled = fp8sim.matmul(a, b, recipe)
+    slow = readable(fp8sim.matmul, a, b, recipe)
+    assert (slow.shape, slow.dtype) == (compiled.shape, compiled.dtype)
+    assert not slow.any()
+
+
 def test_results_are_the_same_where_numba_is_blocked_or_must_not_compile():
     compiled = output_of(WORK)
     assert len(compiled.strip()) == 64

@@ -71,7 +71,8 @@ def matmul(
     True
     """
     chosen = get_recipe(recipe)
-    fmt = None if output is None else chosen.output if output == "recipe" else get_format(output)
+    as_stored = isinstance(output, str) and output == "recipe"
+    fmt = None if output is None else chosen.output if as_stored else get_format(output)
     if isinstance(chosen.accumulator, ValueSum):  # which needs no codes
         left, right = _as_matrices(a, b)
         with scratch() as allocate:

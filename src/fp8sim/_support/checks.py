@@ -161,11 +161,15 @@ def as_array(x: ArrayLike, what: str = "x") -> AnyArray:
 def _from_torch(x: Any, what: str, torch: Any) -> AnyArray:
     """View a tensor as numpy sees the same bits; ml_dtypes has the formats that numpy lacks."""
     if x.device.type != "cpu" or x.layout != torch.strided:
-        raise TypeError(f"{what} is a tensor on {x.device}, {x.layout}; pass a dense one on the CPU: x.cpu()")
+        where = f"a tensor on {x.device}, {x.layout}"
+        raise TypeError(f"{what} is {where}; pass a dense one on the CPU, such as x.to_dense().cpu()")
     tensor = x.detach().resolve_neg()
     native = getattr(ml_dtypes, str(x.dtype).removeprefix("torch."), None)
     if native is None:
-        array: AnyArray = tensor.numpy()
+        try:
+            array: AnyArray = tensor.numpy()
+        except (TypeError, RuntimeError):
+            raise TypeError(f"{what} is a tensor of {x.dtype}, which numpy has not; pass floats") from None
         return array
     bits = tensor.view(torch.uint8 if x.dtype.itemsize == 1 else torch.int16)
     return np.asarray(bits.numpy().view(native))

@@ -42,6 +42,16 @@ class Registry(Result, dict[str, T], Generic[T]):
         super().__init__({entry.name: entry for entry in entries})
         self.what, self.kind, self.columns, self.notes = what, kind, columns, notes
 
+    def __setitem__(self, name: str, entry: T) -> None:
+        """Add an entry, which must be of the registry's kind."""
+        if not isinstance(entry, self.kind):
+            raise TypeError(f"a {self.what} is a {self.kind.__name__}, got {entry!r}")
+        super().__setitem__(name, entry)
+
+    def __reduce__(self) -> Any:
+        """Pickle and copy as a plain dictionary of the entries; their table stays with the registry."""
+        return dict, (dict(self),)
+
     def find(self, name: object, /) -> T:
         """Return an entry as it is, or the one of that name, upper and lower case alike.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,12 +13,27 @@ if TYPE_CHECKING:
     import rich.table
     from rich.console import RenderableType
 
-__all__ = ["Table"]
+__all__ = ["Table", "printable"]
 
 Columns: TypeAlias = Mapping[str, Callable[[Any], str]]
 
 _WRAPS_ABOVE = 24  # characters: columns of short cells are never broken, columns of prose are
 _NARROWEST = 16  # characters that a column of prose may be squeezed to
+
+
+#: What a terminal acts on instead of showing it: control characters but newline, and what turns text round.
+_CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    r"""Write control characters as Python does; names of files and tensors may hold any.
+
+    Examples
+    --------
+    >>> print(printable("\x1b[31mred"))
+    \x1b[31mred
+    """
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,13 @@ class Table:
     headers: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Let nothing in that a terminal would act on."""
+        object.__setattr__(self, "title", printable(self.title))
+        for name in ("headers", "notes"):
+            object.__setattr__(self, name, [printable(text) for text in getattr(self, name)])
+        object.__setattr__(self, "rows", [[printable(cell) for cell in row] for row in self.rows])
 
     @classmethod
     def of(cls, title: str, columns: Columns, entries: Iterable[Any], notes: Sequence[str] = ()) -> Table:

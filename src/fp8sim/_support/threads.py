@@ -7,10 +7,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 __all__ = ["get_num_threads", "run_in_threads", "set_num_threads", "split"]
 
@@ -55,9 +56,9 @@ def set_num_threads(n: int | None) -> None:
     >>> set_num_threads(None)
     """
     global _num_threads
-    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
+    if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
         raise ValueError(f"the number of threads must be a whole number from 1 on, or None, got {n!r}")
-    _num_threads = n
+    _num_threads = None if n is None else int(n)
 
 
 def split(length: int, size: int) -> list[tuple[int, int]]:
@@ -102,7 +103,10 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
         return results
     from concurrent.futures import wait  # not needed by whoever only imports fp8sim
 
-    helpers = [_pool(os.getpid()).submit(work, place) for place in _places(workers)]
+    helpers: list[Future[None]] = []
+    with contextlib.suppress(RuntimeError):  # no new thread, as when Python ends: this one does all
+        for place in _places(workers):
+            helpers.append(_pool(os.getpid()).submit(work, place))
     try:
         work()
     finally:

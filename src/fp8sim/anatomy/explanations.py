@@ -21,7 +21,7 @@ from fp8sim.casts import decode, overflow_policy, round_to
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
 from fp8sim.quantization import Quantized, quantize
 from fp8sim.reference.rounding import round_exact
-from fp8sim.tensor_cores import TensorCore, get_tensor_core
+from fp8sim.tensor_cores import TensorCore, split_interval
 from fp8sim.tensor_cores.product import check_problem
 
 __all__ = ["explain", "explain_block", "explain_dot"]
@@ -315,7 +315,7 @@ def explain_dot(
     >>> term.kept, term.lost
     ('+0.0000000000000', '1010001')
     """
-    core = get_tensor_core(core)
+    core, promote_every = split_interval(core, promote_every)
     left, right = _row_and_column(a, b)
     pair = None if scales is None else (np.reshape(scales[0], (1, -1)), np.reshape(scales[1], (-1, 1)))
     problem = check_problem(

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import typer
 
+from fp8sim._support.tables import printable
 from fp8sim.cli import (  # noqa: F401  (each adds its commands)
     catalogues,
     claims,
@@ -52,5 +53,5 @@ def main() -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    sys.stderr.write(f"fp8sim: {' '.join(message.split())}\n")
+    sys.stderr.write(f"fp8sim: {printable(' '.join(message.split()))}\n")
     sys.exit(2)

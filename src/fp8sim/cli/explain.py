@@ -108,6 +108,8 @@ def dot_command(
     """Tell how a tensor core sums products; by default one large one among 31 small ones."""
     from fp8sim.anatomy import explain_dot
 
+    if formats and len(formats) > 2:
+        raise ValueError(f"--format is given {len(formats)} times; factors have two formats at most")
     a, b = zip(*_parse_products(products or list(_LARGE_AMONG_32)), strict=True)
     a_format, b_format = (formats * 2)[:2] if formats else (None, None)
     dot = explain_dot(a, b, core, promote_every=promote_every, a_format=a_format, b_format=b_format)
@@ -124,7 +126,7 @@ def _parse_products(texts: list[str]) -> list[tuple[float, float]]:
         _refuse_option(text)
         pair, _, count = text.partition("*")
         a, cross, b = pair.partition("x")
-        if not cross or not (count or "1").isdigit():
+        if not cross or not re.fullmatch("[1-9][0-9]{0,5}", count or "1"):
             raise ValueError(f"{text!r} is no product; write AxB, such as 16x0.5, or AxB*COUNT for several")
         products += [(_parse_number(a), _parse_number(b))] * int(count or 1)
     return products

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from fp8sim._support.results import Part, Result, plain_data
+from fp8sim._support.tables import printable
 
 __all__ = ["check_picture", "print_json", "progress", "save_picture", "show"]
 
@@ -69,4 +70,4 @@ def check_picture(path: Path) -> None:
 def save_picture(figure: Any, path: Path, **options: Any) -> None:
     """Write a figure, and say so on standard error."""
     figure.savefig(path, **options)
-    sys.stderr.write(f"wrote {path}\n")
+    sys.stderr.write(f"wrote {printable(str(path))}\n")

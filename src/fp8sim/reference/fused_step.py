@@ -123,7 +123,7 @@ def exact_products(a: Factors, b: Factors, rule: StepRule) -> tuple[F64, AnyArra
         return significand * a_scale * b_scale, exponent + a_binade + b_binade
 
     def group(x: AnyArray) -> AnyArray:
-        return x.reshape(*x.shape[:-1], -1, rule.group)
+        return x.reshape(*x.shape[:-1], x.shape[-1] // rule.group, rule.group)
 
     sums = group(a.values.astype(np.float64) * b.values).sum(axis=-1)  # exact: sums of few small numbers
     scaled = sums * group(a_scale * b_scale)[..., 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,9 +215,12 @@ def check_scales(
     what = f"{core.scale_format} scales, one per {core.scale_block} of k"
     if scales is None:
         raise ValueError(f"{core.name} multiplies by {what}: pass scales=(a_scales, b_scales)")
+    pair = tuple(scales) if isinstance(scales, Iterable) else ()
+    if len(pair) != 2:
+        raise TypeError(f"scales must be a pair, (a_scales, b_scales), got {scales!r}")
     fmt, blocks = get_format(core.scale_format), -(-k // core.scale_block)
     checked: list[tuple[F32 | None, AnyArray | None]] = []
-    for side, own, shape in zip("ab", scales, ((m, blocks), (blocks, n)), strict=True):
+    for side, own, shape in zip("ab", pair, ((m, blocks), (blocks, n)), strict=True):
         values = _to_float32(checks.as_array(own, f"scales of {side}"), f"scales of {side}", core)
         if values.shape != shape:
             raise ValueError(f"scales of {side} have shape {values.shape}; {core.name} needs {shape}: {what}")

@@ -92,6 +92,6 @@ def split_interval(core: str | TensorCore, promote_every: int | None = None) -> 
         return get_tensor_core(name), promote_every
     if promote_every is not None:
         raise ValueError(f"{core!r} names a promotion interval, and promote_every={promote_every}: pass one")
-    if not interval.isdecimal():
+    if not interval.isdecimal() or len(interval) > 9:
         raise ValueError(f"accumulator {core!r}: write the interval as in 'hopper-fp8/128'")
     return get_tensor_core(name), int(interval)
