@@ -87,6 +87,16 @@ def test_compare_of_a_checkpoint_and_activations(run, checkpoint, tmp_path, rng)
     assert json.loads(out)["m"] == 5
 
 
+def test_the_source_of_a_comparison_reaches_a_terminal_escaped(run, checkpoint, tmp_path, rng):
+    activations = tmp_path / "x\x1b[31m.npy"
+    np.save(activations, rng.standard_normal((5, 64)))
+    options = ["--checkpoint", checkpoint, "--tensor", "layer.weight", "--activations", activations]
+    status, out, _ = run("compare", *options, "--recipe", "fp8-row")
+    assert status == 0
+    assert r"x\x1b[31m.npy" in out
+    assert "\x1b" not in out
+
+
 CATALOGUES = {"formats": FORMATS, "recipes": RECIPES, "devices": DEVICES}
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fp8sim._support.tables import printable
 from fp8sim.cli.options import Command, DeviceName, Json, Seed, app
-from fp8sim.cli.output import progress, show
+from fp8sim.cli.output import progress, say_written, show
 
 
 @app.command("claims", cls=Command)
@@ -48,4 +46,4 @@ def _write_page(result: Any, page: Path, device: str, seed: int) -> None:
     with progress("comparing recipes", None):
         recipes = compare(matrices.a, matrices.b, device=device)
     write_report(result, page, recipes, data=matrices.source)
-    sys.stderr.write(f"wrote {printable(str(page))}\n")
+    say_written(page)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fp8sim._support import checks
+from fp8sim._support.tables import printable
 from fp8sim.cli.options import Command, DeviceName, Json, Seed, app, choose
 from fp8sim.cli.output import print_json, progress, show
 from fp8sim.recipes import RECIPES
@@ -38,7 +39,7 @@ def compare_command(
     if as_json:
         print_json({"source": matrices.source, **result.to_dict()})
     else:
-        typer.echo(f"{matrices.source}\n")
+        typer.echo(f"{printable(matrices.source)}\n")
         show(result)
 
 

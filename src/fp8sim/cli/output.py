@@ -14,7 +14,7 @@ import typer
 from fp8sim._support.results import Part, Result, plain_data
 from fp8sim._support.tables import printable
 
-__all__ = ["check_picture", "print_json", "progress", "save_picture", "show"]
+__all__ = ["check_picture", "print_json", "progress", "save_picture", "say_written", "show"]
 
 
 def show(*results: Result | Part, as_json: bool = False) -> None:
@@ -68,6 +68,11 @@ def check_picture(path: Path) -> None:
 
 
 def save_picture(figure: Any, path: Path, **options: Any) -> None:
-    """Write a figure, and say so on standard error."""
+    """Write a figure, and say so."""
     figure.savefig(path, **options)
+    say_written(path)
+
+
+def say_written(path: Path) -> None:
+    """Say on standard error that a file is there."""
     sys.stderr.write(f"wrote {printable(str(path))}\n")
