@@ -80,8 +80,8 @@ def matmul(
                 round_trip(left, chosen.a, axis=1, what="a", allocate=allocate),
                 round_trip(right, chosen.b, axis=0, what="b", allocate=allocate),
             )
-        return product if fmt is None else round_output(product, fmt)
-    product = multiply_quantized(*quantize_both(a, b, chosen), chosen)
+    else:
+        product = multiply_quantized(*quantize_both(a, b, chosen), chosen)
     return product if fmt is None else round_output(product, fmt)
 
 

@@ -80,6 +80,6 @@ class Registry(Result, dict[str, T], Generic[T]):
 
     def parts(self) -> list[Table]:
         """Return a table of the entries."""
-        headers = [f"{self.what}", *self.columns]
+        headers = [self.what, *self.columns]
         rows = [[name, *(str(cell(entry)) for cell in self.columns.values())] for name, entry in self.items()]
         return [Table(f"{self.what.capitalize()}s", headers, rows, self.notes)]

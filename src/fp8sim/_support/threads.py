@@ -137,21 +137,23 @@ def _places(workers: int) -> list[Place | None]:
     Some schedulers wake a thread where its waker runs, and take longer than a cast to spread the load. The
     calling thread is the user's, and stays as it is.
     """
+    current_cpu = _current_cpu()
+    if current_cpu is not None:
+        allowed = os.sched_getaffinity(0)
+        others = sorted(allowed - {current_cpu()})
+        if len(others) == workers - 1:
+            return [Place(cpu, allowed) for cpu in others]
+    return [None] * (workers - 1)
+
+
+@cache
+def _current_cpu() -> Callable[[], int] | None:
+    """Return what tells the CPU that the calling thread is on, if anything does."""
     if not hasattr(os, "sched_setaffinity"):
-        return [None] * (workers - 1)
-    allowed, here = os.sched_getaffinity(0), _current_cpu()
-    others = sorted(allowed - {here})
-    if len(others) != workers - 1:
-        return [None] * (workers - 1)
-    return [Place(cpu, allowed) for cpu in others]
-
-
-def _current_cpu() -> int:
-    """Return the CPU that the calling thread is on; -1 where that cannot be told."""
+        return None
     import ctypes
 
-    tell = getattr(ctypes.CDLL(None), "sched_getcpu", None)
-    return int(tell()) if tell else -1
+    return getattr(ctypes.CDLL(None), "sched_getcpu", None)
 
 
 @cache
