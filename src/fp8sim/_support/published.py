@@ -6,20 +6,26 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = [
-    "CLAIM", "DEEPGEMM_BEST", "DEEPGEMM_H800", "DEEPGEMM_H800_UPDATED", "DEEPSEEK_V3", "MODEL_FIGURES",
+    "CLAIM", "CLAIM_SOURCE", "DEEPGEMM_BEST", "DEEPGEMM_H800", "DEEPGEMM_H800_UPDATED", "DEEPSEEK_V3", "MODEL_FIGURES",
     "SPEEDUPS", "Figure", "GemmSpeed", "Speedup",
 ]  # fmt: skip
 
 #: The sentence that the `claims` command takes apart.
 CLAIM = (
-    "By transitioning from floating point 16 to the more efficient FP8, DeepSeek halved "
-    "computational requirements without sacrificing accuracy"
+    "By transitioning from the conventional binary encoding method (floating point 16) to the more efficient "
+    "FP8, DeepSeek halved computational requirements without sacrificing accuracy."
+)
+
+#: Where it stands.
+CLAIM_SOURCE = (
+    "A news report about DeepSeek-R1 of January 2025, in a paragraph that credits Aravind Srinivas, founder of "
+    "Perplexity AI; it gives no figure and no source. DeepSeek's own report is about V3, on which R1 was trained."
 )
 
 _REPORT = "DeepSeek-V3 Technical Report, arXiv 2412.19437"
 _INSIGHTS = "Insights into DeepSeek-V3, arXiv 2505.09343"
 _DEEPGEMM = "deepseek-ai/DeepGEMM"
-_TE = "NVIDIA TransformerEngine docs"
+_TE = "NVIDIA TransformerEngine docs, performance considerations"
 _TORCHAO = "pytorch/ao docs and blog"
 
 
@@ -141,10 +147,13 @@ MODEL_FIGURES: dict[str, dict[str, Figure]] = {
 #: Measured FP8 against BF16 speeds, beyond the bare GEMM.
 SPEEDUPS: tuple[Speedup, ...] = (
     Speedup("GEMMs with quantising, delayed scaling, H200", 1.69, 1.69, False, _TE),
-    Speedup("GEMMs with quantising, current scaling, H200", 1.58, 1.58, False, _TE),
-    Speedup("GEMMs with quantising, blocks as DeepSeek, H200", 1.40, 1.40, False, _TE),
-    Speedup("GEMMs already quantised, current scaling, H200", 1.90, 1.90, False, _TE),
-    Speedup("GEMMs with quantising, MXFP8, B300", 1.42, 1.42, False, _TE),
+    Speedup("GEMMs with quantising, current scaling, H200", 1.57, 1.57, False, _TE),
+    Speedup("GEMMs with quantising, blocks as DeepSeek, H200", 1.41, 1.41, False, _TE),
+    Speedup("GEMMs already quantised, current scaling, H200", 1.92, 1.92, False, _TE),
+    Speedup("GEMMs with quantising, delayed scaling, B300", 1.61, 1.61, False, _TE),
+    Speedup("GEMMs with quantising, current scaling, B300", 1.41, 1.41, False, _TE),
+    Speedup("GEMMs with quantising, MXFP8, B300", 1.44, 1.44, False, _TE),
+    Speedup("GEMMs with quantising, NVFP4, B300", 2.03, 2.03, False, _TE),
     Speedup("MoE layer of DeepSeek-V3", 1.25, 1.25, False, _TORCHAO),
     Speedup("training, 8B, 8 GPUs", 1.0, 1.25, True, _TORCHAO),
     Speedup("training, 2,000 GPUs", 1.34, 1.43, True, _TORCHAO),

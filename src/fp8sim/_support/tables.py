@@ -127,6 +127,7 @@ class Table:
                 Text(header.rstrip(">")),
                 justify="right" if header.endswith(">") else "left",
                 no_wrap=not self._wraps(index),
+                overflow="fold",  # a long word goes on in the next line, where rich would cut it
             )
         for row in self.rows:
             grid.add_row(*(Text(row[index]) for index in columns))

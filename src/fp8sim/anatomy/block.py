@@ -12,7 +12,7 @@ from fp8sim import metrics
 from fp8sim._support.quantities import number_text, power_text, signed_percent_text
 from fp8sim._support.results import Result, members
 from fp8sim.anatomy.neighbours import Bits
-from fp8sim.anatomy.page import Line, Page, Span, prose
+from fp8sim._support.page import Line, Page, Span, prose
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Scaling

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fp8sim.anatomy.page import Line, Span, Style
+from fp8sim._support.page import Line, Span, Style
 from fp8sim.casts import encode
 from fp8sim.formats import FloatFormat
 from fp8sim.reference.rounding import floor_log2, round_exact

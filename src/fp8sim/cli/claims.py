@@ -16,13 +16,14 @@ def claims_command(
     *,
     device: DeviceName = "h800",
     seed: Seed = 0,
-    training: Annotated[
-        bool, typer.Option("--training/--no-training", help="Train a small model, if PyTorch is installed.")
-    ] = True,
+    train: Annotated[
+        bool,
+        typer.Option("--train", help="Train anew with PyTorch, about 10 minutes, instead of taking a record."),
+    ] = False,
     page: Annotated[Path | None, typer.Option("--html", help="Write it as one HTML page too.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Take apart the sentence "FP8 halved computational requirements without sacrificing accuracy"."""
+    """Judge the sentence "FP8 halved computational requirements without sacrificing accuracy"."""
     from fp8sim.experiments.claims import claims, count_parts
 
     if page is not None:
@@ -30,7 +31,7 @@ def claims_command(
 
         check_target(page)  # before anything is measured
     with progress("measuring", count_parts()) as advance:
-        result = claims(device=device, seed=seed, training=training, on_part=advance)
+        result = claims(device=device, seed=seed, train=train, on_part=advance)
     if page is not None:
         _write_page(result, page, device, seed)
     show(result, as_json=as_json)

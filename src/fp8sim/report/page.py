@@ -8,8 +8,8 @@ import hashlib
 import html
 import json
 import os
+import re
 import secrets
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
@@ -17,9 +17,11 @@ from typing import Any
 
 from fp8sim._support.quantities import ratio_text
 from fp8sim._support.results import members, plain_data
+from fp8sim._support.tables import Table
 from fp8sim.casts import overflow_policy
-from fp8sim.experiments.claims import Claims
-from fp8sim.experiments.claims.verdicts import VERDICTS, Claim
+from fp8sim.experiments.claims import QUESTIONS, Claim, Claims
+from fp8sim.experiments.claims.row import Question
+from fp8sim.experiments.claims.sentence import SEEDS
 from fp8sim.experiments.comparison import Comparison
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
@@ -32,8 +34,13 @@ __all__ = ["check_target", "html_report", "write_report"]
 #: verdict -> a sign that says it without colour.
 _SIGNS = {"holds": "✓", "partly": "◐", "does not hold": "✗", "not measured": "?"}
 
-Groups = list[tuple[str, list[tuple[int, Claim]]]]
-
+#: words of the sentence -> the question that they raise.
+_PHRASES: dict[str, Question] = {
+    "floating point 16": "format",
+    "halved": "bytes",
+    "computational requirements": "time",
+    "without sacrificing accuracy": "accuracy",
+}
 
 def html_report(result: Claims, comparison: Comparison | None = None, *, data: str = "") -> str:
     """Return the report as one HTML page that loads nothing else.
@@ -58,23 +65,28 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     Examples
     --------
     >>> import fp8sim
-    >>> page = html_report(fp8sim.claims(training=False))
+    >>> page = html_report(fp8sim.claims())
     >>> page[:15], "https://" in page
     ('<!DOCTYPE html>', False)
     """
     style = asset("pictures.css") + asset("report.css")
     script = asset("arithmetic.js") + asset("explorer.js")
-    groups = _by_part(result.rows)
     sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
+    answers, numbered = result.answers, list(enumerate(result.rows, 1))
+    groups = [
+        _group(question, answers[words], [pair for pair in numbered if pair[1].question == question], sources)
+        for question, words in QUESTIONS.items()
+    ]
     return Template(asset("report.html")).substitute(
         policy=_policy(style, script),
         style=style,
         script=script,
-        title=html.escape(f"fp8sim claims: {result.summary}"),
-        sentence=_annotated(result.sentence, groups),
-        summary=html.escape(result.summary),
-        tally=_tally(result.rows),
-        verdicts="\n".join(_group(i, part, rows, sources) for i, (part, rows) in enumerate(groups, 1)),
+        title=html.escape(f"fp8sim claims: {result.bottom_line[0]}"),
+        sentence=_annotated(result.sentence),
+        summary="\n".join(f'<p class="summary">{html.escape(words)}</p>' for words in result.bottom_line),
+        answers=_definitions(answers.items()),
+        verdicts="\n".join(groups),
+        scales="\n".join(_unstyled(table) for table in result.rounding_tables()),
         pictures="\n".join(_pictures(result, comparison, data)),
         sources="\n".join(_source(i, source, result.rows) for i, source in enumerate(sources, 1)),
         setting=_definitions(_setting(result)),
@@ -108,7 +120,8 @@ def write_report(
     Examples
     --------
     >>> import tempfile
-    >>> result = Claims("FP8 halved it", "H800 SXM", 0, data=(), environment={}, rows=())
+    >>> import fp8sim
+    >>> result = fp8sim.claims()
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = write_report(result, Path(folder) / "report.html")
     ...     file.name, file.stat().st_size > 50_000
@@ -198,78 +211,51 @@ def _describe(fmt: FloatFormat) -> dict[str, Any]:
     }
 
 
-def _by_part(rows: Iterable[Claim]) -> Groups:
-    """Group the rows, numbered from 1, by the part of the sentence, in order of first appearance."""
-    groups: dict[str, list[tuple[int, Claim]]] = {}
-    for number, row in enumerate(rows, 1):
-        groups.setdefault(row.part, []).append((number, row))
-    return list(groups.items())
+def _annotated(sentence: str) -> str:
+    """Return the sentence, its phrases links to the questions that they raise."""
+    pieces, rest = [], sentence
+    for phrase, question in _PHRASES.items():
+        before, found, rest = rest.partition(phrase)
+        link = f'<a class="part" href="#{question}">{html.escape(found)}</a>' if found else ""
+        pieces += [html.escape(before), link]
+    return "".join([*pieces, html.escape(rest)])
 
 
-def _annotated(sentence: str, groups: Groups) -> str:
-    """Return the sentence, each of its parts a link to the verdicts on it."""
-    places = sorted(
-        (sentence.find(part), part, i) for i, (part, _) in enumerate(groups, 1) if part in sentence
-    )
-    pieces, end = [], 0
-    for start, part, i in places:
-        if start < end:
-            continue  # it lies within another part
-        pieces.append(html.escape(sentence[end:start]))
-        pieces.append(f'<a class="part" href="#part-{i}">{html.escape(part)}</a>')
-        end = start + len(part)
-    return "".join([*pieces, html.escape(sentence[end:])])
-
-
-def _counted(rows: Iterable[Claim]) -> list[tuple[str, int]]:
-    counts = Counter[str](row.verdict for row in rows)
-    return [(name, counts[name]) for name in dict.fromkeys([*VERDICTS, *counts]) if counts[name]]
-
-
-def _tally(rows: tuple[Claim, ...]) -> str:
-    """Draw a bar of the verdicts, as wide as each is frequent."""
-    shapes, x, total = [], 0.0, max(len(rows), 1)
-    for verdict, count in _counted(rows):
-        width = 400 * count / total
-        shapes.append(svg("rect", x=x, y=0, width=max(width - 2, 1), height=14, class_=slug(verdict)))
-        x += width
-    words = ", ".join(f"{count} {verdict}" for verdict, count in _counted(rows))
-    return (
-        f'<svg class="tally" role="img" aria-label="{html.escape(words)}" viewBox="0 0 400 14" '
-        f'preserveAspectRatio="none">{"".join(shapes)}</svg>'
-    )
-
-
-def _group(index: int, part: str, rows: list[tuple[int, Claim]], sources: list[str]) -> str:
-    words = ", ".join(f"{count} {verdict}" for verdict, count in _counted(row for _, row in rows))
+def _group(question: Question, answer: str, rows: list[tuple[int, Claim]], sources: list[str]) -> str:
     head = (
-        f'<tbody role="rowgroup" id="part-{index}"><tr role="row" class="part-row">'
+        f'<tbody role="rowgroup" id="{question}"><tr role="row" class="part-row">'
         '<th role="rowheader" scope="rowgroup" colspan="6">'
-        f"“{html.escape(part)}” <small>{html.escape(words)}</small></th></tr>"
+        f"{html.escape(QUESTIONS[question])} <small>{html.escape(answer)}</small></th></tr>"
     )
     return "\n".join([head, *(_row(number, row, sources) for number, row in rows), "</tbody>"])
 
 
 def _row(number: int, row: Claim, sources: list[str]) -> str:
     escape = html.escape
-    ratio = "-" if row.ratio is None else ratio_text(row.ratio)
+    agreement = "-" if row.agreement is None else ratio_text(row.agreement)
     note = sources.index(row.source) + 1 if row.source else None
     link = f' <a class="note" href="#source-{note}" aria-label="source {note}">[{note}]</a>' if note else ""
     sign = f'<span aria-hidden="true">{_SIGNS.get(row.verdict, "•")}</span>'
+    spread = "" if row.range is None else f" ({' to '.join(map(row.figure, row.range))} over seeds)"
     return (
         f'<tr role="row" id="row-{number}"><td role="cell" class="number">{number}</td>'
-        f'<th role="rowheader" scope="row">{escape(row.what)}<p>{escape(row.why)}</p></th>'
-        f'<td role="cell" data-label="measured">{escape(row.figure(row.measured))}</td>'
+        f'<th role="rowheader" scope="row">{escape(row.what)}<p>{escape(row.why)}{escape(spread)}</p>'
+        f"<p>Rule: {escape(row.ruling)}</p></th>"
+        f'<td role="cell" data-label="ours">{escape(row.figure(row.measured))}</td>'
         f'<td role="cell" data-label="published">{escape(row.figure(row.published))}{link}</td>'
-        f'<td role="cell" data-label="ratio">{ratio}</td>'
+        f'<td role="cell" data-label="agreement">{agreement}</td>'
         f'<td role="cell" class="verdict {slug(row.verdict)}">{sign} {escape(row.verdict)}</td></tr>'
     )
 
 
+def _unstyled(table: Table) -> str:
+    """Return a table in the page's own style: its policy allows no style of a table's own."""
+    return re.sub(r' style="[^"]*"', "", table.html())
+
+
 def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Iterable[str]:
     drawings = (
-        pictures.bar_picture(result.rows, "remainder"),
-        pictures.bar_picture(result.rows, "speed-up"),
+        pictures.bar_picture(result.rows),
         pictures.agreement_picture(result.rows),
         None if comparison is None else pictures.recipe_picture(comparison, data),
         pictures.error_picture(),
@@ -286,7 +272,7 @@ def _source(index: int, source: str, rows: tuple[Claim, ...]) -> str:
 
 def _setting(result: Claims) -> Iterable[tuple[str, str]]:
     yield "times modelled on", f"{result.device}: roofline at dense peak rates"
-    yield "seed", str(result.seed)
+    yield "seeds", f"{result.seed} to {result.seed + SEEDS - 1}; the figures are of the first"
     for i, source in enumerate(result.data, 1):
         yield f"data {i}", source
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 
 from fp8sim._support.quantities import number_text, percent_text, ratio_text
-from fp8sim.experiments.claims.verdicts import Claim, Meaning
+from fp8sim.experiments.claims.row import Claim
 from fp8sim.experiments.comparison import Comparison, ComparisonRow
 from fp8sim.formats import FloatFormat, get_format
 from fp8sim.reference.codes import positive_values
-from fp8sim.report.bars import LINE, claim_bar, label, measured_rows
+from fp8sim.report.bars import LINE, claim_bar, label, left_text, saved_rows
 from fp8sim.report.svg import WIDTH, Axis, Picture, grid, svg
 
 __all__ = [
@@ -19,58 +19,52 @@ __all__ = [
 
 _LABEL_CHARACTERS = 48  # that fit WIDTH in the page's 12-unit type
 _DECADES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-_BARS = {  # meaning of the rows -> key, title, what the bars are compared with, axis and ticks
-    "remainder": (
-        *("ratios", "What is left of BF16's", "Of BF16's, half is 0.5."),
-        Axis(0.0, 1.25, 8, WIDTH - 70),
-        ((0.0, "0"), (0.5, "half"), (1.0, "equal")),
-    ),
-    "speed-up": (
-        *("speeds", "How much faster than BF16", "As fast as BF16 is 1, twice as fast is 2."),
-        Axis(1.0, 2.25, 8, WIDTH - 70),
-        ((1.0, "equal"), (2.0, "twice")),
-    ),
-}
-_BAR_CAPTION = "Bar: measured or modelled; diamond: published; the number is that of the row in the table."
+_BAR_AXIS = Axis(0.0, 1.25, 8, WIDTH - 70)
+_BAR_TICKS = ((0.0, "0"), (0.5, "half"), (1.0, "equal"))
+_BAR_CAPTION = (
+    "Bar: counted or modelled; diamond: measured by others; the number is that of the row in the table."
+)
 
 
-def bar_picture(rows: Sequence[Claim], meaning: Meaning) -> Picture | None:
-    """Draw what is left of BF16's bytes, time and operations, or how much faster FP8 is, as bars.
-
-    None if no row says it.
+def bar_picture(rows: Sequence[Claim]) -> Picture | None:
+    """Draw what is left of BF16's bytes, operations and time as bars; None if no row says it.
 
     Examples
     --------
-    >>> row = Claim("halved", "bytes", 0.5, 0.51, "ratio", "a report", "holds", "One byte.", "remainder")
-    >>> bar_picture([row], "remainder").description
-    "Measured: row 1 0.5000. Of BF16's, half is 0.5."
+    >>> from fp8sim.experiments.claims.rules import HALVED
+    >>> row = Claim(name="weights", question="bytes", what="bytes of weights", basis="counted", measured=0.5,
+    ...             unit="ratio", rule=HALVED, why="One byte.")
+    >>> bar_picture([row]).description
+    "Left: row 1 0.50. Of BF16's, half is 0.5."
     """
-    measured = measured_rows(rows, meaning)
-    if not measured:
+    saved = saved_rows(rows)
+    if not saved:
         return None
-    key, title, words, axis, ticks = _BARS[meaning]
     body, y = [], 26
-    for number, row in measured:
+    for number, row in saved:
         lines = label(f"{number}. {row.what}", 8, y, _LABEL_CHARACTERS)
         y += LINE * len(lines) + 6
         body += lines
-        body += claim_bar(row, axis, y + 5.5, height=11, mark=(5, 8), figure=(WIDTH - 8, 4.5))
+        body += claim_bar(row, _BAR_AXIS, y + 5.5, height=11, mark=(5, 8), figure=(WIDTH - 8, 4.5))
         y += 17
-    figures = ", ".join(f"row {number} {row.figure(row.measured)}" for number, row in measured)
-    shapes = (*grid(axis, ticks, 22, y), *body)
-    return Picture(key, title, f"Measured: {figures}. {words}", _BAR_CAPTION, y + 8, shapes)
+    figures = ", ".join(f"row {number} {left_text(row)}" for number, row in saved)
+    words = f"Left: {figures}. Of BF16's, half is 0.5."
+    shapes = (*grid(_BAR_AXIS, _BAR_TICKS, 22, y), *body)
+    return Picture("ratios", "What is left of BF16's", words, _BAR_CAPTION, y + 8, shapes)
 
 
 def agreement_picture(rows: Sequence[Claim]) -> Picture | None:
-    """Draw measured over published, row by row; None if nothing is published.
+    """Draw our figure over the published one, row by row; None if nothing is published.
 
     Examples
     --------
-    >>> row = Claim("halved", "bytes of weights", 0.5, 0.4, "ratio", "a report", "holds", "One byte.")
+    >>> from fp8sim.experiments.claims.rules import HALVED
+    >>> row = Claim(name="cache", question="bytes", what="KV cache", basis="counted", measured=5.0, unit="B",
+    ...             published=4.0, judged=1.0, rule=HALVED, why="It stays.")
     >>> agreement_picture([row]).description
-    'Dots of measured over published for 1 rows: 0 within 5 %, the furthest row 1 at 1.250.'
+    'Dots of ours over published for 1 rows: 0 within 5 %, the furthest row 1 at 1.250.'
     """
-    ratios = [(n, row.ratio) for n, row in enumerate(rows, 1) if row.ratio is not None and row.ratio > 0]
+    ratios = [(n, x) for n, row in enumerate(rows, 1) if (x := row.agreement) is not None and x > 0]
     if not ratios:
         return None
     axis = Axis(0.5, 2.0, 64, WIDTH - 76, log=True)
@@ -91,10 +85,10 @@ def agreement_picture(rows: Sequence[Claim]) -> Picture | None:
     ticks = [(0.5, "half"), (1.0, "equal"), (2.0, "twice")]
     return Picture(
         "agreement",
-        "Measured over published",
-        f"Dots of measured over published for {len(ratios)} rows: {near} within 5 %, "
+        "Ours over published",
+        f"Dots of ours over published for {len(ratios)} rows: {near} within 5 %, "
         f"the furthest row {furthest[0]} at {ratio_text(furthest[1])}.",
-        "Where both figures exist. The band is 5 % to either side; the axis is logarithmic.",
+        "Where both are of the same thing. The band is 5 % to either side; the axis is logarithmic.",
         bottom + 8,
         (*grid(axis, ticks, 22, bottom), *body),
     )

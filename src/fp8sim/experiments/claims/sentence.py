@@ -1,147 +1,203 @@
-"""The article's sentence, taken apart: each part measured, set beside what is published, and judged."""
+"""The article's sentence, taken apart: five questions, answered by figures that rules judge."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from fp8sim._support.published import CLAIM
-from fp8sim._support.results import Result
+from fp8sim._support import checks
+from fp8sim._support.page import Line, Page, Span, prose, wrap
+from fp8sim._support.published import CLAIM, CLAIM_SOURCE
+from fp8sim._support.results import Part, Result
 from fp8sim._support.tables import Table
 from fp8sim.costs.devices import DeviceLike, get_device
-from fp8sim.experiments import data
-from fp8sim.experiments.claims.model import model_memory, model_time
-from fp8sim.experiments.claims.product import (
+from fp8sim.experiments.claims.accuracy import (
     Setting,
-    deepgemm_test,
-    gemm_bytes_and_time,
-    multiply_adds,
-    product_error,
-    stored_bytes,
+    formats,
+    product_errors,
+    published_test,
+    sum_errors,
+    training_loss,
 )
-from fp8sim.experiments.claims.sums import sum_errors
-from fp8sim.experiments.claims.training import gradients_of_tokens, training_loss
-from fp8sim.experiments.claims.verdicts import VERDICTS, Claim
+from fp8sim.experiments.claims.answers import answers, bottom_line
+from fp8sim.experiments.claims.rounding import RoundingError, rounding_errors, rounding_table
+from fp8sim.experiments.claims.row import QUESTIONS, Claim
+from fp8sim.experiments.claims.savings import saved_bytes, saved_operations, saved_time, share_in_fp8
+from fp8sim.experiments.data import llm_like_matrices, real_matrices
+from fp8sim.experiments.train import DEFAULT_RECIPES, Training, recorded_training, train
 
 __all__ = ["Claims", "claims", "count_parts"]
 
+SEEDS = 5  #: of what is generated: the figures are of the first, the ranges over all
+
 _PARTS: dict[str, Callable[[Setting], list[Claim]]] = {
-    "error of a product": product_error,
-    "DeepGEMM's own test": deepgemm_test,
+    "formats of 16 bits": formats,
+    "share in FP8": lambda setting: [share_in_fp8(setting.device)],
+    "bytes": lambda setting: saved_bytes(setting.device),
+    "operations": lambda setting: saved_operations(setting.device),
+    "time": lambda setting: saved_time(setting.device),
+    "errors of products": product_errors,
+    "DeepGEMM's own test": published_test,
     "sums of 14 bits": sum_errors,
-    "gradients of tokens": gradients_of_tokens,
-    "loss of a short training": training_loss,
-    "bytes of weights and activations": stored_bytes,
-    "multiply-adds": multiply_adds,
-    "DeepSeek's GEMM shapes": gemm_bytes_and_time,
-    "memory of the whole model": model_memory,
-    "time of the whole model": model_time,
+    "loss of a training": training_loss,
 }
 
 
 @dataclass(frozen=True, repr=False)
 class Claims(Result):
-    """All parts of the sentence, judged; prints as tables and shows as them in a notebook."""
+    """The sentence, judged: a bottom line, five answers, and the figures that make them.
+
+    Prints as a page and tables of 80 columns, and shows as them in a notebook. ``result["weights"]`` is a row.
+    """
 
     sentence: str
     device: str
     seed: int
-    data: tuple[str, ...]  #: the matrices that were multiplied
+    data: tuple[str, ...]  #: what was multiplied
     environment: dict[str, str]
     rows: tuple[Claim, ...]
+    rounding: tuple[RoundingError, ...] = ()  #: of real activations, by format and scaling
+
+    WIDTH = 80
+
+    def __getitem__(self, name: str) -> Claim:
+        """Return a row by its name."""
+        return checks.lookup(name, self._by_name, "row of this verdict")
 
     @property
-    def summary(self) -> str:
-        """How many parts hold, in words."""
-        verdicts = [row.verdict for row in self.rows]
-        counted = ", ".join(f"{verdicts.count(v)} {words}" for v, words in VERDICTS.items() if v in verdicts)
-        return f"Of {len(verdicts)} parts: {counted}."
+    def _by_name(self) -> dict[str, Claim]:
+        return {row.name: row for row in self.rows}
+
+    @property
+    def bottom_line(self) -> list[str]:
+        """What it comes to, in at most three sentences that the figures make."""
+        return bottom_line(self._by_name)
+
+    @property
+    def answers(self) -> dict[str, str]:
+        """Question -> answer, in words."""
+        return answers(self._by_name)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data, ready for JSON."""
         return {
-            **dataclasses.asdict(self),
-            "summary": self.summary,
+            **{name: getattr(self, name) for name in ("sentence", "bottom_line", "answers")},
             "rows": [row.to_dict() for row in self.rows],
+            "rounding": [dataclasses.asdict(row) for row in self.rounding],
+            **{name: getattr(self, name) for name in ("device", "seed", "data", "environment")},
         }
 
-    def parts(self) -> list[Table]:
-        """Return the verdicts, and the reasons with their sources."""
-        verdicts = Table(
-            f'"{self.sentence}."',
-            ["#>", "claim", "what was measured", "measured>", "published>", "ratio>", "verdict"],
-            [_cells(number, row) for number, row in enumerate(self.rows, 1)],
-            (self.summary,),
+    def parts(self) -> list[Part]:
+        """Return the answers, the figures by question, what scales buy, and the reasons with their sources."""
+        numbered = list(enumerate(self.rows, 1))
+        tables = [
+            _figures(words, [(n, row) for n, row in numbered if row.question == question])
+            for question, words in QUESTIONS.items()
+        ]
+        return [self._opening(), *tables, *self.rounding_tables(), self._reasons(numbered)]
+
+    def rounding_tables(self) -> list[Table]:
+        """Return what scales buy: errors of rounded activations, a table for each kind of data."""
+        kinds = dict.fromkeys(row.data for row in self.rounding)
+        return [rounding_table([row for row in self.rounding if row.data == data]) for data in kinds]
+
+    def _opening(self) -> Page:
+        """Return the sentence, the bottom line and the answers."""
+        lines: list[Line] = [
+            *([Span(line)] for line in wrap(f'"{self.sentence}"')),
+            [],
+            *([Span(line, "title")] for sentence in self.bottom_line for line in wrap(sentence)),
+            [],
+        ]
+        for question, answer in self.answers.items():
+            lines += prose(question, answer, indent=21)
+        return Page(lines)
+
+    def _reasons(self, numbered: Sequence[tuple[int, Claim]]) -> Table:
+        columns: dict[str, Callable[[tuple[int, Claim]], str]] = {
+            "#>": lambda pair: str(pair[0]),
+            "why": lambda pair: pair[1].why,
+            "rule (what it saw)": lambda pair: pair[1].ruling,
+            "source": lambda pair: pair[1].source or "-",
+        }
+        notes = (
+            f"Times are modelled on {self.device}: roofline at dense peak rates. Seeds {self.seed} to "
+            f"{self.seed + SEEDS - 1}. Data:",
+            *(f"  {source}" for source in self.data),
+            "The sentence:",
+            *(f"  {line}" for line in wrap(CLAIM_SOURCE, 78)),
         )
-        reasons = Table(
-            "Why, and where the published figures are from",
-            ["#>", "why", "source"],
-            [[str(number), row.why, row.source] for number, row in enumerate(self.rows, 1)],
-            (
-                f"Times are modelled on {self.device}: roofline at dense peak rates. Seed {self.seed}. Data:",
-                *(f"  {source}" for source in self.data),
-            ),
-        )
-        return [verdicts, reasons]
+        return Table.of("Why", columns, numbered, notes)
 
 
 def claims(
     *,
     device: DeviceLike = "h800",
     seed: int = 0,
-    training: bool = True,
+    train: bool = False,
     on_part: Callable[[str], None] | None = None,
 ) -> Claims:
-    """Measure each part of the sentence and judge it.
+    """Judge the sentence: measure, set beside what is published, and answer five questions.
 
-    Real weights are used where the extra ``sample`` is installed, and LLM-like matrices from the
-    seed where not; activations are generated in both cases. Where PyTorch is installed, a small
-    language model is trained for about half a minute.
+    Products are measured on recorded weights and activations of a real model, and on generated ones beside
+    them; the training is a recorded one. The same figures come out whatever extras are installed.
 
     Parameters
     ----------
     device : str or Device
         Whose roofline times are modelled on. Published times are of the H800.
     seed : int
-        Of everything generated.
-    training : bool
-        Whether to train a model, if PyTorch is installed; its row is "not measured" otherwise.
+        The first of the five seeds of everything generated.
+    train : bool
+        Whether to train anew, for about ten minutes with PyTorch, instead of taking the recorded training.
     on_part : callable, optional
         Called with the name of each part before it is measured; for progress bars.
 
     Returns
     -------
     Claims
-        One row per figure.
+        Bottom line, answers, and one row per figure.
 
     Raises
     ------
     ValueError
         If the device is unknown or the seed negative.
+    ImportError
+        If `train` is asked for without PyTorch.
 
     Examples
     --------
     >>> import fp8sim
-    >>> result = fp8sim.claims(training=False)
-    >>> [row.verdict for row in result.rows if row.what.startswith("multiply-adds")]
-    ['does not hold']
+    >>> result = fp8sim.claims()
+    >>> result["operations"].verdict
+    'does not hold'
+    >>> print(result.answers["Operations halved?"])
+    No: they stay the same (1.00). Every multiplication is still done, only on smaller numbers.
     """
     target = get_device(device)
-    if seed < 0:
+    if checks.whole_number(seed, "seed") < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
-    setting = Setting(target, seed, tuple(_matrices(seed)), training)
+    seeds, real = tuple(range(seed, seed + SEEDS)), real_matrices()
+    setting = Setting(target, seeds, real, *(_trained(seed) if train else recorded_training()))
     rows: list[Claim] = []
     for name, measure in _PARTS.items():
         if on_part is not None:
             on_part(name)
         rows.extend(measure(setting))
-    sources = tuple(matrices.source for matrices in setting.matrices)
-    return Claims(CLAIM, target.title, seed, sources, _environment(), tuple(rows))
+    if on_part is not None:
+        on_part("errors of formats")
+    generated = llm_like_matrices(128, 512, 7168, seed=seed)
+    rounding = (
+        *rounding_errors(real, "activations of real layers"),
+        *rounding_errors([generated], "generated LLM-like activations"),
+    )
+    sources = (*(matrices.source for matrices in real), "LLM-like matrices, generated")
+    return Claims(CLAIM, target.title, seed, sources, _environment(), tuple(rows), rounding)
 
 
 def count_parts() -> int:
@@ -152,21 +208,29 @@ def count_parts() -> int:
     >>> count_parts() > 3
     True
     """
-    return len(_PARTS)
+    return len(_PARTS) + 1
 
 
-def _matrices(seed: int) -> Iterator[data.Matrices]:
-    if data.sample_model_path() is None:
-        yield data.llm_like_matrices(128, 2112, 7168, seed=seed)  # one of DeepSeek's shapes
-        return
-    for name in data.SAMPLE_WEIGHTS:
-        yield data.sample_matrices(name, m=256, seed=seed)
+def _trained(seed: int) -> tuple[Training, str]:
+    """Train as the recorded training was, from other seeds."""
+    return train(DEFAULT_RECIPES, seeds=[seed, seed + 1]), "Made anew."
 
 
-def _cells(number: int, row: Claim) -> list[str]:
-    figures = (row.figure(row.measured), row.figure(row.published))
-    ratio = "-" if row.ratio is None else f"{row.ratio:.3f}"
-    return [str(number), row.part, row.what, *figures, ratio, row.verdict]
+def _figures(question: str, rows: Sequence[tuple[int, Claim]]) -> Table:
+    columns: dict[str, Callable[[tuple[int, Claim]], str]] = {
+        "#>": lambda pair: str(pair[0]),
+        "figure": lambda pair: pair[1].what,
+        "ours>": lambda pair: pair[1].figure(pair[1].measured),
+        "published>": lambda pair: pair[1].figure(pair[1].published),
+        "agree>": lambda pair: "-" if pair[1].agreement is None else f"{pair[1].agreement:.3f}",
+        "phrase": lambda pair: pair[1].verdict,
+    }
+    return Table.of(question, columns, rows, tuple(_spread(n, row) for n, row in rows if row.range))
+
+
+def _spread(number: int, row: Claim) -> str:
+    low, high = row.range or (0.0, 0.0)
+    return f"{number}: {row.figure(low)} to {row.figure(high)} over {SEEDS} seeds"
 
 
 def _environment() -> dict[str, str]:

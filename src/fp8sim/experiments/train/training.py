@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from fp8sim._support.tables import Table
 from fp8sim.experiments.train.losses import SMOOTHING, RecipeLoss, RunResult, compare_losses, recipe_label
 from fp8sim.training import GEMMS
 
-__all__ = ["Training"]
+__all__ = ["Training", "recorded_training"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,6 +79,20 @@ class Training(Result):
     def parts(self) -> list[Table]:
         """Return the losses, and for each product its SQNR by layer."""
         return [_loss_table(self), *(_layer_table(self, gemm) for gemm in GEMMS)]
+
+
+def recorded_training() -> tuple[Training, str]:
+    """Return the training that comes with fp8sim, recorded once with the defaults of `train`, and how it was made.
+
+    Examples
+    --------
+    >>> training, made = recorded_training()
+    >>> training.size["parameters"], "torch" in made
+    (1739264, True)
+    """
+    file = resources.files("fp8sim.experiments") / "recorded" / "training.json"
+    data = json.loads(file.read_text(encoding="utf-8"))
+    return Training.from_dict(data), f"Recorded {data['date']} ({data['made']})."
 
 
 def _read_run(run: dict[str, Any]) -> RunResult:

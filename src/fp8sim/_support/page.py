@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from rich.text import Text
 
-__all__ = ["WIDTH", "Line", "Page", "Span", "Style", "prose"]
+__all__ = ["WIDTH", "Line", "Page", "Span", "Style", "prose", "wrap"]
 
 WIDTH = 80  # columns of a terminal
 
@@ -81,6 +81,19 @@ class Page:
         return f'<pre style="line-height:1.3;overflow-x:auto">{body}</pre>'
 
 
+def wrap(text: str, width: int = WIDTH) -> list[str]:
+    """Break a sentence into lines; a figure stays with its percent sign.
+
+    Examples
+    --------
+    >>> wrap("It is 12.3 % less", 10)
+    ['It is', '12.3 %', 'less']
+    """
+    whole = text.replace(" %", "\u00a0%")
+    lines = textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\u00a0%", " %") for line in lines]
+
+
 def prose(label: str, text: str, indent: int = 12) -> Iterator[Line]:
     """Break a sentence into lines behind a label.
 
@@ -89,7 +102,6 @@ def prose(label: str, text: str, indent: int = 12) -> Iterator[Line]:
     >>> [line[0].text for line in prose("why", "a " * 40, indent=6)][1:]
     ['      a a a']
     """
-    wrapped = textwrap.wrap(text, WIDTH - indent, break_long_words=False, break_on_hyphens=False) or [""]
-    for number, part in enumerate(wrapped):
+    for number, part in enumerate(wrap(text, WIDTH - indent) or [""]):
         head = f"  {label}".ljust(indent) if number == 0 else " " * indent
         yield [Span(head + part)]

@@ -1,0 +1,263 @@
+"""The rows on accuracy: of the formats, of products and their sums on real data, and of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fp8sim import metrics
+from fp8sim._support.published import DEEPSEEK_V3
+from fp8sim._support.quantities import percent_text, signed_percent_text
+from fp8sim._support.typing import F32, FloatArray
+from fp8sim.casts import round_to
+from fp8sim.costs.devices import Device
+from fp8sim.experiments.claims.row import Claim
+from fp8sim.experiments.claims.rules import AS_ACCURATE, AS_PRECISE, AS_SMALL, loss_rule, within_limit
+from fp8sim.experiments.comparison import compare
+from fp8sim.experiments.data import Matrices, llm_like_matrices
+from fp8sim.experiments.train import Training
+from fp8sim.gemm import matmul
+from fp8sim.recipes import get_recipe
+from fp8sim.tensor_cores import tensor_core_matmul
+
+__all__ = ["Setting", "formats", "product_errors", "published_test", "sum_errors", "training_loss"]
+
+_REPORT = "DeepSeek-V3 report (arXiv 2412.19437)"
+_SUMS = 256, 4096  #: outputs along each side, and k
+_LEAST_TOKENS = 0.9e12  #: of the shorter of the report's two runs (B.1)
+
+_accuracy_row = partial(Claim, question="accuracy")
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What the rows are measured on."""
+
+    device: Device
+    seeds: tuple[int, ...]  #: of what is generated; the first gives the figures, all of them the ranges
+    real: tuple[Matrices, ...]  #: recorded weights and activations
+    training: Training  #: recorded, or made anew
+    made: str  #: when and with what
+
+
+def formats(setting: Setting) -> list[Claim]:
+    """What DeepSeek came from: another format of 16 bits than the sentence says."""
+    fp16, bf16 = _errors(setting.real, "fp16", "bf16")
+    bits = [get_recipe(name).a.fmt.bits for name in ("fp16", "bf16")]
+    return [
+        Claim(
+            name="16 bits",
+            question="format",
+            what="bits of an element in DeepSeek's baseline, BF16, over FP16's",
+            basis="counted",
+            measured=bits[1] / bits[0],
+            unit="ratio",
+            rule=AS_SMALL,
+            derived_from=f"{_REPORT}, 3.3: the baseline is BF16",
+            why="Both have 16 bits and the same peak rate, so that what FP8 saves of them is the same.",
+        ),
+        Claim(
+            name="precision of 16 bits",
+            question="format",
+            what="error of a product in BF16 over that in FP16, real layers",
+            basis="emulated",
+            measured=bf16 / fp16,
+            unit="times",
+            rule=AS_PRECISE,
+            derived_from=f"{_REPORT}, 3.3: the baseline is BF16",
+            why="BF16 has three mantissa bits fewer than FP16, so that FP8 has less accuracy to lose.",
+        ),
+    ]
+
+
+def product_errors(setting: Setting) -> list[Claim]:
+    """Errors of products under DeepSeek-V3's recipe, on real layers and on generated ones."""
+    fp8, bf16 = _errors(setting.real, "deepseek-v3", "bf16")
+    size = 128, 2112, 7168  # one of DeepSeek's
+
+    errors = [
+        _errors([llm_like_matrices(*size, seed=seed)], "deepseek-v3", "bf16") for seed in setting.seeds
+    ]
+    row = partial(_accuracy_row, basis="emulated", unit="share", rule=AS_ACCURATE)
+    return [
+        row(
+            name="product",
+            what="error of a product under deepseek-v3, real layers",
+            measured=fp8,
+            judged=fp8 / bf16,
+            why=f"Three mantissa bits for seven: BF16 errs by {percent_text(bf16)}. Relative Frobenius error, "
+            f"root mean square over {len(setting.real)} layers.",
+        ),
+        row(
+            name="generated product",
+            what="the same on generated LLM-like matrices, {}x{}x{}".format(*size),
+            measured=errors[0][0],
+            judged=errors[0][0] / errors[0][1],
+            range=_range([error for error, _ in errors]),
+            why="Their outlier channels hold most of the energy, and often land on the largest code without "
+            "an error: a kinder case than real layers.",
+        ),
+    ]
+
+
+def published_test(setting: Setting) -> list[Claim]:
+    """DeepGEMM's own acceptance test, on one of its shapes."""
+    m, n, k = 128, 2112, 7168
+    bf16 = get_recipe("bf16").a.fmt.dtype
+
+    def measure(seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        a = rng.standard_normal((m, k), np.float32).astype(bf16).astype(np.float32)
+        b = rng.standard_normal((k, n), np.float32).astype(bf16).astype(np.float32)
+        return metrics.calc_diff(matmul(a, b, "deepseek-v3"), a @ b)
+
+    measured, spread = _over_seeds(measure, setting.seeds)
+    published, limit = DEEPSEEK_V3["calc_diff"], DEEPSEEK_V3["calc_diff_limit"]
+    return [
+        _accuracy_row(
+            name="DeepGEMM's test",
+            what=f"calc_diff of DeepGEMM's own test, {m}x{n}x{k}",
+            basis="emulated",
+            measured=measured,
+            unit="",
+            published=published.value,
+            published_source=f"{published.source}; limit {limit.value:g}: {limit.source}",
+            rule=within_limit(limit.value, "DeepGEMM's tests"),
+            range=spread,
+            why="As accurate as its authors ask of an FP8 kernel; calc_diff is about half the squared error.",
+        )
+    ]
+
+
+def sum_errors(setting: Setting) -> list[Claim]:
+    """Errors of Hopper's FP8 sums over k = 4096, operands exact in E4M3: one chain, and promoted."""
+    published = DEEPSEEK_V3["sum_error"]
+    normal = np.random.Generator.standard_normal
+    uniform = np.random.Generator.random
+    one_chain, largest = _sums(setting.seeds, normal, None)
+    promoted, _ = _sums(setting.seeds, normal, 128)
+    positive, _ = _sums(setting.seeds, uniform, None)
+    positive_promoted, _ = _sums(setting.seeds, uniform, 128)
+    k = _SUMS[1]
+
+    def row(name: str, what: str, error: _SumError, why: str, **published: Any) -> Claim:
+        return _accuracy_row(
+            name=name,
+            what=what,
+            basis="emulated",
+            measured=error.figure,
+            unit="share",
+            judged=error.figure / error.bf16,
+            rule=AS_ACCURATE,
+            range=error.range,
+            why=why,
+            **published,
+        )
+
+    return [
+        row(
+            "sums in one chain",
+            f"largest error of sums of {k} FP8 products in one chain, over their root mean square",
+            largest,
+            "Hopper's FP8 tensor cores keep 14 bits while they sum. Normal numbers; the report does not say "
+            f"which. The error of all sums is {percent_text(one_chain.figure)}, with promotion to FP32 every "
+            f"128 {percent_text(promoted.figure)}.",
+            published=published.value / 100,
+            published_source=published.source,
+            comparable=False,  # neither distribution, size nor normaliser is given
+        ),
+        row(
+            "positive sums in one chain",
+            f"error of sums of {k} positive FP8 products in one chain",
+            positive,
+            "What is cut off always has one sign here: numbers from 0 to 1.",
+        ),
+        row(
+            "positive sums promoted",
+            f"error of sums of {k} positive FP8 products, promoted to FP32 every 128",
+            positive_promoted,
+            f"DeepSeek's remedy leaves {percent_text(positive_promoted.figure / positive.figure)} of it.",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class _SumError:
+    figure: float
+    range: tuple[float, float]
+    bf16: float  #: the same error of the product in BF16, of the numbers before they were rounded
+
+
+def _sums(
+    seeds: Sequence[int], draw: Callable[..., F32], promote_every: int | None
+) -> tuple[_SumError, _SumError]:
+    """Return the error of all sums of products that are exact, and the largest; both over their root mean square."""
+    size, k = _SUMS
+    sums, bf16 = [], []
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        x, y = draw(rng, (size, k), dtype=np.float32), draw(rng, (k, size), dtype=np.float32)
+        a, b = round_to(x, "e4m3"), round_to(y, "e4m3")
+        sums.append(_spread(tensor_core_matmul(a, b, "hopper-fp8", promote_every=promote_every), a, b))
+        bf16.append(_spread(matmul(x, y, "bf16"), x, y))
+    whole, largest = (
+        _SumError(errors[0], _range(errors), before[0])
+        for errors, before in zip(zip(*sums, strict=True), zip(*bf16, strict=True), strict=True)
+    )
+    return whole, largest
+
+
+def _spread(product: F32, a: FloatArray, b: FloatArray) -> tuple[float, float]:
+    exact = a.astype(np.float64) @ b.astype(np.float64)
+    largest = np.abs(product - exact).max() / np.sqrt(np.mean(exact**2))
+    return metrics.relative_error(product, exact), float(largest)
+
+
+def training_loss(setting: Setting) -> list[Claim]:
+    """Relative loss error of a small model trained under deepseek-v3, recorded or made anew."""
+    training, limit = setting.training, DEEPSEEK_V3["loss_error"]
+    rows = {row.recipe: row for row in training.rows}
+    ours, noise, tensor = (rows[name] for name in ("deepseek-v3", "fp32", "fp8-tensor"))
+    tokens = training.schedule["steps"] * training.schedule["sequences"] * training.size["context"]
+    mean, most, least = (
+        signed_percent_text(value) for value in (ours.error, ours.error_high, ours.error_low)
+    )
+    return [
+        _accuracy_row(
+            name="training",
+            what=f"largest loss error of training under deepseek-v3, {training.size['parameters'] / 1e6:.1f} M "
+            "parameters, over bf16",
+            basis="recorded",
+            measured=ours.largest,
+            unit="share",
+            published=limit.value / 100,
+            published_source=f"{limit.source}: less than that, of 16 B and 230 B parameters over about 1 T tokens",
+            comparable=False,  # of other models
+            rule=loss_rule(limit.value / 100, tokens, _LEAST_TOKENS),
+            why=f"On average {mean} over the last half of the steps (seeds: {least} to {most}); without any "
+            f"rounding {signed_percent_text(noise.error)}, with one scale for a tensor "
+            f"{signed_percent_text(tensor.error)}. Too small and too short to vouch for 671 B. {setting.made}",
+        )
+    ]
+
+
+def _errors(layers: Sequence[Matrices], *recipes: str) -> list[float]:
+    """Return the relative error of the products under each recipe, root mean square over layers."""
+    results = [compare(x.a, x.b, recipes, recipes[0], bounds=False) for x in layers]
+    return [
+        float(np.sqrt(np.mean([result[recipe].relative_error ** 2 for result in results])))
+        for recipe in recipes
+    ]
+
+
+def _over_seeds(measure: Callable[[int], float], seeds: Sequence[int]) -> tuple[float, tuple[float, float]]:
+    values = [measure(seed) for seed in seeds]
+    return values[0], _range(values)
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    return min(values), max(values)
