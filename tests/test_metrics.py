@@ -178,10 +178,101 @@ def test_ulp_error_keeps_the_shape():
     assert metrics.ulp_error(np.ones((2, 3)), np.ones((2, 3)), "e4m3").shape == (2, 3)
 
 
+# --- rows and channels ----------------------------------------------------------------------------
+
+
+def test_each_row_has_an_error_of_its_own():
+    reference = [[3.0, 4.0], [0.0, 0.0], [0.0, 0.0], [6e200, 8e200], [1e-200, 0.0]]
+    x = [[3.0, 5.0], [0.0, 0.0], [0.0, 1.0], [6e200, 3e200], [1e-200, 1e-200]]
+    # 1 of 5; nothing of nothing; something of nothing; 5 of 10; as much as is there
+    assert metrics.row_errors(x, reference).tolist() == pytest.approx([0.2, 0, math.inf, 0.5, 1], rel=1e-12)
+
+
+def test_row_errors_are_the_relative_errors_of_the_rows(rng):
+    y = rng.standard_normal((7, 5))
+    x = y + rng.standard_normal((7, 5))
+    each = [metrics.relative_error(p, q) for p, q in zip(x, y, strict=True)]
+    assert metrics.row_errors(x, y) == pytest.approx(each, rel=1e-12)
+    assert metrics.row_errors(x[None], y[None]) == pytest.approx(each, rel=1e-12)  # (batch, tokens, channels)
+    assert metrics.row_errors(x[0], y[0]).tolist() == pytest.approx(each[:1], rel=1e-12)
+
+
+def test_nan_and_infinity_stay_in_their_row():
+    x = [[math.nan, 1.0], [math.inf, 1.0], [1.0, 1.0]]
+    nan, infinite, zero = metrics.row_errors(x, np.ones((3, 2)))
+    assert math.isnan(nan)
+    assert (infinite, zero) == (math.inf, 0)
+    median, p99, worst = metrics.row_error_spread(x, np.ones((3, 2)))
+    assert median == math.inf
+    assert math.isnan(p99)
+    assert math.isnan(worst)
+
+
+@pytest.mark.parametrize(
+    ("rows", "spread"),
+    [
+        (1, (1, 1, 1)),
+        (2, (1.5, 2, 2)),
+        (64, (32.5, 64, 64)),  # 99 % of 64 rows are 63.36: only all 64 are as many
+        (99, (50, 99, 99)),
+        (100, (50.5, 99, 100)),
+        (101, (51, 100, 101)),
+        (1000, (500.5, 990, 1000)),
+    ],
+)
+def test_the_spread_of_errors_of_1_2_3_and_so_on(rows, spread, rng):
+    reference = np.ones((rows, 1))
+    x = reference + rng.permutation(np.arange(1.0, rows + 1))[:, None]
+    assert metrics.row_error_spread(x, reference) == spread
+
+
+def test_a_column_of_more_than_five_times_the_median_ones_root_mean_square_is_an_outlier():
+    # root mean squares 1, 2, 2, 10 and 11; the median is 2
+    x = np.array([[1, 2, 0, 10, 11], [-1, 2, 8**0.5, -10, 11]])
+    assert metrics.outlier_channels(x).tolist() == [False, False, False, False, True]
+    assert metrics.outlier_channels(x, limit=4.9).tolist() == [False, False, False, True, True]
+    assert metrics.outlier_channels(np.ldexp(x, 900)).tolist() == metrics.outlier_channels(x).tolist()
+    assert metrics.outlier_channels(np.stack([x, x])).tolist() == metrics.outlier_channels(x).tolist()
+
+
+def test_where_most_columns_are_zero_the_rest_are_outliers():
+    x = [[0.0, 0.0, 0.0, 1.0]]
+    assert metrics.outlier_channels(x).tolist() == [False, False, False, True]
+    assert metrics.ordinary_channel_error([[0.0, 0.0, 0.0, 9.0]], x) == 0
+    assert metrics.ordinary_channel_error([[0.0, 0.5, 0.0, 1.0]], x) == math.inf
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.floats(-9, 9)))
+def test_at_least_half_of_all_channels_are_ordinary(x):
+    assert metrics.outlier_channels(x, limit=1).sum() <= x.shape[1] / 2
+
+
+@pytest.mark.parametrize("limit", [0.99, 0, -5, math.nan])
+def test_a_limit_that_may_leave_no_ordinary_channel_is_refused(limit):
+    with pytest.raises(ValueError, match="limit must be at least 1"):
+        metrics.outlier_channels([[1.0, 2.0]], limit=limit)
+
+
+def test_the_error_of_ordinary_channels_leaves_out_the_outlier_of_the_reference():
+    reference = np.array([[3.0, 0.0, 100.0], [0.0, 4.0, 100.0]])
+    x = np.array([[3.0, 3.0, 90.0], [0.0, 4.0, 120.0]])
+    assert metrics.ordinary_channel_error(x, reference) == pytest.approx(3 / 5, rel=1e-15)
+    all_of_it = math.sqrt((9 + 100 + 400) / (25 + 20_000))
+    assert metrics.relative_error(x, reference) == pytest.approx(all_of_it, rel=1e-15)
+    assert metrics.ordinary_channel_error(x, reference, limit=100) == pytest.approx(all_of_it, rel=1e-15)
+
+
+def test_without_outliers_the_error_of_ordinary_channels_is_that_of_all(rng):
+    y = rng.standard_normal((50, 20))
+    x = y + 0.1 * rng.standard_normal((50, 20))
+    assert metrics.ordinary_channel_error(x, y) == metrics.relative_error(x, y)
+
+
 def test_measures_change_no_input():
     x, y = np.array([1.0, 2.0]), np.array([3.0, -4.0])
     x.setflags(write=False)
     y.setflags(write=False)
     for name in metrics.__all__:
-        getattr(metrics, name)(x, y, *(["e4m3"] if name == "ulp_error" else []))
+        arrays = (x,) if name == "outlier_channels" else (x, y)
+        getattr(metrics, name)(*arrays, *(["e4m3"] if name == "ulp_error" else []))
     assert (x.tolist(), y.tolist()) == ([1.0, 2.0], [3.0, -4.0])

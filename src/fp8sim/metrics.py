@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fp8sim._support import checks
 from fp8sim._support.typing import F64, ArrayLike
 from fp8sim.formats import FormatLike, get_format
 
 __all__ = [
-    "calc_diff", "cosine_similarity", "max_abs_error", "max_relative_error", "relative_error", "sqnr_db",
-    "ulp_error",
+    "calc_diff", "cosine_similarity", "max_abs_error", "max_relative_error", "ordinary_channel_error",
+    "outlier_channels", "relative_error", "row_error_spread", "row_errors", "sqnr_db", "ulp_error",
 ]  # fmt: skip
 
 
@@ -141,6 +142,116 @@ def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     return _ratio(max_abs_error(x, reference), float(np.max(np.abs(truth))))
 
 
+def row_errors(x: ArrayLike, reference: ArrayLike) -> F64:
+    """Return the relative error of each row: of each token, where rows are tokens.
+
+    One figure for a whole matrix is that of its largest tokens; a small token can be far worse off.
+
+    Returns
+    -------
+    (m,) array of float64
+        `relative_error` of each row by itself; a row is what the last axis holds.
+
+    Examples
+    --------
+    >>> row_errors([[3.0, 4.5], [0.0, 20.0]], [[3.0, 4.0], [0.0, 20.0]])
+    array([0.1, 0. ])
+    """
+    value, truth = _pair(x, reference)
+    error, size = _row_norms(_difference(value, truth)), _row_norms(truth)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(size == 0, np.where(error == 0, 0.0, np.inf), error / size)
+
+
+def row_error_spread(x: ArrayLike, reference: ArrayLike) -> tuple[float, float, float]:
+    """Return the median, the 99th percentile and the worst of `row_errors`.
+
+    Returns
+    -------
+    tuple of float
+        Median; the smallest that 99 rows in 100 do not exceed, which for fewer than 100 rows is the
+        worst; worst. A row of NaN counts as the worst.
+
+    Examples
+    --------
+    >>> truth = np.full((200, 1), 100.0)
+    >>> row_error_spread(truth + np.arange(1, 201)[:, None], truth)  # errors of 1 %, 2 %, ... 200 %
+    (1.005, 1.98, 2.0)
+    """
+    errors = np.sort(row_errors(x, reference))  # NaN last
+    middle = errors[(errors.size - 1) // 2], errors[errors.size // 2]
+    in_hundred = -(-99 * errors.size // 100)  # in whole numbers: 0.99 is no binary fraction
+    return float(sum(middle) / 2), float(errors[in_hundred - 1]), float(errors[-1])
+
+
+def outlier_channels(x: ArrayLike, *, limit: float = 5.0) -> NDArray[np.bool_]:
+    """Return which channels are outliers: columns far larger than the median one.
+
+    A Frobenius error is decided by them, and they often land exactly on the largest code, so that it
+    says little of all the others; see `ordinary_channel_error`.
+
+    Parameters
+    ----------
+    x : (m, k) array_like
+        Activations, or anything whose last axis holds channels.
+    limit : float
+        How many times the root mean square of the median column an ordinary one may have; at least 1,
+        so that there are ordinary ones.
+
+    Returns
+    -------
+    (k,) array of bool
+        At most half of them are True. Where most columns are all zero, all the rest are outliers.
+
+    Raises
+    ------
+    ValueError
+        If `x` is empty or the limit below 1.
+
+    Examples
+    --------
+    >>> outlier_channels([[1.0, 2.0, -60.0, 3.0], [1.0, -2.0, 80.0, 3.0]])
+    array([False, False,  True, False])
+    """
+    values, _ = _pair(x, x)
+    if not limit >= 1:
+        raise ValueError(f"limit must be at least 1, got {limit!r}: below, no channel may be ordinary")
+    # columns are of one length, so their norms are as their root mean squares
+    sizes = _row_norms(_as_rows(values).T)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sizes > limit * np.median(sizes))
+
+
+def ordinary_channel_error(x: ArrayLike, reference: ArrayLike, *, limit: float = 5.0) -> float:
+    """Return the error of ordinary channels: the relative error over the columns that are no outliers.
+
+    Parameters
+    ----------
+    limit : float
+        Which columns are left out: the `outlier_channels` of the reference.
+
+    Returns
+    -------
+    float
+        As `relative_error`, which it equals where there is no outlier.
+
+    Raises
+    ------
+    ValueError
+        As `relative_error` and `outlier_channels` do.
+
+    Examples
+    --------
+    >>> a = np.array([[3.0, 0.0, 4.0, 1000.0]])
+    >>> quantised = np.array([[3.0, 0.0, 4.5, 1000.0]])  # the outlier is exact, as the largest code is
+    >>> round(relative_error(quantised, a), 6), ordinary_channel_error(quantised, a)
+    (0.0005, 0.1)
+    """
+    value, truth = (np.atleast_1d(array) for array in _pair(x, reference))
+    ordinary = ~outlier_channels(truth, limit=limit)
+    return relative_error(value[..., ordinary], truth[..., ordinary])
+
+
 def ulp_error(x: ArrayLike, reference: ArrayLike, fmt: FormatLike) -> F64:
     """Return ``|x - reference|`` in units in the last place of a format, element by element.
 
@@ -182,6 +293,20 @@ def _norm(x: F64) -> float:
     """Return the Frobenius norm, safe from overflow and underflow of the squares."""
     largest = float(np.max(np.abs(x)))
     return largest * float(np.linalg.norm(_scaled(x).ravel())) if math.isfinite(largest) else largest
+
+
+def _row_norms(x: F64) -> F64:
+    """Return the norm of each row, as safe from overflow and underflow as `_norm`."""
+    rows = _as_rows(x)
+    largest = np.max(np.abs(rows), axis=1)
+    unit = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
+    return np.asarray(unit * np.linalg.norm(rows / unit[:, None], axis=1))
+
+
+def _as_rows(x: F64) -> F64:
+    """Return a matrix: a vector is one row, and of more axes than two all but the last are one."""
+    matrix = np.atleast_2d(x)
+    return matrix.reshape(-1, matrix.shape[-1])
 
 
 def _difference(x: F64, y: F64) -> F64:

@@ -1,20 +1,25 @@
-"""Matrices to measure on: LLM-like ones made from a seed, and the sample model's real weights."""
+"""Matrices to measure on: real ones recorded from a model, LLM-like ones from a seed, weights of files."""
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import json
+import zlib
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fp8sim._support import checks
-from fp8sim._support.typing import F32
+from fp8sim._support.typing import F32, AnyArray
 from fp8sim.checkpoints.tensors import read_tensor
 
 __all__ = [
-    "SAMPLE_WEIGHTS", "Matrices", "llm_like_activations", "llm_like_matrices", "sample_matrices",
-    "sample_model_path", "weight_matrices",
+    "SAMPLE_WEIGHTS", "Matrices", "llm_like_activations", "llm_like_matrices", "real_matrices",
+    "sample_matrices", "sample_model_path", "weight_matrices",
 ]  # fmt: skip
 
 #: Three weights of the sample model, each of another kind: attention, up and down projection.
@@ -32,6 +37,61 @@ class Matrices:
     a: F32  #: activations, (m, k)
     b: F32  #: weights, (k, n)
     source: str  #: in words, for a table
+
+
+def real_matrices() -> tuple[Matrices, ...]:
+    """Return weights and activations of four linear layers of a real model, run on real text.
+
+    The layers are of four kinds, each from another block of all-MiniLM-L6-v2 (Apache-2.0, 22 million
+    parameters): attention query, attention output, up and down projection. `a` is what the layer was given
+    for 64 tokens, spread evenly over docstrings of Python's standard library, the special tokens [CLS] and
+    [SEP] among them; `b` is 96 of its outputs, spread evenly, without bias. All of k is there. Values are
+    kept to 15 significant bits: what that is off by is at most a 16th of what FP16 may be off by.
+
+    They are in the package, read on first use: no model is run and nothing else needs to be installed.
+    `docs/write_real_data.py` records them, and ``recorded/real.json`` beside them says how it did.
+
+    Returns
+    -------
+    tuple of Matrices
+        In the order of the model's layers; the same ones each time, so they are read-only.
+
+    Examples
+    --------
+    >>> for matrices in real_matrices():
+    ...     print(matrices.a.shape, matrices.b.shape, matrices.source)
+    (64, 384) (384, 96) all-MiniLM-L6-v2 layer 0 attention query projection, 64 tokens, 96 of 384 outputs
+    (64, 384) (384, 96) all-MiniLM-L6-v2 layer 2 up projection, 64 tokens, 96 of 1536 outputs
+    (64, 384) (384, 96) all-MiniLM-L6-v2 layer 3 attention output projection, 64 tokens, 96 of 384 outputs
+    (64, 1536) (1536, 96) all-MiniLM-L6-v2 layer 5 down projection, 64 tokens, 96 of 384 outputs
+    """
+    return _recorded()
+
+
+@functools.cache
+def _recorded() -> tuple[Matrices, ...]:
+    folder = resources.files("fp8sim.experiments") / "recorded"
+    record = json.loads((folder / "real.json").read_text(encoding="utf-8"))
+    with (folder / "real.npz").open("rb") as file, np.load(file) as arrays:
+        return tuple(_layer(layer, arrays, record) for layer in record["layers"])
+
+
+def _layer(layer: dict[str, Any], arrays: Any, record: dict[str, Any]) -> Matrices:
+    """Return one layer of the record."""
+    inputs, weight = (_unpacked(arrays[f"{layer['name']}.{of}"], layer["k"]) for of in ("input", "weight"))
+    model = record["model"]["name"].rpartition("/")[2]
+    kept = f"{len(inputs)} tokens, {len(weight)} of {layer['of']} outputs"
+    return Matrices(inputs, weight.T, f"{model} {layer['words']}, {kept}")
+
+
+def _unpacked(packed: AnyArray, k: int) -> F32:
+    """Return rows of k values from the upper three bytes of each: planes of them, packed by zlib."""
+    planes = np.frombuffer(zlib.decompress(packed.tobytes()), np.uint8).reshape(3, -1, k)
+    upper = np.zeros((*planes.shape[1:], 4), np.uint8)  # little-endian, the last byte zero
+    upper[..., 1:] = np.moveaxis(planes, 0, -1)
+    values = upper.view("<f4")[..., 0].astype(np.float32)
+    values.flags.writeable = False
+    return values
 
 
 def llm_like_activations(m: int, k: int, rng: np.random.Generator) -> F32:
