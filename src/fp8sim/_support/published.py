@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 __all__ = [
-    "CLAIM", "CLAIM_SOURCE", "DEEPGEMM_BEST", "DEEPGEMM_H800", "DEEPGEMM_H800_UPDATED", "DEEPSEEK_V3", "MODEL_FIGURES",
-    "SPEEDUPS", "Figure", "GemmSpeed", "Speedup",
+    "CLAIM", "CLAIM_SOURCE", "DEEPGEMM_BEST", "DEEPGEMM_H800", "DEEPGEMM_H800_UPDATED", "DEEPSEEK_V3",
+    "MODEL_FIGURES", "SPEEDUPS", "Figure", "GemmSpeed", "Speedup",
 ]  # fmt: skip
 
 #: The sentence that the `claims` command takes apart.
@@ -18,8 +18,9 @@ CLAIM = (
 
 #: Where it stands.
 CLAIM_SOURCE = (
-    "A news report about DeepSeek-R1 of January 2025, in a paragraph that credits Aravind Srinivas, founder of "
-    "Perplexity AI; it gives no figure and no source. DeepSeek's own report is about V3, on which R1 was trained."
+    "A news report about DeepSeek-R1 of January 2025, in a paragraph that credits Aravind Srinivas, founder "
+    "of Perplexity AI; it gives no figure and no source. DeepSeek's own report is about V3, on which R1 was "
+    "trained."
 )
 
 _REPORT = "DeepSeek-V3 Technical Report, arXiv 2412.19437"

@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from fp8sim import metrics
+from fp8sim._support.page import Line, Page, Span, prose
 from fp8sim._support.quantities import number_text, power_text, signed_percent_text
 from fp8sim._support.results import Result, members
 from fp8sim.anatomy.neighbours import Bits
-from fp8sim._support.page import Line, Page, Span, prose
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Scaling

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fp8sim._support.page import Line, Page, Span
 from fp8sim._support.quantities import number_text, signed_text
 from fp8sim._support.results import Result, members
-from fp8sim._support.page import Line, Page, Span
 from fp8sim.anatomy.step import StepAnatomy, error_text, range_text
 from fp8sim.formats import FloatFormat
 from fp8sim.tensor_cores import TensorCore

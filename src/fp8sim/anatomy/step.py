@@ -8,9 +8,9 @@ from fractions import Fraction
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from fp8sim._support.page import WIDTH, Line, Page, Span, prose
 from fp8sim._support.quantities import number_text, power_text, signed_percent_text, signed_text
 from fp8sim._support.results import Result, members
-from fp8sim._support.page import WIDTH, Line, Page, Span, prose
 from fp8sim.tensor_cores import TensorCore
 
 __all__ = ["StepAnatomy", "Term", "error_text", "range_text"]

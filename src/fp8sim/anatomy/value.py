@@ -10,10 +10,10 @@ from fractions import Fraction
 from typing import Any
 
 from fp8sim._support import checks
+from fp8sim._support.page import WIDTH, Line, Page, Span, prose
 from fp8sim._support.quantities import full_text, number_text, power_text, signed_percent_text, signed_text
 from fp8sim._support.results import Result, members
 from fp8sim.anatomy.neighbours import FIELDS, Bits, Neighbour, Place
-from fp8sim._support.page import WIDTH, Line, Page, Span, prose
 from fp8sim.anatomy.reasons import Fate
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 

@@ -18,7 +18,7 @@ def claims_command(
     seed: Seed = 0,
     train: Annotated[
         bool,
-        typer.Option("--train", help="Train anew with PyTorch, about 10 minutes, instead of taking a record."),
+        typer.Option("--train", help="Train anew with PyTorch, 10 minutes, instead of taking a record."),
     ] = False,
     page: Annotated[Path | None, typer.Option("--html", help="Write it as one HTML page too.")] = None,
     as_json: Json = False,

@@ -27,7 +27,7 @@ from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.report import pictures
-from fp8sim.report.svg import asset, slug, svg
+from fp8sim.report.svg import asset, slug
 
 __all__ = ["check_target", "html_report", "write_report"]
 
@@ -41,6 +41,7 @@ _PHRASES: dict[str, Question] = {
     "computational requirements": "time",
     "without sacrificing accuracy": "accuracy",
 }
+
 
 def html_report(result: Claims, comparison: Comparison | None = None, *, data: str = "") -> str:
     """Return the report as one HTML page that loads nothing else.
@@ -74,14 +75,19 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
     answers, numbered = result.answers, list(enumerate(result.rows, 1))
     groups = [
-        _group(question, answers[words], [pair for pair in numbered if pair[1].question == question], sources)
+        _group(
+            question,
+            answers.get(words, ""),
+            [pair for pair in numbered if pair[1].question == question],
+            sources,
+        )
         for question, words in QUESTIONS.items()
     ]
     return Template(asset("report.html")).substitute(
         policy=_policy(style, script),
         style=style,
         script=script,
-        title=html.escape(f"fp8sim claims: {result.bottom_line[0]}"),
+        title=html.escape(" ".join(["fp8sim claims:", *result.bottom_line[:1]])),
         sentence=_annotated(result.sentence),
         summary="\n".join(f'<p class="summary">{html.escape(words)}</p>' for words in result.bottom_line),
         answers=_definitions(answers.items()),

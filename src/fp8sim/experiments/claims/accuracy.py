@@ -45,7 +45,7 @@ class Setting:
 
 
 def formats(setting: Setting) -> list[Claim]:
-    """What DeepSeek came from: another format of 16 bits than the sentence says."""
+    """Return what DeepSeek came from: another format of 16 bits than the sentence says."""
     fp16, bf16 = _errors(setting.real, "fp16", "bf16")
     bits = [get_recipe(name).a.fmt.bits for name in ("fp16", "bf16")]
     return [
@@ -79,9 +79,7 @@ def product_errors(setting: Setting) -> list[Claim]:
     fp8, bf16 = _errors(setting.real, "deepseek-v3", "bf16")
     size = 128, 2112, 7168  # one of DeepSeek's
 
-    errors = [
-        _errors([llm_like_matrices(*size, seed=seed)], "deepseek-v3", "bf16") for seed in setting.seeds
-    ]
+    errors = [_errors([llm_like_matrices(*size, seed=seed)], "deepseek-v3", "bf16") for seed in setting.seeds]
     row = partial(_accuracy_row, basis="emulated", unit="share", rule=AS_ACCURATE)
     return [
         row(
@@ -89,8 +87,8 @@ def product_errors(setting: Setting) -> list[Claim]:
             what="error of a product under deepseek-v3, real layers",
             measured=fp8,
             judged=fp8 / bf16,
-            why=f"Three mantissa bits for seven: BF16 errs by {percent_text(bf16)}. Relative Frobenius error, "
-            f"root mean square over {len(setting.real)} layers.",
+            why=f"Three mantissa bits for seven: BF16 errs by {percent_text(bf16)}. Relative Frobenius "
+            f"error, root mean square over {len(setting.real)} layers.",
         ),
         row(
             name="generated product",
@@ -195,7 +193,7 @@ class _SumError:
 def _sums(
     seeds: Sequence[int], draw: Callable[..., F32], promote_every: int | None
 ) -> tuple[_SumError, _SumError]:
-    """Return the error of all sums of products that are exact, and the largest; both over their root mean square."""
+    """Return the error of all sums of exact products, and the largest; both over their root mean square."""
     size, k = _SUMS
     sums, bf16 = [], []
     for seed in seeds:
@@ -229,18 +227,18 @@ def training_loss(setting: Setting) -> list[Claim]:
     return [
         _accuracy_row(
             name="training",
-            what=f"largest loss error of training under deepseek-v3, {training.size['parameters'] / 1e6:.1f} M "
-            "parameters, over bf16",
+            what="largest loss error of training under deepseek-v3, "
+            f"{training.size['parameters'] / 1e6:.1f} M parameters, over bf16",
             basis="recorded",
             measured=ours.largest,
             unit="share",
             published=limit.value / 100,
-            published_source=f"{limit.source}: less than that, of 16 B and 230 B parameters over about 1 T tokens",
+            published_source=f"{limit.source}: less than that, of 16 B and 230 B parameters, about 1 T tokens",
             comparable=False,  # of other models
             rule=loss_rule(limit.value / 100, tokens, _LEAST_TOKENS),
-            why=f"On average {mean} over the last half of the steps (seeds: {least} to {most}); without any "
+            why=f"On average {mean} over the last half of the steps (seeds: {least} to {most}); without "
             f"rounding {signed_percent_text(noise.error)}, with one scale for a tensor "
-            f"{signed_percent_text(tensor.error)}. Too small and too short to vouch for 671 B. {setting.made}",
+            f"{signed_percent_text(tensor.error)}. Too small and short to vouch for 671 B. {setting.made}",
         )
     ]
 

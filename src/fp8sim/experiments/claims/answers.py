@@ -46,32 +46,34 @@ def overall(rows: Iterable[Claim]) -> Verdict:
 def bottom_line(rows: Mapping[str, Claim]) -> list[str]:
     """Return what it comes to, in three sentences."""
     left, training = _left(rows), rows["training"]
+    became = {name: change(ratio) for name, ratio in left.items()}
     within = "within" if training.verdict != _FAILS else "not within"
     return [
-        f"Bytes of weights {change(left['weights'])}; those of the training state {change(left['training state'])}, "
-        f"those of the KV cache {change(left['KV cache'])}.",
-        f"Operations {change(left['operations'])}; the time of a training step "
-        f"{change(left['training step'], one=True)} by our model, to {left['measured step']:.2f} at best in published "
-        "measurements.",
-        f"A product errs {left['product']:.0f} times as much as in BF16; a small model trained so ends {within} "
-        f"{_percent(training.published)} of BF16's loss ({_percent(training.measured)}), as DeepSeek reports of "
-        "large ones.",
+        f"Bytes of weights {became['weights']}; those of the training state {became['training state']}, "
+        f"those of the KV cache {became['KV cache']}.",
+        f"Operations {became['operations']}; the time of a training step "
+        f"{change(left['training step'], one=True)} by our model, to {left['measured step']:.2f} at best in "
+        "published measurements.",
+        f"A product errs {left['product']:.0f} times as much as in BF16; a small model trained so ends "
+        f"{within} {_percent(training.published)} of BF16's loss ({_percent(training.measured)}), as DeepSeek "
+        "reports of large ones.",
     ]
 
 
 def answers(rows: Mapping[str, Claim]) -> dict[str, str]:
     """Return an answer to each question, in a layman's words."""
     left, product, training = _left(rows), rows["product"], rows["training"]
+    became = {name: change(ratio, one=True) for name, ratio in left.items()}
     words: dict[Question, str] = {
         "format": f"from BF16, not FP16: {_bits(rows['16 bits'])}, but its products err "
-        f"{left['precision of 16 bits']:.1f} times as much; and {percent_text(left['share in FP8'])} of the operations "
-        "went to FP8.",
-        "bytes": f"weights {change(left['weights'])}, activations {change(left['activations'])}; what training keeps "
-        f"{change(left['training state'], one=True)}, and a chat's memory {change(left['KV cache'], one=True)}.",
+        f"{left['precision of 16 bits']:.1f} times as much; and {percent_text(left['share in FP8'])} of the "
+        "operations went to FP8.",
+        "bytes": f"weights {change(left['weights'])}, activations {change(left['activations'])}; what "
+        f"training keeps {became['training state']}, and a chat's memory {became['KV cache']}.",
         "operations": f"they {change(left['operations'])}, only on smaller numbers.",
-        "time": f"a multiply {change(left['product in training'], one=True)} at the GPU's peaks and "
-        f"{change(left['GEMM with quantising'], one=True)} as measured; by our model a training step "
-        f"{change(left['training step'], one=True)}, a written word {change(left['token served'], one=True)}.",
+        "time": f"a multiply {became['product in training']} at the GPU's peaks and "
+        f"{became['GEMM with quantising']} as measured; by our model a training step "
+        f"{became['training step']}, a written word {became['token served']}.",
         "accuracy": f"a multiply errs {left['product']:.0f} times as much as in BF16 "
         f"({percent_text(product.measured or 0.0)}), yet training a small model so moves its loss by at most "
         f"{_percent(training.measured)}. DeepSeek tested 16 B and 230 B models, not V3 itself.",

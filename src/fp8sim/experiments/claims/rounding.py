@@ -1,4 +1,4 @@
-"""What scales buy: errors of rounded activations by format and scaling, over all channels and ordinary ones."""
+"""What scales buy: errors of rounding activations, by format and scaling, of all and of ordinary channels."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def rounding_errors(layers: Sequence[Matrices], data: str) -> tuple[RoundingErro
                 whole = metrics.relative_error(rounded, x.a)
                 ordinary = metrics.ordinary_channel_error(rounded, x.a)
                 errors.append((whole, ordinary, *metrics.row_error_spread(rounded, x.a)))
-            rows.append(RoundingError(data, fmt, scaling, *np.sqrt(np.mean(np.square(errors), axis=0)).tolist()))
+            rows.append(
+                RoundingError(data, fmt, scaling, *np.sqrt(np.mean(np.square(errors), axis=0)).tolist())
+            )
     return tuple(rows)
 
 

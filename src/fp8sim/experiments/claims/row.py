@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -94,7 +95,7 @@ class Claim:
         """Write a figure in the unit of this row."""
         if value is None:
             return "-"
-        writers = {
+        writers: dict[str, Callable[[float], str]] = {
             "ratio": lambda x: f"{x:.4f}",
             "times": lambda x: f"{x:.2f} x",
             "share": percent_text,

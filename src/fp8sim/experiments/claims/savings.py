@@ -171,7 +171,8 @@ def _product_time(device: Device, tokens: int, phase: str) -> Claim:
 def _peaks() -> Claim:
     h100 = get_device("h100")
     fp8, bf16 = h100.measured_fp8, h100.measured_bf16
-    assert fp8 is not None and bf16 is not None
+    assert fp8 is not None
+    assert bf16 is not None
     return _time_row(
         name="measured peaks",
         what="time of a GEMM on an H100, best FP8 kernel over best BF16 kernel measured",
@@ -230,8 +231,8 @@ def _ceiling(device: Device) -> Claim:
         measured=1 / ceiling.speedup,
         unit="ratio",
         derived_from=f"flops counted from {_CONFIG}; Amdahl's law",
-        why=f"{percent_text(ceiling.share)} of the forward flops are in FP8; the rest takes as long as before. "
-        "Longer contexts gain less.",
+        why=f"{percent_text(ceiling.share)} of the forward flops are in FP8; the rest takes as long as "
+        "before. Longer contexts gain less.",
     )
 
 

@@ -48,52 +48,36 @@ _PARTS: dict[str, Callable[[Setting], list[Claim]]] = {
 }
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, kw_only=True)
 class Claims(Result):
     """The sentence, judged: a bottom line, five answers, and the figures that make them.
 
-    Prints as a page and tables of 80 columns, and shows as them in a notebook. ``result["weights"]`` is a row.
+    Prints as a page and tables of 80 columns, and shows as them in a notebook; ``result["weights"]`` is a
+    row.
     """
 
     sentence: str
+    bottom_line: tuple[str, ...]  #: what it comes to, in at most three sentences that the rows make
+    answers: dict[str, str]  #: question -> answer, in words that the rows make
+    rows: tuple[Claim, ...]
+    rounding: tuple[RoundingError, ...]  #: what scales buy, by format and scaling
     device: str
     seed: int
     data: tuple[str, ...]  #: what was multiplied
     environment: dict[str, str]
-    rows: tuple[Claim, ...]
-    rounding: tuple[RoundingError, ...] = ()  #: of real activations, by format and scaling
 
     WIDTH = 80
 
     def __getitem__(self, name: str) -> Claim:
         """Return a row by its name."""
-        return checks.lookup(name, self._by_name, "row of this verdict")
-
-    @property
-    def _by_name(self) -> dict[str, Claim]:
-        return {row.name: row for row in self.rows}
-
-    @property
-    def bottom_line(self) -> list[str]:
-        """What it comes to, in at most three sentences that the figures make."""
-        return bottom_line(self._by_name)
-
-    @property
-    def answers(self) -> dict[str, str]:
-        """Question -> answer, in words."""
-        return answers(self._by_name)
+        return checks.lookup(name, {row.name: row for row in self.rows}, "row of this verdict")
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data, ready for JSON."""
-        return {
-            **{name: getattr(self, name) for name in ("sentence", "bottom_line", "answers")},
-            "rows": [row.to_dict() for row in self.rows],
-            "rounding": [dataclasses.asdict(row) for row in self.rounding],
-            **{name: getattr(self, name) for name in ("device", "seed", "data", "environment")},
-        }
+        return {**dataclasses.asdict(self), "rows": [row.to_dict() for row in self.rows]}
 
     def parts(self) -> list[Part]:
-        """Return the answers, the figures by question, what scales buy, and the reasons with their sources."""
+        """Return the answers, the figures by question, what scales buy, and the reasons with sources."""
         numbered = list(enumerate(self.rows, 1))
         tables = [
             _figures(words, [(n, row) for n, row in numbered if row.question == question])
@@ -191,13 +175,22 @@ def claims(
         rows.extend(measure(setting))
     if on_part is not None:
         on_part("errors of formats")
-    generated = llm_like_matrices(128, 512, 7168, seed=seed)
     rounding = (
         *rounding_errors(real, "activations of real layers"),
-        *rounding_errors([generated], "generated LLM-like activations"),
+        *rounding_errors([llm_like_matrices(128, 512, 7168, seed=seed)], "generated LLM-like activations"),
     )
-    sources = (*(matrices.source for matrices in real), "LLM-like matrices, generated")
-    return Claims(CLAIM, target.title, seed, sources, _environment(), tuple(rows), rounding)
+    by_name = {row.name: row for row in rows}
+    return Claims(
+        sentence=CLAIM,
+        bottom_line=tuple(bottom_line(by_name)),
+        answers=answers(by_name),
+        rows=tuple(rows),
+        rounding=rounding,
+        device=target.title,
+        seed=seed,
+        data=(*(matrices.source for matrices in real), "LLM-like matrices, generated"),
+        environment=_environment(),
+    )
 
 
 def count_parts() -> int:

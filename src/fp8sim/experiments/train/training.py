@@ -82,7 +82,7 @@ class Training(Result):
 
 
 def recorded_training() -> tuple[Training, str]:
-    """Return the training that comes with fp8sim, recorded once with the defaults of `train`, and how it was made.
+    """Return the training that comes with fp8sim, made with the defaults of `train`, and how it was made.
 
     Examples
     --------
