@@ -74,13 +74,9 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     script = asset("arithmetic.js") + asset("explorer.js")
     sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
     answers, numbered = result.answers, list(enumerate(result.rows, 1))
+    by_question = {name: [pair for pair in numbered if pair[1].question == name] for name in QUESTIONS}
     groups = [
-        _group(
-            question,
-            answers.get(words, ""),
-            [pair for pair in numbered if pair[1].question == question],
-            sources,
-        )
+        _group(question, answers.get(words, ""), by_question[question], sources)
         for question, words in QUESTIONS.items()
     ]
     return Template(asset("report.html")).substitute(

@@ -14,9 +14,7 @@ __all__ = ["verdict_svg"]
 _WIDTH, _MARGIN = 760, 16
 _LABEL_CHARACTERS = 50  # that fit left of the bars
 _FONT = 'svg { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; }'
-_NOTE = (
-    "Bar: counted or modelled. Diamond: measured by others. Dashed: where they would end if FP8 halved it."
-)
+_NOTE = "Bar: counted or modelled. Diamond: measured by others. Dashed: one half."
 _AXIS = Axis(0.0, 1.1, 356, 590)
 _TICKS = ((0.0, "0"), (0.5, "half"), (1.0, "equal"))
 

@@ -233,7 +233,7 @@ def training_loss(setting: Setting) -> list[Claim]:
             measured=ours.largest,
             unit="share",
             published=limit.value / 100,
-            published_source=f"{limit.source}: less than that, of 16 B and 230 B parameters, about 1 T tokens",
+            published_source=f"{limit.source}: less than that, of 16 B and 230 B parameters, 1 T tokens",
             comparable=False,  # of other models
             rule=loss_rule(limit.value / 100, tokens, _LEAST_TOKENS),
             why=f"On average {mean} over the last half of the steps (seeds: {least} to {most}); without "

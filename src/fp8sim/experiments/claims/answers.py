@@ -55,8 +55,8 @@ def bottom_line(rows: Mapping[str, Claim]) -> list[str]:
         f"{change(left['training step'], one=True)} by our model, to {left['measured step']:.2f} at best in "
         "published measurements.",
         f"A product errs {left['product']:.0f} times as much as in BF16; a small model trained so ends "
-        f"{within} {_percent(training.published)} of BF16's loss ({_percent(training.measured)}), as DeepSeek "
-        "reports of large ones.",
+        f"{within} {_percent(training.published)} of BF16's loss ({_percent(training.measured)}), as "
+        "DeepSeek reports of large ones.",
     ]
 
 

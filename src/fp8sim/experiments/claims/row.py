@@ -24,6 +24,15 @@ QUESTIONS: dict[Question, str] = {
     "accuracy": "Accuracy kept?",
 }
 
+_WRITERS: dict[str, Callable[[float], str]] = {
+    "ratio": "{:.4f}".format,
+    "times": "{:.2f} x".format,
+    "share": percent_text,
+    "B": bytes_text,
+    "s": time_text,
+    "FLOP": lambda flops: f"{count_text(flops)}FLOP",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
@@ -95,15 +104,8 @@ class Claim:
         """Write a figure in the unit of this row."""
         if value is None:
             return "-"
-        writers: dict[str, Callable[[float], str]] = {
-            "ratio": lambda x: f"{x:.4f}",
-            "times": lambda x: f"{x:.2f} x",
-            "share": percent_text,
-            "B": bytes_text,
-            "s": time_text,
-            "FLOP": lambda x: f"{count_text(x)}FLOP",
-        }
-        return writers.get(self.unit, lambda x: f"{x:.3g}")(value)
+        writer = _WRITERS.get(self.unit)
+        return f"{value:.3g}" if writer is None else writer(value)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the row as plain data."""
