@@ -1,11 +1,13 @@
-"""Write the tables and the picture of training: `python docs/write_training.py`, about 10 minutes.
+"""Write the record, the tables and the picture of training: `python docs/write_training.py`, 10 minutes.
 
-Trains with the defaults of `fp8sim train`, embeds sentences; writes docs/training/ and a table of README.md.
+Trains with the defaults of `fp8sim train`, embeds sentences; writes the record that comes with fp8sim,
+docs/training/ and a table of README.md.
 Needs the extras `sample` and `plot`. With `--resume` interrupted runs go on, and finished ones are read.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import platform
 import sys
@@ -21,6 +23,7 @@ from fp8sim.plotting.training import training_figure
 
 DOCS = Path(__file__).parent
 FOLDER = DOCS / "training"
+RECORD = Path(fp8sim.__file__).parent / "experiments" / "recorded" / "training.json"
 RUNS = DOCS / "_build" / "training-runs"
 
 
@@ -32,8 +35,9 @@ def main() -> int:
         f"fp8sim {fp8sim.__version__}, torch {version('torch')}, numpy {version('numpy')}, "
         f"Python {platform.python_version()}, {platform.machine()}"
     )
-    text = json.dumps({"made": made, **_rounded(result)})
-    (FOLDER / "training.json").write_text(text + "\n", encoding="utf-8")
+    date = datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat()
+    text = json.dumps({"date": date, "made": made, **_rounded(result)})
+    RECORD.write_text(text + "\n", encoding="utf-8")
     training_figure(result).savefig(FOLDER / "training.png", dpi=100)
     chance = train(["fp32"], schedule=Schedule(steps=120, peak_lr=4 * Schedule.peak_lr))
     (FOLDER / "chance.json").write_text(json.dumps(_rounded(chance)) + "\n", encoding="utf-8")

@@ -1,7 +1,6 @@
 """The README shows what the commands print."""
 
 import ast
-import json
 import re
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,8 +8,8 @@ from xml.etree import ElementTree
 import pytest
 
 from fp8sim import claims
-from fp8sim.experiments import data
-from fp8sim.experiments.train.training import Training
+from fp8sim.experiments.claims.rules import HALVED
+from fp8sim.experiments.train import recorded_training
 from fp8sim.report import verdict_svg
 
 ROOT = Path(__file__).parent.parent
@@ -21,17 +20,16 @@ STALE = "run python docs/write_verdict.py"
 
 @pytest.fixture(scope="module")
 def result():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "sample_model_path", lambda: None)
-        return claims(training=False)
+    return claims()
 
 
-def test_the_verdict_is_what_claims_prints_without_the_sample_model(result):
+def test_the_verdict_is_what_claims_prints_first(result):
     shown = re.search(r"```text\n(.*?)\n```", VERDICT, flags=re.DOTALL)[1]
-    assert result.parts()[0].text(110).endswith(shown), STALE
+    assert str(result).startswith(f"{shown}\n\n"), STALE
+    assert f"the {len(result.rows)} figures" in VERDICT, STALE
 
 
-def test_the_picture_of_the_verdict_is_what_claims_measures_without_the_sample_model(result):
+def test_the_picture_of_the_verdict_is_what_claims_measures(result):
     (name,) = re.findall(r"!\[[^]]{40,}\]\(([^)]+)\)", VERDICT)
     assert (ROOT / name).read_text(encoding="utf-8") == verdict_svg(result.rows), STALE
 
@@ -42,18 +40,18 @@ def test_the_picture_is_a_file_that_loads_nothing_and_repeats_the_figures_of_the
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|@import|url\(|<script|href", picture)
     texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
     drawn = {int(text.split(".")[0]) for text in texts if re.match(r"\d+\. ", text)}
-    assert drawn == {n for n, row in enumerate(result.rows, 1) if row.meaning}
+    assert drawn == {n for n, row in enumerate(result.rows, 1) if row.rule == HALVED}
     for number in drawn:
         row = result.rows[number - 1]
-        assert row.figure(row.measured) in texts
+        assert f"{row.looked_at:.2f}" in texts
         assert row.verdict in texts
 
 
 def test_the_training_is_the_recorded_one():
-    recorded = json.loads((ROOT / "docs" / "training" / "training.json").read_text(encoding="utf-8"))
-    table = Training.from_dict(recorded).parts()[0].text(110)
+    training, made = recorded_training()
+    table = training.parts()[0].text(110)
     assert f"```text\n{table}\n```" in README, "run python docs/write_training.py"
-    assert f"({recorded['made']})" in README
+    assert made[made.index("(") : -1] in README
 
 
 def test_what_a_notebook_is_told_to_run_runs_and_gives_what_the_comments_say():

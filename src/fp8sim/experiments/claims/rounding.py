@@ -15,7 +15,7 @@ from fp8sim.quantization import quantize
 
 __all__ = ["FORMATS", "SCALINGS", "RoundingError", "rounding_errors", "rounding_table"]
 
-FORMATS = ("e4m3", "int8", "e2m1")
+FORMATS = ("e4m3", "e2m1")
 SCALINGS = ("tensor", "row", "1x128")
 
 
@@ -71,7 +71,7 @@ def rounding_table(rows: Sequence[RoundingError]) -> Table:
         "worst>": lambda row: percent_text(row.worst),
     }
     notes = (
-        "ordinary: of channels whose root mean square is at most 5 times the median channel's",
-        "token: of the median token, of the one at the 99th percentile, of the worst; FP32 scales",
+        "ordinary: channels whose root mean square is at most 5 times the median one's",
+        "token: the median token, that at the 99th percentile, the worst; FP32 scales",
     )
     return Table.of(f"What scales buy: errors of rounding {rows[0].data}", columns, rows, notes)

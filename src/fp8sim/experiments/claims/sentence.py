@@ -110,9 +110,9 @@ class Claims(Result):
             "source": lambda pair: pair[1].source or "-",
         }
         notes = (
-            f"Times are modelled on {self.device}: roofline at dense peak rates. Seeds {self.seed} to "
-            f"{self.seed + SEEDS - 1}. Data:",
-            *(f"  {source}" for source in self.data),
+            f"Times: modelled on {self.device}, roofline at dense peak rates.",
+            f"Seeds of what is generated: {self.seed} to {self.seed + SEEDS - 1}. Data:",
+            *(f"  {line}" for source in self.data for line in wrap(source, 78)),
             "The sentence:",
             *(f"  {line}" for line in wrap(CLAIM_SOURCE, 78)),
         )
