@@ -19,14 +19,14 @@ SHOWS = (
 
 
 def verdict(result: Claims) -> str:
-    """Return the bottom line and the answers as `fp8sim claims` prints them, the picture, and how it was made."""
+    """Return what `fp8sim claims` prints first, the picture, and how it was made."""
     made = f"fp8sim {fp8sim.__version__}, numpy {result.environment['numpy']}, seed {result.seed}"
     picture = PICTURE.relative_to(README.parent).as_posix()
     return (
         f"```text\n{result.parts()[0].text(80)}\n```\n\n![{SHOWS}]({picture})\n\n"
         f"`fp8sim claims` wrote this ({made}, times modelled on {result.device}). It goes on with the "
-        f"{len(result.rows)} figures behind it, each beside what others published, with the rule that judges it, "
-        "its reason and its sources."
+        f"{len(result.rows)} figures behind it, each beside what others published, with the rule that judges "
+        "it, its reason and its sources."
     )
 
 
