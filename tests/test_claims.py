@@ -239,7 +239,7 @@ def trained(**changes):
         else run
         for run in training.runs
     ]
-    (row,) = training_loss(Setting(None, (), (), dataclasses.replace(training, runs=tuple(runs)), "Now."))
+    (row,) = training_loss(Setting(None, (), (), dataclasses.replace(training, runs=tuple(runs)), "Then."))
     return row
 
 
@@ -252,6 +252,24 @@ def test_the_training_is_the_recorded_one_and_is_judged(result):
     assert made in row.why
     assert "torch 2" in made
     assert "2026" in made
+
+
+def test_training_anew_takes_the_place_of_the_record(result, monkeypatch):
+    training, _ = recorded_training()
+    runs = [dataclasses.replace(run, losses=run.losses[::-1]) for run in training.runs]
+    asked = {}
+
+    def train(recipes, **options):
+        asked.update(options, recipes=recipes)
+        return dataclasses.replace(training, runs=tuple(runs))
+
+    monkeypatch.setattr("fp8sim.experiments.claims.sentence.train", train)
+    row = claims(seed=3, train=True)["training"]
+    assert asked["seeds"] == [3, 4]
+    assert {"deepseek-v3", "fp32", "fp8-tensor"} <= set(asked["recipes"])
+    assert row.basis == "emulated"
+    assert row.measured != result["training"].measured
+    assert "Recorded" not in row.why
 
 
 def test_a_training_that_leaves_the_limit_or_diverges_refutes():

@@ -167,7 +167,7 @@ def claims(
     if checks.whole_number(seed, "seed") < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     seeds, real = tuple(range(seed, seed + SEEDS)), real_matrices()
-    setting = Setting(target, seeds, real, *(_trained(seed) if train else recorded_training()))
+    setting = Setting(target, seeds, real, *(recorded_training() if not train else (_trained(seed),)))
     rows: list[Claim] = []
     for name, measure in _PARTS.items():
         if on_part is not None:
@@ -204,9 +204,9 @@ def count_parts() -> int:
     return len(_PARTS) + 1
 
 
-def _trained(seed: int) -> tuple[Training, str]:
+def _trained(seed: int) -> Training:
     """Train as the recorded training was, from other seeds."""
-    return train(DEFAULT_RECIPES, seeds=[seed, seed + 1]), "Made anew."
+    return train(DEFAULT_RECIPES, seeds=[seed, seed + 1])
 
 
 def _figures(question: str, rows: Sequence[tuple[int, Claim]]) -> Table:
