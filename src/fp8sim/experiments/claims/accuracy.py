@@ -238,7 +238,7 @@ def training_loss(setting: Setting) -> list[Claim]:
             rule=loss_rule(limit.value / 100, tokens, _LEAST_TOKENS),
             why=f"On average {mean} over the last half of the steps (seeds: {least} to {most}); without "
             f"rounding {signed_percent_text(noise.error)}, with one scale for a tensor "
-            f"{signed_percent_text(tensor.error)}. Too small and short to vouch for 671 B. {setting.made}".rstrip(),
+            f"{signed_percent_text(tensor.error)}. Too small and short for 671 B. {setting.made}".rstrip(),
         )
     ]
 
