@@ -113,11 +113,11 @@ class Device:
 
 DeviceLike: TypeAlias = "str | Device"
 
-# Vendors' own documents. Those that are not named as read themselves were read through the page that is named.
+# Vendors' own documents; where the document itself could not be read, the page that quotes it is named too.
 _STAS = "stas00/ml-engineering, compute/accelerator/README.md"
 _KLOCKWOOD = "glennklockwood.com/garden/processors"
 _MAMF = f"{_STAS}, MAMF"
-_BENCHMARKING = "NVIDIA/dgxc-benchmarking README.md (commit 841f546)"  # read itself
+_BENCHMARKING = "NVIDIA/dgxc-benchmarking README.md (commit 841f546)"
 _AMPERE = "NVIDIA Ampere Architecture In-Depth, developer.nvidia.com (read in a copy of its text)"
 _ROCM = "AMD ROCm documentation, MI300 series microarchitecture (read in a copy of its text)"
 _H100 = f"NVIDIA H100 Tensor Core GPU Architecture white paper v1.04, read through {_KLOCKWOOD}/h100"
