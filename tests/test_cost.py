@@ -162,6 +162,14 @@ def test_every_figure_of_every_device_has_a_source_and_a_plausible_size() -> Non
             assert measured is None or (peak is not None and 0.5 < measured.value / peak.value < 1)
 
 
+@pytest.mark.parametrize("device", DEVICES.values(), ids=str)
+def test_every_peak_names_the_document_of_the_vendor_that_states_it(device: Device) -> None:
+    vendor = "AMD" if device.name == "mi300x" else "NVIDIA"
+    for name in ("bandwidth", "memory", *OPERAND_CLASSES):
+        figure = getattr(device, name)
+        assert figure is None or figure.source.startswith(vendor), name
+
+
 def test_the_devices_print_with_their_units_and_a_dash_where_there_is_none() -> None:
     lines = {line.split()[0]: line for line in str(DEVICES).splitlines() if line}
     assert re.search(r"H100 SXM +989\.5 +1979 +- +3\.35 TB/s +80 GB$", lines["h100"])

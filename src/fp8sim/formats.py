@@ -210,7 +210,7 @@ FormatLike: TypeAlias = "str | FloatFormat | np.dtype[Any] | type[Any]"
 _OFP8 = "OCP 8-bit Floating Point Specification (OFP8) v1.0; Micikevicius et al., arXiv 2209.05433"
 _FNUZ = "Noune et al., arXiv 2206.02915"
 _MX = "OCP Microscaling Formats (MX) Specification v1.0"
-_E5M6 = "DeepSeek-V3 report 3.3.3 names it; its encoding is unpublished: IEEE-like assumed"
+_E5M6 = "DeepSeek-V3 report 3.3.3 names it; deepseek-ai/TileKernels has its encoding: the top 12 bits of FP16"
 
 # In the order of tables, each with the type of its codes where numpy or ml_dtypes have one.
 _FORMATS: list[tuple[FloatFormat, Any]] = [

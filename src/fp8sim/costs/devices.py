@@ -113,54 +113,73 @@ class Device:
 
 DeviceLike: TypeAlias = "str | Device"
 
-_STAS = "stas00/ml-engineering, compute/accelerator/README.md (vendor pages)"
-_MAMF = "stas00/ml-engineering, compute/accelerator/README.md, MAMF"
-_GK_H100 = "NVIDIA H100 white paper, as in glennklockwood.com/garden/processors/h100"
-_GK_A100 = "NVIDIA A100 data sheet, as in glennklockwood.com/garden/processors/A100"
-_GK_B200 = "NVIDIA Blackwell brief, as in glennklockwood.com/garden/processors/B200"
-_V100 = "NVIDIA Tesla V100 data sheet"
-_V100_FP32 = "NVIDIA Tesla V100 white paper, as in maosong.website/p/nvidia-gpu-specs"
-_PCIE_FP32 = "NVIDIA H100 data sheet, as in archive-lib.hpctech.co.jp/gpuproduct/nvidia-h100.html"
-_L40S_FP32 = "NVIDIA L40S data sheet, as in mullet.se/product.html?product_id=355414"
+# Vendors' own documents; where the document itself could not be read, the page that quotes it is named too.
+_STAS = "stas00/ml-engineering, compute/accelerator/README.md"
+_KLOCKWOOD = "glennklockwood.com/garden/processors"
+_MAMF = f"{_STAS}, MAMF"
+_BENCHMARKING = "NVIDIA/dgxc-benchmarking README.md (commit 841f546)"
+_AMPERE = "NVIDIA Ampere Architecture In-Depth, developer.nvidia.com (read in a copy of its text)"
+_ROCM = "AMD ROCm documentation, MI300 series microarchitecture (read in a copy of its text)"
+_H100 = f"NVIDIA H100 Tensor Core GPU Architecture white paper v1.04, read through {_KLOCKWOOD}/h100"
+_BLACKWELL = f"NVIDIA Blackwell Architecture Technical Brief, read through {_KLOCKWOOD}/B200"
+_A100_SHEET = f"NVIDIA A100 data sheet, read through {_KLOCKWOOD}/A100"
+_L40S_SHEET = "NVIDIA L40S data sheet, read through mullet.se; it does not say with which sums"
+_H100_PAGE = f"NVIDIA H100 specifications, nvidia.com/en-us/data-center/h100, read through {_STAS}"
+_H100_PCIE = "NVIDIA H100 data sheet, read through archive-lib.hpctech.co.jp"
+_H200_PAGE = f"NVIDIA H200 specifications, nvidia.com/en-us/data-center/h200, read through {_STAS}"
+_H800_SHEET = "NVIDIA H800 data sheet, read through astroC86/gpu-datasheet GPUDatasheet/README.md"
 _FLASHMLA = "deepseek-ai/FlashMLA issue #75 (3.35 TB/s, 990 TFLOPS)"
-_HALF_SPARSE = f"{_STAS}; NVIDIA prints 1979 with sparsity, which is twice the dense rate"
+_HALF = "half of the 1979 that it prints with sparsity"
 
 # Name, title, bandwidth in TB/s, memory in GB, then TFLOP/s: of each operand class, and the highest measured.
 _FIELDS = ("bandwidth", "memory", *OPERAND_CLASSES, "measured_bf16", "measured_fp8")
 _ROWS: tuple[tuple[str, str, tuple[float | None, ...]], ...] = (
     ("v100", "V100 SXM2", (0.9, 32, 15.7, None, None, 125, None, None, None, None)),
     ("a100", "A100 SXM", (2.039, 80, 19.5, 156, 312, 312, None, None, 271.2, None)),
-    ("l40s", "L40S", (0.86, 48, 91.6, 183, 362, 362, 733, None, None, None)),
+    ("l40s", "L40S", (0.864, 48, 91.6, 183, 362.05, 362.05, 733, None, None, None)),
     ("h100", "H100 SXM", (3.35, 80, 66.9, 494.7, 989.5, 989.5, 1979, None, 794.5, 1402.6)),
     ("h100-pcie", "H100 PCIe", (2.0, 80, 51, 378, 756, 756, 1513, None, None, None)),
     ("h800", "H800 SXM", (3.35, 80, 66.9, 494.7, 989.5, 989.5, 1979, None, 794.5, 1402.6)),
     ("h200", "H200", (4.8, 141, 66.9, 494.7, 989.5, 989.5, 1979, None, 794.5, 1453.4)),
     ("b200", "B200", (8.0, 180, 80, 1100, 2250, 2250, 4500, 9000, 1745, 3432.5)),
     ("gb200", "GB200 (one GPU)", (8.0, None, 90, 1250, 2500, 2500, 5000, 10000, 1822, 3615.6)),
-    ("mi300x", "MI300X", (5.3, 192, None, None, 1307, 1307, 2615, None, 668.4, None)),
+    ("mi300x", "MI300X", (5.3, 192, None, None, 1307.4, 1307.4, 2614.9, None, 668.4, None)),
 )
 
-# Where a row's figures are published that are neither from _STAS nor, of those measured, from _MAMF.
+# Where a row's figures are published; of those measured, it is _MAMF unless it says otherwise.
 _SOURCES = {
-    ("v100", "bandwidth fp16"): _V100,
-    ("v100", "memory"): f"{_V100} (16 or 32 GB)",
-    ("v100", "fp32"): _V100_FP32,
-    ("a100", "fp32 tf32"): _GK_A100,
-    ("l40s", "fp32 tf32"): _L40S_FP32,
-    ("h100", "fp32 tf32"): _GK_H100,
-    ("h100", "bf16 fp16"): _HALF_SPARSE,
-    ("h100-pcie", "fp32"): _PCIE_FP32,
-    ("h100-pcie", "tf32"): f"{_PCIE_FP32} (756 with sparsity)",
-    ("h800", "bandwidth"): _FLASHMLA,
-    ("h800", "fp32 tf32"): f"{_GK_H100}; the H800 differs in NVLink and FP64 only",
-    ("h800", "bf16 fp16"): f"{_HALF_SPARSE}; {_FLASHMLA}",
+    ("v100", "bandwidth fp32 fp16"): _AMPERE,
+    ("v100", "memory"): f"{_AMPERE}: 16 or 32 GB",
+    ("a100", "bandwidth memory"): _A100_SHEET,
+    ("a100", "fp32 tf32 bf16 fp16"): _AMPERE,
+    ("l40s", "bandwidth memory fp32 tf32 bf16 fp16 fp8"): _L40S_SHEET,
+    ("h100", "bandwidth memory"): _H100_PAGE,
+    ("h100", "fp32 tf32"): _H100,
+    ("h100", "bf16 fp16"): f"{_H100_PAGE}: {_HALF}; {_BENCHMARKING} has 989",
+    ("h100", "fp8"): _BENCHMARKING,
+    ("h100-pcie", "bandwidth memory bf16 fp16 fp8"): _H100_PAGE,
+    ("h100-pcie", "fp32"): _H100_PCIE,
+    ("h100-pcie", "tf32"): f"{_H100_PCIE}: half of the 756 that it prints with sparsity",
+    ("h800", "bandwidth"): f"{_H800_SHEET}; {_FLASHMLA}",
+    ("h800", "memory"): _H800_SHEET,
+    ("h800", "fp32 tf32"): f"{_H100}; the H800 differs in NVLink and FP64 only",
+    ("h800", "bf16 fp16"): f"{_H800_SHEET}: {_HALF}; {_FLASHMLA}",
+    ("h800", "fp8"): f"{_H800_SHEET}: half of the 3958 that it prints with sparsity",
     ("h800", "measured_bf16 measured_fp8"): f"{_MAMF}, of the H100 SXM",
-    ("h200", "fp32 tf32"): f"{_GK_H100}; the H200 is the same chip",
-    ("h200", "bf16 fp16"): _HALF_SPARSE,
+    ("h200", "bandwidth memory fp8"): _H200_PAGE,
+    ("h200", "fp32 tf32"): f"{_H100}; the H200 is the same chip",
+    ("h200", "bf16 fp16"): f"{_H200_PAGE}: {_HALF}",
     ("h200", "measured_bf16"): f"{_MAMF} (the H200 is the same as the H100)",
-    ("b200", "memory"): f"{_STAS} (180 to 192 GB)",
-    ("b200", "fp32 tf32"): _GK_B200,
-    ("gb200", "fp32 tf32 fp4"): _GK_B200,
+    ("b200", "bandwidth"): f"{_BLACKWELL}; {_BENCHMARKING} has 7.7 TB/s",
+    ("b200", "memory bf16 fp16 fp8 fp4"): _BENCHMARKING,
+    ("b200", "fp32 tf32"): _BLACKWELL,
+    ("gb200", "bandwidth"): _BENCHMARKING,
+    ("gb200", "fp32 tf32"): _BLACKWELL,
+    ("gb200", "bf16 fp16"): f"{_BLACKWELL}; {_BENCHMARKING} has 2450",
+    ("gb200", "fp8"): f"{_BLACKWELL}; {_BENCHMARKING} has 4900",
+    ("gb200", "fp4"): f"{_BLACKWELL}; {_BENCHMARKING} has 9800",
+    ("mi300x", "bandwidth bf16 fp16 fp8"): _ROCM,
+    ("mi300x", "memory"): f"AMD Instinct MI300X specifications, read through {_STAS}",
 }
 _REMARKS = {"mi300x": "its FP8 unit takes the FNUZ forms (E4M3 up to 240), not OCP's"}
 
@@ -173,7 +192,7 @@ def _device(name: str, title: str, row: tuple[float | None, ...]) -> Device:
     for field, value in zip(_FIELDS, row, strict=True):
         if value is not None:
             unit = {"bandwidth": "B/s", "memory": "B"}.get(field, "FLOP/s")
-            source = sources.get(field, _MAMF if field.startswith("measured") else _STAS)
+            source = sources.get(field, _MAMF) if field.startswith("measured") else sources[field]
             figures[field] = Figure(value * (1e9 if field == "memory" else 1e12), source, unit)
     return Device(name, title, **figures, remark=_REMARKS.get(name, ""))
 
