@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fp8sim._kernels.lanes import WIDTH
-from fp8sim._kernels.tensor_core_kernels import NARROW_FLOOR, Plan, look_up_window, multiply_block
+from fp8sim._kernels.quantize_kernels import look_up
+from fp8sim._kernels.tensor_core_kernels import NARROW_FLOOR, Plan, multiply_block
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray
 
@@ -123,7 +124,7 @@ def _look_up(side: Any, part: tuple[slice, slice]) -> AnyArray:
         return _own(codes)
     values = np.empty(codes.shape, np.float32)
     codes.flags.writeable = False
-    look_up_window(codes, side.table, values)
+    look_up(codes, side.table, values)
     return _own(values)
 
 

@@ -21,7 +21,7 @@ from numba import types
 from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim._kernels.lanes import F32, F64, I8, I16, I32, I64, WIDTH, Array, Lanes, Writer, power_of_two
 
-__all__ = ["NARROW_FLOOR", "WIDTH", "Plan", "look_up_window", "multiply_block"]
+__all__ = ["NARROW_FLOOR", "WIDTH", "Plan", "multiply_block"]
 
 NARROW_FLOOR = -100  # narrow: no alignment exponent is below, and 2^(fraction_bits + 100) is a float32
 #: Exponent of zero: even with the largest of any other it adds to less than the exponents of two
@@ -50,14 +50,6 @@ class Plan(NamedTuple):
     fp16: bool  # the output is rounded to nearest FP16, not truncated to FP32
     promote: int  # k of a chain, which is then added in FP32; 0: one chain for all of k
     scaled: bool  # a chain is multiplied by two FP32 scales as it is added
-
-
-@jit
-def look_up_window(codes: Any, table: Any, out: Any) -> None:
-    """Write the value of each code of some rows and columns."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = table[codes[i, j]]
 
 
 @intrinsic
