@@ -45,6 +45,7 @@ class Plan(NamedTuple):
     a_top: int  # narrow: int8 exponents are relative to the largest
     b_top: int
     scale_block: int  # k that share one scale inside the step (MX, NVFP4); 0: no such scales
+    narrow: bool  # computed in float32 and int32, which hold all that enters; else in float64
     light: bool  # narrow: every aligned sum is below 2^24, so float32 holds it
     grouped: bool  # groups of `part` products are summed exactly before they are aligned
     fp16: bool  # the output is rounded to nearest FP16, not truncated to FP32
