@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 import fp8sim
-from fp8sim import FORMATS, FloatFormat, casts
+from fp8sim import FORMATS, FloatFormat, _kernels, casts
 from fp8sim._kernels import quantize_kernels as kernels
 from fp8sim._kernels.cast_kernels import encode_nearest
 from fp8sim._support.threads import run_in_threads, set_num_threads
@@ -27,6 +27,7 @@ from fp8sim.quantization import Operand, Quantized, Scaling, quantize_with, quan
 from fp8sim.reference.codes import decode_reference, decode_table, encode_reference
 from fp8sim.reference.rounding import ROUNDINGS, round_reference
 from fp8sim.reference.scales import expand_groups, group_amax
+from fp8sim.tensor_cores.arguments import values_range
 from readable import quantize_readable
 
 Array = NDArray[Any]
@@ -276,6 +277,16 @@ def test_the_comparison_finds_a_kernel_that_is_wrong_in_one_number(field):
     assert_array_equal(codes, expected)
     encode_nearest(x, codes, wrong)
     assert (codes != expected).any()
+
+
+@pytest.mark.parametrize("fmt", [fmt for fmt in ALL if fmt.signed and fmt.zero], ids=str)
+def test_the_compiled_look_at_values_equals_the_readable_one(fmt):
+    x = inputs(fmt, np.float32)
+    codes = np.arange(2**fmt.bits, dtype=fmt.code_dtype) if fmt.bits <= 16 else encode_reference(x, fmt)
+    for values in (x, x[np.isfinite(x)], decode_reference(codes, fmt), x[:0], np.zeros(70, np.float32)):
+        compiled = values_range(values, fmt)
+        with _kernels.readable():
+            assert compiled == values_range(values, fmt)
 
 
 # --- block quantisation ---------------------------------------------------------------------------

@@ -59,7 +59,9 @@ def values_range(values: F32, fmt: FloatFormat) -> Range:
     if _kernels.available():
         from fp8sim._kernels.range_kernels import inspect
 
-        return Range(*inspect(values, fmt))
+        seen = inspect(values, fmt)
+        if seen is not None:
+            return Range(*seen)
     size = np.abs(values[np.isfinite(values)])
     return Range(
         int(np.count_nonzero(_misplaced(values, fmt))),
