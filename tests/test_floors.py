@@ -279,7 +279,7 @@ def test_loading_the_root_goes_round_in_no_circle():
 
 
 KNOWN = {
-    *("_support.checks", "formats", "gemm", "recipes", "metrics", "quantization.pipeline", "cli.__init__"),
+    *("_support.checks", "formats", "gemm", "recipes", "metrics", "quantization.quantized", "cli.__init__"),
     *("_kernels.__init__", "_kernels._jit", "_kernels.casts", "reference.codes", "plotting.sums"),
     *("experiments.__init__", "experiments.claims.__init__", "experiments.claims.sums", "report.page"),
 }
@@ -298,7 +298,7 @@ KNOWN = {
         ("formats", "from . import gemm", {"gemm"}),
         ("formats", "from fp8sim._support import checks", set()),
         ("_support.checks", "from fp8sim.formats import get_format", {"formats"}),
-        ("_kernels.casts", "from ..quantization.pipeline import quantize", {"quantization.pipeline"}),
+        ("_kernels.casts", "from ..quantization.quantized import quantize_with", {"quantization.quantized"}),
         ("_kernels.casts", "from fp8sim.reference import codes", {"reference.codes"}),  # the same floor
         ("_kernels.casts", "from fp8sim._kernels._jit import jit\nfrom . import _jit", set()),
         ("_kernels.__init__", "from .casts import cast", set()),

@@ -18,17 +18,16 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 import fp8sim
-from fp8sim import FORMATS, FloatFormat
-from fp8sim._kernels import cast_driver as casts
-from fp8sim._kernels import nearest_kernels as nearest
-from fp8sim._kernels import quantize_driver as driver
+from fp8sim import FORMATS, FloatFormat, _kernels, casts
 from fp8sim._kernels import quantize_kernels as kernels
+from fp8sim._kernels.cast_kernels import encode_nearest
 from fp8sim._support.threads import run_in_threads, set_num_threads
 from fp8sim.casts import COMPILED_FROM
-from fp8sim.quantization import Operand, Quantized, Scaling, quantize_with, round_trip
+from fp8sim.quantization import Operand, Quantized, Scaling, quantize_with, quantized, round_trip
 from fp8sim.reference.codes import decode_reference, decode_table, encode_reference
 from fp8sim.reference.rounding import ROUNDINGS, round_reference
 from fp8sim.reference.scales import expand_groups, group_amax
+from fp8sim.tensor_cores.arguments import values_range
 from readable import quantize_readable
 
 Array = NDArray[Any]
@@ -96,7 +95,7 @@ def inputs(fmt: FloatFormat, dtype: type) -> Array:
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Run on so many threads, with parts small enough that each gets some."""
     monkeypatch.setattr(casts, "LEAST", 1 << 10)
-    monkeypatch.setattr(driver, "LEAST", 1 << 10)
+    monkeypatch.setattr(quantized, "LEAST", 1 << 10)
     set_num_threads(request.param)
     yield request.param
     set_num_threads(None)
@@ -172,8 +171,8 @@ def test_threads_may_run_on_any_cpu_afterwards(threads):
 
 
 def cast(x: Array, fmt: FloatFormat, rounding: str, policy: str, *, codes: bool) -> Any:
-    rng = np.random.default_rng(SEED)
-    return casts.cast_array(x, fmt, codes=codes, rounding=rounding, policy=policy, rng=rng)
+    rng = np.random.default_rng(SEED) if rounding == "stochastic" else None
+    return casts._cast_compiled(x, fmt, codes=codes, rounding=rounding, policy=policy, rng=rng)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -231,7 +230,7 @@ def test_casts_depend_neither_on_threads_nor_on_layout(threads, dtype, rounding,
         assert_same_bits(values, expected)
         codes, _ = cast(laid_out, fmt, rounding, "saturate", codes=True)
         assert_array_equal(codes, encode_reference(expected, fmt))
-        assert_same_bits(casts.decode(codes, decode_table(fmt)), decode_reference(codes, fmt))
+        assert_same_bits(casts._look_up(codes, decode_table(fmt)), decode_reference(codes, fmt))
         assert_same_bits(laid_out, x)  # still
 
 
@@ -268,16 +267,26 @@ def test_a_few_numbers_are_cast_without_loading_numba():
 def test_the_comparison_finds_a_kernel_that_is_wrong_in_one_number(field):
     fmt = FORMATS["e4m3"]
     x = inputs(fmt, np.float32)
-    right = nearest.nearest(fmt, "ieee")
+    right = kernels.nearest(fmt, "ieee")
     wrong = right._replace(**{field: np.uint32(getattr(right, field) ^ 1)})
     if field == "first":
         wrong = right._replace(first=right.first - np.uint32(1 << 23))
     expected = encode_reference(round_reference(x, fmt, "nearest-even", "ieee"), fmt)
     codes = np.empty_like(expected)
-    nearest.encode_nearest(x, codes, right)
+    encode_nearest(x, codes, right)
     assert_array_equal(codes, expected)
-    nearest.encode_nearest(x, codes, wrong)
+    encode_nearest(x, codes, wrong)
     assert (codes != expected).any()
+
+
+@pytest.mark.parametrize("fmt", [fmt for fmt in ALL if fmt.signed and fmt.zero], ids=str)
+def test_the_compiled_look_at_values_equals_the_readable_one(fmt):
+    x = inputs(fmt, np.float32)
+    codes = np.arange(2**fmt.bits, dtype=fmt.code_dtype) if fmt.bits <= 16 else encode_reference(x, fmt)
+    for values in (x, x[np.isfinite(x)], decode_reference(codes, fmt), x[:0], np.zeros(70, np.float32)):
+        compiled = values_range(values, fmt)
+        with _kernels.readable():
+            assert compiled == values_range(values, fmt)
 
 
 # --- block quantisation ---------------------------------------------------------------------------
@@ -376,18 +385,21 @@ def test_quantising_refuses_in_large_arrays_what_it_refuses_in_small_ones(always
 
 def test_quantisation_in_one_pass_and_in_two_are_the_same():
     x = np.random.default_rng(SEED).standard_normal((300, 700), dtype=np.float32)
-    e4m3, sizes = FORMATS["e4m3"], (1, 128)
-    one = driver.quantize(x, sizes, e4m3, policy="saturate", rule=("amax", 0.0))
-    codes, lost = driver.encode_scaled(x, one.scales, sizes, e4m3, policy="saturate")
-    assert_array_equal(codes, one.codes)
-    assert lost == one.lost
-    assert_same_bits(driver.group_amax(x, sizes), group_amax(x, sizes))
+    work = quantized.Work.of(x, Operand("e4m3", Scaling("1x128")), -1, "x")
+    one = work.in_one_pass()
+    assert one is not None
+    scales, codes, saturated, flushed = one
+    assert_same_bits(work.pick().values, scales.values)
+    again = work.encode(scales, "nearest-even", None)
+    assert_array_equal(again[0].view(np.uint8), codes.view(np.uint8))
+    assert again[1:] == (saturated, flushed)
+    assert_same_bits(work._group_amax(), group_amax(x, work.sizes))
 
 
 def test_a_contiguous_matrix_is_quantised_where_it_lies():
     x = np.zeros((200, 300), np.float32)
     for matrix, sizes in ((x, (1, 128)), (x, (128, 1)), (x.T, (128, 1)), (x.T, (128, 128))):
-        tiling = driver.tiling(matrix, sizes)
+        tiling = quantized.Tiling.of(matrix, sizes)
         assert np.shares_memory(tiling.stack(matrix, tiling.shape), x)
 
 
@@ -395,7 +407,7 @@ def test_a_contiguous_matrix_is_quantised_where_it_lies():
 def test_the_comparison_finds_a_scale_rule_that_is_wrong_in_one_number(field):
     x = np.random.default_rng(SEED).standard_normal((64, 128), dtype=np.float32)
     e4m3 = FORMATS["e4m3"]
-    p, name = nearest.nearest(e4m3, "saturate"), "amax" if field == "max" else "ceil"
+    p, name = kernels.nearest(e4m3, "saturate"), "amax" if field == "max" else "ceil"
     right = kernels.scale_rule(e4m3, name)
     wrong = {"kind": 2, "max": np.float32(447), "emax": 7, "fraction": 0}[field]
     results = []

@@ -29,7 +29,7 @@ from fp8sim.tensor_cores import (
     tensor_core_matmul,
     tensor_core_matmul_reference,
 )
-from fp8sim.tensor_cores.arguments import codes_range
+from fp8sim.tensor_cores.product import codes_range
 
 HOPPER_FP8 = TENSOR_CORES["hopper-fp8"]
 SIXTEEN_BITS = [name for name, core in TENSOR_CORES.items() if core.inputs[0] in ("fp16", "bf16", "tf32")]

@@ -1,13 +1,16 @@
-"""`round_to`, `encode` and `decode`: the public casts, their arguments checked, the work compiled."""
+"""`round_to`, `encode` and `decode`: the public casts, checked, compiled and in threads."""
 
 from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from fp8sim import _kernels
 from fp8sim._support import checks
-from fp8sim._support.threads import split
-from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
+from fp8sim._support.memory import empty
+from fp8sim._support.threads import get_num_threads, run_in_threads, split
+from fp8sim._support.typing import F32, F64, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.reference.codes import decode_reference, decode_table, encode_reference
 from fp8sim.reference.rounding import ROUNDINGS, round_reference
@@ -16,7 +19,9 @@ __all__ = ["decode", "encode", "overflow_policy", "round_to", "worth_compiling"]
 
 # Smaller arrays go through the numpy oracle, so that numba need not be loaded for a few numbers.
 COMPILED_FROM = 4096
-CHUNK = 1 << 14  # elements decoded at a time where there is no table
+CHUNK = 1 << 14  # elements done at a time where numpy helps: their scratch stays in the second-level cache
+LEAST = 1 << 16  # elements worth handing to a thread
+WAVE = 1 << 20  # random numbers held at a time
 
 
 def round_to(
@@ -146,9 +151,7 @@ def decode(codes: ArrayLike, fmt: FormatLike) -> F32:
     if target.bits > 16:
         return _decode_wide(bits, target)
     if worth_compiling(bits.size):
-        from fp8sim._kernels.cast_driver import decode as look_up
-
-        return look_up(bits, decode_table(target))
+        return _look_up(bits, decode_table(target))
     return np.asarray(decode_table(target)[bits])
 
 
@@ -181,23 +184,30 @@ def _cast(
     array = checks.as_float(x)
     numbers = checks.generator(rng) if rounding == "stochastic" else None
     if worth_compiling(array.size):
-        from fp8sim._kernels.cast_driver import cast_array
-
-        result, seen = cast_array(array, target, codes=codes, rounding=rounding, policy=policy, rng=numbers)
-        _refuse_lost(*seen, target, policy)
+        result, seen = _cast_compiled(
+            array, target, codes=codes, rounding=rounding, policy=policy, rng=numbers
+        )
     else:
         draws = None if numbers is None else np.asarray(numbers.random(array.shape))
         result = round_reference(array, target, rounding, policy, draws)
-        _refuse_lost(bool(np.isnan(array).any()), bool(np.isnan(result).any()), target, policy)
+        seen = Seen(bool(np.isnan(array).any()), bool(np.isnan(result).any()))
         result = encode_reference(result, target) if codes else result
+    _refuse_lost(seen, target, policy)
     return result.view(target.dtype) if codes else result
 
 
-def _refuse_lost(nan: bool, lost: bool, fmt: FloatFormat, policy: str) -> None:
+class Seen(NamedTuple):
+    """What a cast met that a format without NaN must refuse."""
+
+    nan: bool  #: NaN among the inputs
+    lost: bool  #: NaN among the results
+
+
+def _refuse_lost(seen: Seen, fmt: FloatFormat, policy: str) -> None:
     """Raise if there was NaN, or a value that became NaN, in a format without NaN."""
-    if fmt.has_nan or not (nan or lost):
+    if fmt.has_nan or not (seen.nan or seen.lost):
         return
-    if nan:
+    if seen.nan:
         raise ValueError(f"x holds NaN, and {fmt} has none; replace it first, as with np.nan_to_num")
     if not fmt.signed and (policy == "saturate" or fmt.has_inf):
         raise ValueError(f"x holds numbers that the unsigned format {fmt} has not; clip them first")
@@ -207,6 +217,76 @@ def _refuse_lost(nan: bool, lost: bool, fmt: FloatFormat, policy: str) -> None:
             f"{unsigned}x overflows {fmt} (largest value {fmt.max:g}), which has neither infinity nor NaN "
             "for overflow='ieee'; pass overflow='saturate'"
         )
+
+
+def _cast_compiled(
+    x: FloatArray,
+    fmt: FloatFormat,
+    *,
+    codes: bool,
+    rounding: str,
+    policy: str,
+    rng: np.random.Generator | None = None,
+) -> tuple[AnyArray, Seen]:
+    """Round `x` in its own dtype, or encode it as unsigned integers; `rng` draws, if any does, in C order."""
+    from fp8sim._kernels import cast_kernels as kernels
+    from fp8sim._kernels.quantize_kernels import INFINITY, nearest
+
+    p = nearest(fmt, policy) if rounding == "nearest-even" and x.dtype == np.float32 else None
+    quick = kernels.encode_nearest if codes else kernels.round_nearest
+    numbers, slow = kernels.mode(fmt, rounding, policy), kernels.encode_any if codes else kernels.round_any
+
+    def cast(values: FloatArray, results: AnyArray, draws: F64 | None = None) -> Seen:
+        if p is None:
+            size = min(CHUNK, values.size)
+            equal = np.full(size, 0.5 if rounding.startswith("nearest") else 0.0)
+            return _cast_in_float64(slow, numbers, values, results, equal if draws is None else draws)
+        worst, _ = quick(values, results, p)
+        nan = bool(worst > INFINITY)
+        return Seen(nan, nan or (policy == "ieee" and not fmt.has_inf and bool(worst >= p.over)))
+
+    order: Literal["C", "F"] = "C" if rng is not None else _order(x)
+    source, out, seen = x.reshape(-1, order=order), empty(x.size, fmt.code_dtype if codes else x.dtype), []
+    source.flags.writeable = False  # of a view, where `x` is contiguous: kernels are compiled once, for such
+    for first, last in split(x.size, max(x.size, 1) if rng is None else WAVE):
+        arrays = [source[first:last], out[first:last], *([] if rng is None else [rng.random(last - first)])]
+        seen += run_in_threads(cast, [[array[i:j] for array in arrays] for i, j in _tasks(last - first)])
+    total = Seen(any(part.nan for part in seen), any(part.lost for part in seen))
+    return out.reshape(x.shape, order=order), total
+
+
+def _cast_in_float64(kernel: Any, mode: Any, x: FloatArray, out: AnyArray, thresholds: F64) -> Seen:
+    """Cast a flat array; `thresholds` are one for each element, or equal ones for a CHUNK."""
+    scratch = np.empty(min(CHUNK, x.size), np.uint32 if out.dtype.kind == "u" else np.float64)
+    nan = lost = False
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        for start, stop in split(x.size, CHUNK):
+            limits = thresholds[start:stop] if thresholds.size == x.size else thresholds
+            part = scratch[: stop - start]
+            seen = kernel(x[start:stop].astype(np.float64), limits, part, mode)
+            out[start:stop] = part
+            nan, lost = nan or bool(seen[0]), lost or bool(seen[1])
+    return Seen(nan, lost)
+
+
+def _look_up(codes: AnyArray, table: F32) -> F32:
+    """Return ``table[codes]`` for codes given as unsigned integers."""
+    from fp8sim._kernels.quantize_kernels import look_up
+
+    order = _order(codes)
+    source, out = codes.reshape(1, -1, order=order), empty((1, codes.size), np.float32)
+    source.flags.writeable = False
+    run_in_threads(look_up, [(source[:, i:j], table, out[:, i:j]) for i, j in _tasks(codes.size)])
+    return out.reshape(codes.shape, order=order)
+
+
+def _tasks(size: int) -> list[tuple[int, int]]:
+    """Cut flat work into a few parts for each thread, none too small to be worth it."""
+    return split(size, max(LEAST, -(-size // (4 * get_num_threads()))))
+
+
+def _order(x: AnyArray) -> Literal["C", "F"]:
+    return "F" if x.flags.f_contiguous and not x.flags.c_contiguous else "C"
 
 
 def _code_bits(codes: AnyArray, fmt: FloatFormat) -> AnyArray:

@@ -1,8 +1,7 @@
 """The compiled twins of `reference`: the only place that imports numba, itself imported on first use.
 
-Files end in ``_kernels`` where they hold compiled loops, and in ``_driver`` where numpy code cuts the work
-for them and for threads; `lanes` writes vector code. Where numba is missing, blocked or told not to compile
-(``NUMBA_DISABLE_JIT``), `available` says so, and callers take the readable way.
+Callers cut their work for kernels and for threads. Where numba is missing, blocked or told not to compile
+(``NUMBA_DISABLE_JIT``), `available` says so, and they take the readable way.
 """
 
 from __future__ import annotations

@@ -10,9 +10,8 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
-from numpy.typing import NDArray
 
-__all__ = ["intrinsic", "jit", "read_only"]
+__all__ = ["intrinsic", "jit"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,20 +59,3 @@ def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
 def _digest() -> str:
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-
-
-def read_only(x: NDArray[Any]) -> NDArray[Any]:
-    """Return a view that cannot be written to.
-
-    Numba compiles a kernel anew for arrays that are read-only. Kernels that get all of their inputs
-    so are compiled once.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> read_only(np.ones(2)).flags.writeable
-    False
-    """
-    view = x.view()
-    view.flags.writeable = False
-    return view

@@ -1,11 +1,12 @@
-"""Kernels: casts of any format, rounding and overflow policy, one number at a time in float64.
+"""Kernels: casts of flat arrays: any format, rounding and overflow policy, one number at a time in float64.
 
-`cast_one` counts how many quanta (steps between neighbouring values) a magnitude has, and compares what is
-left over with a threshold: one half to the nearest, a random number for stochastic rounding, 0 or more than
-1 for the directed ones. In E4M3 and for 0.3 the quantum is 2^-5: 0.3 is 9 quanta and a rest of 0.6, above
-one half, so 10 quanta: 0.3125. Its exponent, -2, is 4 above that of the smallest normal number, -6, so the
-code is (4 << 3) + 10 = 42 = 0x2A: the 10 holds the leading 8 of a normal number, which stands for the 8
-codes of the subnormals below the first binade.
+Float32 to the nearest, the usual case, goes the quick way of `quantize_kernels`. For all else `cast_one`
+counts how many quanta (steps between neighbouring values) a magnitude has, and compares what is left over
+with a threshold: one half to the nearest, a random number for stochastic rounding, 0 or more than 1 for the
+directed ones. In E4M3 and for 0.3 the quantum is 2^-5: 0.3 is 9 quanta and a rest of 0.6, above one half, so
+10 quanta: 0.3125. Its exponent, -2, is 4 above that of the smallest normal number, -6, so the code is
+(4 << 3) + 10 = 42 = 0x2A: the 10 holds the leading 8 of a normal number, which stands for the 8 codes of the
+subnormals below the first binade.
 """
 
 from __future__ import annotations
@@ -16,13 +17,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fp8sim._kernels._jit import jit
+from fp8sim._kernels.quantize_kernels import (
+    BLOCK,
+    INFINITY,
+    MAGNITUDE,
+    SIGN,
+    code_magnitude,
+    shift,
+    spread,
+    value_magnitude,
+)
 from fp8sim.formats import FloatFormat
 
-__all__ = ["Mode", "cast_one", "encode_any", "look_up", "mode", "round_any"]
+__all__ = [
+    "Mode", "cast_one", "encode_any", "encode_nearest", "encode_rows", "mode", "round_any", "round_nearest",
+]  # fmt: skip
 
 TWO_52 = 2.0**52  # adding it leaves an integer below it in the last bits
 SMALL, LARGE = 2.0**-250, 2.0**129  # magnitudes are held between: no rounding of these differs from beyond
 NEVER = 2.0  # a threshold that no rest reaches
+QUIET = np.uint32(0x00400000)  # makes a NaN a quiet one
 
 
 class Mode(NamedTuple):
@@ -137,7 +151,89 @@ def round_any(x: Any, thresholds: Any, out: Any, p: Any) -> Any:
 
 
 @jit
-def look_up(codes: Any, table: Any, out: Any) -> None:
-    """Write the value of each code, all flat."""
+def encode_rows(x: Any, codes: Any, scales: Any, tile: Any, p: Any) -> Any:
+    """Divide by given scales in the dtype of `x` and encode, for what the float32 kernel does not serve.
+
+    Returns how many elements saturated and how many became zero.
+    """
+    divisor, quotient = np.empty(BLOCK, x.dtype), np.empty(BLOCK, x.dtype)
+    saturated, flushed = 0, 0
+    for row in range(x.shape[0]):
+        for start in range(0, x.shape[1], BLOCK):
+            values, part = x[row][start : start + BLOCK], codes[row][start : start + BLOCK]
+            spread(scales[row // tile[0]], tile[1], start, divisor[: part.size])
+            for i in range(part.size):
+                quotient[i] = values[i] / divisor[i]
+            for i in range(part.size):
+                number = np.float64(quotient[i])
+                code, value, sign, beyond = cast_one(number, 0.5, p)
+                part[i] = code | (p.sign if sign else 0)
+                saturated += beyond & (abs(number) < np.inf)
+                flushed += (value == 0) & (values[i] != 0)
+    return saturated, flushed
+
+
+@jit
+def _encode_block(x: Any, bits: Any, codes: Any, p: Any) -> Any:
+    """Encode, NaN and odd zeros apart; return the largest and the smallest magnitude, as bits."""
+    magic = np.uint32(p.magic).view(np.float32)
+    worst, least = np.uint32(0), MAGNITUDE
+    for i in range(codes.size):
+        a = np.uint32(bits[i] & MAGNITUDE)
+        code = min(code_magnitude(x[i], a, magic, p), p.limit)  # beyond the largest: that, or the next
+        worst, least = max(worst, a), min(least, a)
+        codes[i] = code | np.uint32(shift(bits[i], p.sign_drop) & p.sign)
+    return worst, least
+
+
+@jit
+def encode_nearest(x: Any, out: Any, p: Any) -> Any:
+    """Encode float32 `x` into unsigned `out`, both flat; return the extreme magnitudes, as bits."""
+    worst, least = np.uint32(0), MAGNITUDE
+    for start in range(0, out.size, BLOCK):
+        values, codes = x[start : start + BLOCK], out[start : start + BLOCK]
+        bits = values.view(np.uint32)
+        high, low = _encode_block(values, bits, codes, p)
+        if high > INFINITY:
+            for i in range(codes.size):
+                if np.uint32(bits[i] & MAGNITUDE) > INFINITY:
+                    codes[i] = p.nan | np.uint32(shift(bits[i], p.sign_drop) & p.sign)
+        if low < p.cutoff:
+            for i in range(codes.size):
+                if np.uint32(bits[i] & MAGNITUDE) < p.cutoff:
+                    codes[i] = shift(bits[i], p.sign_drop) & np.uint32(p.sign & p.keep)
+        worst, least = max(worst, high), min(least, low)
+    return worst, least
+
+
+@jit
+def _round_block(x: Any, bits: Any, out: Any, p: Any) -> Any:
+    """Round, NaN and odd zeros apart; return the largest and the smallest magnitude, as bits."""
+    magic = np.uint32(p.magic).view(np.float32)
+    worst, least = np.uint32(0), MAGNITUDE
     for i in range(out.size):
-        out[i] = table[codes[i]]
+        a = np.uint32(bits[i] & MAGNITUDE)
+        value = p.becomes if a >= p.over else value_magnitude(x[i], a, magic, p)
+        worst, least = max(worst, a), min(least, a)
+        out[i] = np.uint32(value | np.uint32(bits[i] & SIGN))
+    return worst, least
+
+
+@jit
+def round_nearest(x: Any, out: Any, p: Any) -> Any:
+    """Round float32 `x` into float32 `out`, both flat; return the extreme magnitudes, as bits."""
+    worst, least = np.uint32(0), MAGNITUDE
+    for start in range(0, out.size, BLOCK):
+        values, rounded = x[start : start + BLOCK], out[start : start + BLOCK].view(np.uint32)
+        bits = values.view(np.uint32)
+        high, low = _round_block(values, bits, rounded, p)
+        if high > INFINITY:
+            for i in range(rounded.size):
+                if np.uint32(bits[i] & MAGNITUDE) > INFINITY:
+                    rounded[i] = bits[i] | QUIET
+        if low < p.cutoff:
+            for i in range(rounded.size):
+                if np.uint32(bits[i] & MAGNITUDE) < p.cutoff:
+                    rounded[i] = bits[i] & np.uint32(SIGN & p.keep)
+        worst, least = max(worst, high), min(least, low)
+    return worst, least

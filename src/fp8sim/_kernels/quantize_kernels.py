@@ -1,30 +1,140 @@
-"""Kernels: a matrix in tiles, each with its scale, each read twice while it is in a cache."""
+"""Kernels: float32 to the nearest value of a format, ties to even, in tiles that share a scale.
+
+A matrix is cut into tiles, and each is read twice while it is in a cache: for its largest magnitude, from
+which its scale is picked, and for its quotients by that scale, which are rounded. All runs in 32-bit lanes,
+for every signed format with a zero whose normal numbers are float32 normals; what the kernels need to know
+of it is passed as numbers, so that each is compiled once. Two ideas do the work; for E4M3 and 0.3, whose
+float32 bits are 0x3E99999A and which lies between 9 and 10 steps of 2^-5:
+
+normal numbers
+    Float32 and the format differ in 20 low mantissa bits (`drop`) and in the bias. Adding just under half of
+    the last bit that stays, and one more where that bit is odd, carries into it exactly where rounding to
+    nearest even goes up: 0x3E99999A + 0x7FFFF + 1 = 0x3EA1999A (the last bit that stays, 0x100000, is 1).
+    Shifting by 20 gives 0x3EA, and subtracting the difference of the biases, 120 << 3 = 0x3C0 (`base`),
+    the code 0x2A = 0 0101 010, which is 0.3125. A carry out of the mantissa raises the exponent, as it must.
+subnormal numbers
+    These are multiples of 2^-9. Adding `magic` = 2^14, the float32 whose own last bit is worth 2^-9, makes
+    the adder of the CPU round to such a multiple, ties to even, and leave their number in the last bits:
+    0.005 + 2^14 has the bits 0x46800003, and minus those of 2^14 that is 3, the code of 3 x 2^-9 = 0.00586.
+"""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 
-from fp8sim._kernels._jit import jit
-from fp8sim._kernels.cast_kernels import cast_one
-from fp8sim._kernels.nearest_kernels import (
-    INFINITY,
-    MAGNITUDE,
-    SIGN,
-    code_magnitude,
-    shift,
-    value_magnitude,
-)
+from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim.formats import FloatFormat
 
 __all__ = [
-    "Rule", "count_lost", "dequantize_rows", "encode_rows", "largest", "quantize_rows", "round_trip_rows",
-    "scale_rule",
+    "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "count_lost", "dequantize_rows",
+    "largest", "look_up", "nearest", "quantize_rows", "round_trip_rows", "scale_rule", "shift", "spread",
+    "value_magnitude",
 ]  # fmt: skip
 
+MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but the sign
+SIGN = np.uint32(0x80000000)
+INFINITY = np.uint32(0x7F800000)
 SMALLEST = np.float32(2.0**-149)  # no FP32 scale is below it
-BLOCK = 2048  # columns quantised at a time: they stay in the first-level cache
+BLOCK = 2048  # columns done at a time: they stay in the first-level cache
+
+
+class Nearest(NamedTuple):
+    """What the kernels ask of a format, all uint32: shifts, codes, and magnitudes as float32 bits."""
+
+    drop: np.uint32  #: mantissa bits of float32 that the format lacks
+    mask: np.uint32  #: the bits that stay
+    half: np.uint32  #: added before the others go: just under half, or half where all ties go up
+    odd: np.uint32  #: 1 where the last bit that stays decides a tie
+    first: np.uint32  #: smallest normal number; 0 where dropping bits rounds the subnormals too
+    base: np.uint32  #: the bits that stay of a normal number, minus its code
+    magic: np.uint32  #: the float32 whose distance to the next is the smallest subnormal
+    limit: np.uint32  #: largest code that a number gets: that of the largest value, or the next
+    nan: np.uint32  #: code of NaN
+    sign_drop: np.uint32  #: from the sign of a float32 down to the sign of a code
+    sign: np.uint32  #: sign bit of a code
+    cutoff: np.uint32  #: what is below it becomes a zero that needs care (no subnormals, no -0)
+    keep: np.uint32  #: mask of the sign of such a zero
+    flush: np.uint32  #: largest number that becomes zero
+    over: np.uint32  #: smallest number that rounds beyond the largest value
+    becomes: np.uint32  #: what those become
+
+
+@lru_cache(maxsize=256)
+def nearest(fmt: FloatFormat, policy: str) -> Nearest | None:
+    """Return the numbers for the kernels, or None where a format needs float64."""
+    mant, emin = fmt.mantissa_bits, fmt.emin
+    if not (fmt.signed and fmt.zero and -126 <= emin <= 100):
+        return None
+    drop, base, top = 23 - mant, (emin + 126) << mant, fmt.top_code
+    odd = int(drop > 0 and mant > 0)  # without a mantissa the significand is 1, odd: ties go up
+    ieee, cutoff = policy == "ieee", _cutoff(fmt)
+    numbers = {
+        "drop": drop,
+        "mask": 2**32 - (1 << drop),
+        "half": (1 << drop >> 1) - odd,
+        "odd": odd,
+        "first": (emin + 127) << 23 if emin > -126 else 0,
+        "base": base,
+        "magic": _bits(2.0 ** (emin + drop)) if emin > -126 else 0,
+        "limit": top + (ieee and (fmt.has_inf or fmt.has_nan)),
+        "nan": fmt.nan_code,
+        "sign_drop": 32 - fmt.bits,
+        "sign": 1 << (fmt.bits - 1),
+        "cutoff": cutoff,
+        "keep": 0 if fmt.specials == "fnuz" else 2**32 - 1,
+        "flush": max(cutoff - 1, _bits(2.0 ** (emin - mant) / 2)),
+        "over": ((top + base + 1) << drop) - (1 << drop >> 1) + (odd and top % 2 == 0),
+        "becomes": _bits((np.inf if fmt.has_inf else np.nan) if ieee else fmt.max),
+    }
+    return Nearest(**{name: np.uint32(number) for name, number in numbers.items()})
+
+
+def _cutoff(fmt: FloatFormat) -> int:
+    quantum = 2.0 ** (fmt.emin - fmt.mantissa_bits)
+    if not fmt.subnormals and fmt.mantissa_bits:
+        # Half a quantum under the smallest normal number, which gets the tie.
+        return _bits(fmt.smallest_normal - quantum / 2)
+    return _bits(quantum / 2) + 1 if fmt.specials == "fnuz" else 0
+
+
+def _bits(value: float) -> int:
+    return int(np.float32(value).view(np.uint32))
+
+
+@intrinsic
+def shift(typing: Any, a: Any, n: Any) -> Any:
+    """Return ``a >> n`` of two uint32 as uint32, for n < 32.
+
+    Numba widens 32-bit integers to 64 bits at every operation. A uint32() around each lets LLVM keep the
+    lanes narrow, but not for shifts by a variable.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.lshr(*args)
+
+    return types.uint32(types.uint32, types.uint32), generate
+
+
+@jit
+def code_magnitude(x: Any, a: Any, magic: Any, p: Any) -> Any:
+    """Return the code of float32 `x` without its sign, whose magnitude has the bits `a`."""
+    up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
+    normal = np.uint32(shift(np.uint32(a + up), p.drop) - p.base)
+    steps = np.uint32(np.float32(np.float32(abs(x)) + magic).view(np.uint32) - p.magic)
+    return normal if a >= p.first else steps
+
+
+@jit
+def value_magnitude(x: Any, a: Any, magic: Any, p: Any) -> Any:
+    """Return the bits of what float32 `x` becomes, without its sign, whose magnitude has the bits `a`."""
+    up = np.uint32(p.half + np.uint32(shift(a, p.drop) & p.odd))
+    normal = np.uint32(np.uint32(a + up) & p.mask)
+    small = np.float32(np.float32(np.float32(abs(x)) + magic) - magic).view(np.uint32)
+    return normal if a >= p.first else small
 
 
 class Rule(NamedTuple):
@@ -103,7 +213,7 @@ def _pick_powers(tiles: Any, r: Any, scales: Any) -> None:
 
 
 @jit
-def _spread(scales: Any, tile_columns: int, start: int, out: Any) -> None:
+def spread(scales: Any, tile_columns: int, start: int, out: Any) -> None:
     """Repeat scales over the columns from `start` on; 0 becomes infinity, which divides to zero."""
     for tile in range(start // tile_columns, (start + out.size - 1) // tile_columns + 1):
         scale = scales[tile] if scales[tile] != 0 else np.float32(np.inf)
@@ -205,7 +315,7 @@ def _prepare(lines: Any, scales: Any, span: Any, tile_columns: int, r: Any, scra
     if r.kind != -1:
         begin, end = start // tile_columns, (stop - 1) // tile_columns + 1
         top = _scale_tiles(lines, span, tile_columns, tiles[: end - begin], r, scales[begin:end])
-    _spread(scales, tile_columns, start, divisors[: stop - start])
+    spread(scales, tile_columns, start, divisors[: stop - start])
     return top
 
 
@@ -262,29 +372,6 @@ def _width(tile_columns: int, r: Any) -> int:
 
 
 @jit
-def encode_rows(x: Any, codes: Any, scales: Any, tile: Any, p: Any) -> Any:
-    """Divide by given scales in the dtype of `x` and encode, for what the float32 kernel does not serve.
-
-    Returns how many elements saturated and how many became zero.
-    """
-    divisor, quotient = np.empty(BLOCK, x.dtype), np.empty(BLOCK, x.dtype)
-    saturated, flushed = 0, 0
-    for row in range(x.shape[0]):
-        for start in range(0, x.shape[1], BLOCK):
-            values, part = x[row][start : start + BLOCK], codes[row][start : start + BLOCK]
-            _spread(scales[row // tile[0]], tile[1], start, divisor[: part.size])
-            for i in range(part.size):
-                quotient[i] = values[i] / divisor[i]
-            for i in range(part.size):
-                number = np.float64(quotient[i])
-                code, value, sign, beyond = cast_one(number, 0.5, p)
-                part[i] = code | (p.sign if sign else 0)
-                saturated += beyond & (abs(number) < np.inf)
-                flushed += (value == 0) & (values[i] != 0)
-    return saturated, flushed
-
-
-@jit
 def dequantize_rows(codes: Any, scales: Any, table: Any, tile: Any, out: Any) -> None:
     """Write the value of each code times its scale, for (rows, columns) in tiles."""
     for row in range(codes.shape[0]):
@@ -298,3 +385,11 @@ def dequantize_rows(codes: Any, scales: Any, table: Any, tile: Any, out: Any) ->
                 products = values[j * tile[1] : (j + 1) * tile[1]]
                 for i in range(part.size):
                     products[i] = table[part[i]] * factors[j]
+
+
+@jit
+def look_up(codes: Any, table: Any, out: Any) -> None:
+    """Write the value of each code of a matrix."""
+    for i in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] = table[codes[i, j]]

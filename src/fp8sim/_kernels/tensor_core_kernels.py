@@ -7,7 +7,10 @@ narrow
 wide
     float64 throughout; takes all there is: NaN, infinity, float32 subnormals, overflow, block scales.
 
-Factors are packed first: values beside the exponents that they bring to their products.
+Factors are packed first: values beside the exponents that they bring to their products. Numba cannot tell
+that scratch arrays do not overlap, so loops over them would stay scalar, or check for it at every turn. So
+the steps write LLVM code, by a `Writer`: arithmetic between `Lanes`, of 64 numbers each, emits instructions,
+vector code by construction on any machine, as LLVM cuts 64 lanes to the registers there are.
 """
 
 from __future__ import annotations
@@ -16,12 +19,19 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 
 from fp8sim._kernels._jit import intrinsic, jit
-from fp8sim._kernels.lanes import F32, F64, I8, I16, I32, I64, WIDTH, Array, Lanes, Writer, power_of_two
 
-__all__ = ["NARROW_FLOOR", "WIDTH", "Plan", "look_up_window", "multiply_block"]
+__all__ = ["NARROW_FLOOR", "WIDTH", "Array", "Lanes", "Plan", "Writer", "multiply_block"]
+
+WIDTH = 64  # enough independent lanes to hide the latency of each instruction
+
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+F32, F64 = ir.FloatType(), ir.DoubleType()
+FLOATS = (F32, F64)
+START = I64(0)
 
 NARROW_FLOOR = -100  # narrow: no alignment exponent is below, and 2^(fraction_bits + 100) is a float32
 #: Exponent of zero: even with the largest of any other it adds to less than the exponents of two
@@ -45,6 +55,7 @@ class Plan(NamedTuple):
     a_top: int  # narrow: int8 exponents are relative to the largest
     b_top: int
     scale_block: int  # k that share one scale inside the step (MX, NVFP4); 0: no such scales
+    narrow: bool  # computed in float32 and int32, which hold all that enters; else in float64
     light: bool  # narrow: every aligned sum is below 2^24, so float32 holds it
     grouped: bool  # groups of `part` products are summed exactly before they are aligned
     fp16: bool  # the output is rounded to nearest FP16, not truncated to FP32
@@ -53,32 +64,53 @@ class Plan(NamedTuple):
 
 
 @jit
-def look_up_window(codes: Any, table: Any, out: Any) -> None:
-    """Write the value of each code of some rows and columns."""
-    for i in range(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] = table[codes[i, j]]
+def multiply_block(plan: Any, a: Any, b: Any, scales: Any, promotion: Any, scratch: Any) -> None:
+    """Go on with the sums of a block of the product by a window of k: some rows of A, some columns of B.
+
+    `scales` are (values, exponents) of the block scales, for A and for B; `promotion` the FP32 scales of A
+    and of B for whole chains. `scratch` has room for a slab of A and of B, as values and exponents of the
+    types to compute in: float32 and int8 (narrow), or float64 and int16 (wide); and for the chains, the
+    totals that they are promoted to, and one row of scales, in whole vectors.
+    """
+    packed, sums, b_scales = scratch
+    k, width = a.shape[1], b_scales.size
+    for k0 in range(0, k, plan.slab):
+        steps = (min(plan.slab, k - k0) + plan.step - 1) // plan.step
+        pack_rows(plan, a, scales[0], k0, (packed[0], packed[1]))
+        for j in range(0, width, WIDTH):
+            pack_columns(plan, b, scales[1], j, k0, (packed[2], packed[3]))
+            for i in range(a.shape[0]):
+                _run_steps(plan, packed, i, steps, sums[0], i * width + j)
+        end = k0 + plan.slab
+        if plan.promote and (end >= k or end % plan.promote == 0):
+            _promote(plan, sums, promotion, b_scales, k0 // plan.promote)
 
 
-@intrinsic
-def pack_lanes(context: Any, source: Any, at: Any, packed: Any, to: Any, emin: Any, top: Any) -> Any:
-    """Store 64 neighbours, each with its exponent: at least `emin`, and relative to `top`."""
+@jit
+def _run_steps(plan: Any, packed: Any, row: int, steps: int, chain: Any, chain_at: int) -> None:
+    """Run the steps of a slab, for one packed row of A and 64 columns of B."""
+    for s in range(steps):
+        a_at, b_at = row * plan.slab + s * plan.step, s * plan.step * WIDTH
+        if plan.light:
+            step_light(plan, packed, a_at, b_at, chain, chain_at)
+        elif plan.grouped:
+            step_grouped(plan, packed, a_at, b_at, chain, chain_at)
+        elif plan.fp16:
+            step_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
+        else:
+            step_to_fp32(plan, packed, a_at, b_at, chain, chain_at)
 
-    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        w = Writer(context, builder, signature, arguments)
-        values, exponents = w.array(2, at=3, part=0), w.array(2, at=3, part=1)
-        emin, top = (w.spread(builder.trunc(arguments[i], I32)) for i in (4, 5))
-        x = w.array(0, at=1).load()
-        magnitude = x.bits_as(I32) & 0x7FFFFFFF
-        # The exponent field of float32, not below that of the format: 0.3125 = 1.25 x 2^-2 has the field 125,
-        # so -2; E4M3's subnormal 2^-9 has -6, as a core sees it.
-        exponent = ((magnitude >> 23) - 127).max(emin) - top
-        nothing = NO_PRODUCT_NARROW if values.kind is F32 else NO_PRODUCT_WIDE
-        values.store(x if values.kind is F32 else x.to(F64))
-        exponents.store(magnitude.is_zero().where(nothing, exponent).to(exponents.kind))
-        return context.get_dummy_value()
 
-    return types.void(source, at, packed, to, emin, top), write
+@jit
+def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, at: int) -> None:
+    """Add the chains of a block, which are number `at` along k, to its totals."""
+    chains, totals = sums
+    for j in range(promotion[1].shape[1] if plan.scaled else 0):
+        scales[j] = promotion[1][at, j]
+    for i in range(chains.size // scales.size):
+        a_scale = promotion[0][i, at] if plan.scaled else np.float32(1)
+        for j in range(0, scales.size, WIDTH):
+            promote_lanes(plan, chains, totals, i * scales.size + j, a_scale, scales, j)
 
 
 @jit
@@ -129,6 +161,27 @@ def pack_columns(plan: Any, b: Any, scales: Any, j0: int, k0: int, packed: Any) 
             _pack(plan, x, (scales[0][block, at], scales[1][block, at]), side, packed, q * WIDTH + j)
 
 
+@intrinsic
+def pack_lanes(context: Any, source: Any, at: Any, packed: Any, to: Any, emin: Any, top: Any) -> Any:
+    """Store 64 neighbours, each with its exponent: at least `emin`, and relative to `top`."""
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        w = Writer(context, builder, signature, arguments)
+        values, exponents = w.array(2, at=3, part=0), w.array(2, at=3, part=1)
+        emin, top = (w.spread(builder.trunc(arguments[i], I32)) for i in (4, 5))
+        x = w.array(0, at=1).load()
+        magnitude = x.bits_as(I32) & 0x7FFFFFFF
+        # The exponent field of float32, not below that of the format: 0.3125 = 1.25 x 2^-2 has the field 125,
+        # so -2; E4M3's subnormal 2^-9 has -6, as a core sees it.
+        exponent = ((magnitude >> 23) - 127).max(emin) - top
+        nothing = NO_PRODUCT_NARROW if values.kind is F32 else NO_PRODUCT_WIDE
+        values.store(x if values.kind is F32 else x.to(F64))
+        exponents.store(magnitude.is_zero().where(nothing, exponent).to(exponents.kind))
+        return context.get_dummy_value()
+
+    return types.void(source, at, packed, to, emin, top), write
+
+
 def exponent_of(c: Lanes, emin: Lanes) -> Lanes:
     """Exponent of the accumulator: `emin` for its subnormals, ABSENT for zero.
 
@@ -176,27 +229,19 @@ def narrow_sum(w: Writer, operands: list[Array], c: Lanes, light: bool) -> Lanes
 def wide_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
     """Align and add in float64: the exact sum."""
     a, a_exp, b, b_exp = operands
-    step, bits = w.setting("step"), w.number("fraction_bits")
 
     def larger(k: Any, top: Lanes) -> Lanes:
         return top.max(a_exp.load_one(k) + b_exp.load_row(k))
 
-    top = w.fold(step, w.fill(I16, 2 * NO_PRODUCT_WIDE), larger).to(I32)
-    top = top.max(exponent_of(c, w.number("c_emin"))).max(w.number("floor"))
-    scale = power_of_two(bits - top, F64)
-
-    def add(k: Any, total: Lanes) -> Lanes:
-        return total + (a.load_one(k) * b.load_row(k) * scale).call("trunc")
-
-    total = w.fold(step, (c.to(F64) * scale).call("trunc"), add)
-    return total * power_of_two(top - bits, F64)
+    top = w.fold(w.setting("step"), w.fill(I16, 2 * NO_PRODUCT_WIDE), larger).to(I32)
+    return aligned_sum(w, c, top, w.setting("step"), lambda k: a.load_one(k) * b.load_row(k))
 
 
 def grouped_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
     """Sum groups exactly, then align the groups by the exponents of their scales: the exact sum."""
     a, a_exp, b, b_exp = operands
-    step, part, bits = w.setting("step"), w.setting("part"), w.number("fraction_bits")
-    groups = w.builder.sdiv(step, part)
+    part = w.setting("part")
+    groups = w.builder.sdiv(w.setting("step"), part)
 
     def group(i: Any) -> Lanes:
         def add(k: Any, total: Lanes) -> Lanes:
@@ -210,11 +255,15 @@ def grouped_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
         exponent = (a_exp.load_one(first) + b_exp.load_row(first)).to(I32)
         return top.max((group(i).bits_as(I64) << 1).is_zero().where(ABSENT, exponent))
 
-    top = w.fold(groups, w.fill(I32, ABSENT), larger)
-    top = top.max(exponent_of(c, w.number("c_emin"))).max(w.number("floor"))
+    return aligned_sum(w, c, w.fold(groups, w.fill(I32, ABSENT), larger), groups, group)
+
+
+def aligned_sum(w: Writer, c: Lanes, top: Lanes, count: Any, term: Callable[[Any], Lanes]) -> Lanes:
+    """Cut terms and the accumulator off below the largest exponent, and add them, in float64."""
+    top, bits = top.max(exponent_of(c, w.number("c_emin"))).max(w.number("floor")), w.number("fraction_bits")
     scale = power_of_two(bits - top, F64)
     aligned_c = (c.to(F64) * scale).call("trunc")
-    total = w.fold(groups, aligned_c, lambda i, t: t + (group(i) * scale).call("trunc"))
+    total = w.fold(count, aligned_c, lambda i, t: t + (term(i) * scale).call("trunc"))
     return total * power_of_two(top - bits, F64)
 
 
@@ -294,51 +343,160 @@ def promote_lanes(
     return types.void(plan, chain, total, at, a_scale, b_scales, j), write
 
 
-@jit
-def _run_steps(plan: Any, packed: Any, row: int, steps: int, chain: Any, chain_at: int) -> None:
-    """Run the steps of a slab, for one packed row of A and 64 columns of B."""
-    for s in range(steps):
-        a_at, b_at = row * plan.slab + s * plan.step, s * plan.step * WIDTH
-        if plan.light:
-            step_light(plan, packed, a_at, b_at, chain, chain_at)
-        elif plan.grouped:
-            step_grouped(plan, packed, a_at, b_at, chain, chain_at)
-        elif plan.fp16:
-            step_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
+def _operator(instruction: str) -> Callable[[Lanes, Any], Lanes]:
+    """Make an operator of `Lanes` that emits an instruction, or the one for floats: add, fadd."""
+
+    def emit(x: Lanes, other: Any) -> Lanes:
+        write = getattr(x.builder, f"f{instruction}" if x.kind in FLOATS else instruction)
+        return Lanes(x.builder, write(x.value, x._peer(other)))
+
+    return emit
+
+
+class Lanes:
+    """WIDTH numbers while code is being written: an operation between Lanes emits an instruction."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value, self.kind = builder, value, value.type.element
+
+    def _peer(self, other: Any) -> Any:
+        same = isinstance(other, Lanes)
+        return other.value if same else ir.Constant(self.value.type, [other] * WIDTH)
+
+    __add__, __sub__, __mul__ = _operator("add"), _operator("sub"), _operator("mul")
+    __and__, __lshift__, __rshift__ = _operator("and_"), _operator("shl"), _operator("lshr")
+
+    def __neg__(self) -> Lanes:
+        return Lanes(self.builder, self.builder.neg(self.value))
+
+    def __gt__(self, other: Any) -> Lanes:
+        floating = self.kind in FLOATS
+        compare = self.builder.fcmp_ordered if floating else self.builder.icmp_signed
+        return Lanes(self.builder, compare(">", self.value, self._peer(other)))
+
+    def is_zero(self) -> Lanes:
+        zero = ir.Constant(self.value.type, [0] * WIDTH)
+        return Lanes(self.builder, self.builder.icmp_signed("==", self.value, zero))
+
+    def where(self, yes: Any, no: Lanes) -> Lanes:
+        """Choose `yes` in the lanes where this condition holds."""
+        return Lanes(self.builder, self.builder.select(self.value, no._peer(yes), no.value))
+
+    def to(self, kind: Any) -> Lanes:
+        """Convert the numbers; a float becomes an integer by truncation."""
+        b, from_float = self.builder, self.kind in FLOATS
+        if kind in FLOATS:
+            convert = (b.fpext if kind is F64 else b.fptrunc) if from_float else b.sitofp
+        elif from_float:
+            convert = b.fptosi
         else:
-            step_to_fp32(plan, packed, a_at, b_at, chain, chain_at)
+            convert = b.sext if kind.width > self.kind.width else b.trunc
+        return Lanes(b, convert(self.value, ir.VectorType(kind, WIDTH)))
+
+    def bits_as(self, kind: Any) -> Lanes:
+        return Lanes(self.builder, self.builder.bitcast(self.value, ir.VectorType(kind, WIDTH)))
+
+    def call(self, name: str, *others: Any) -> Lanes:
+        """Call an LLVM function of vectors: smax, sadd.sat, trunc, roundeven, copysign, fma."""
+        vector = self.value.type
+        suffix = {I8: "i8", I16: "i16", I32: "i32", I64: "i64", F32: "f32", F64: "f64"}[self.kind]
+        kind = ir.FunctionType(vector, [vector] * (1 + len(others)))
+        module, full = self.builder.module, f"llvm.{name}.v{WIDTH}{suffix}"
+        function = module.globals.get(full) or ir.Function(module, kind, full)
+        return Lanes(self.builder, self.builder.call(function, [self.value, *map(self._peer, others)]))
+
+    def max(self, other: Any) -> Lanes:
+        return self.call("smax", other)
 
 
-@jit
-def _promote(plan: Any, sums: Any, promotion: Any, scales: Any, at: int) -> None:
-    """Add the chains of a block, which are number `at` along k, to its totals."""
-    chains, totals = sums
-    for j in range(promotion[1].shape[1] if plan.scaled else 0):
-        scales[j] = promotion[1][at, j]
-    for i in range(chains.size // scales.size):
-        a_scale = promotion[0][i, at] if plan.scaled else np.float32(1)
-        for j in range(0, scales.size, WIDTH):
-            promote_lanes(plan, chains, totals, i * scales.size + j, a_scale, scales, j)
+class Array(NamedTuple):
+    """One argument array, from an index on."""
+
+    writer: Writer
+    data: Any
+    kind: Any
+    start: Any
+
+    def _address(self, offset: Any, kind: Any) -> Any:
+        # LLVM's pointers have lost their types, and llvmlite is losing them: what they point to is said anew
+        b = self.writer.builder
+        element = b.gep(self.data, [b.add(self.start, offset)], source_etype=self.kind)
+        return b.bitcast(element, kind.as_pointer())
+
+    def _load(self, offset: Any, kind: Any, align: int | None = None) -> Any:
+        return self.writer.builder.load(self._address(offset, kind), align=align, typ=kind)
+
+    def load(self, offset: Any = START) -> Lanes:
+        """Load WIDTH neighbours."""
+        return Lanes(self.writer.builder, self._load(offset, ir.VectorType(self.kind, WIDTH), align=1))
+
+    def load_row(self, row: Any) -> Lanes:
+        return self.load(self.writer.builder.mul(row, I64(WIDTH)))
+
+    def load_one(self, offset: Any) -> Lanes:
+        """Load one element into every lane."""
+        return self.writer.spread(self._load(offset, self.kind))
+
+    def store(self, lanes: Lanes, offset: Any = START) -> None:
+        address = self._address(offset, lanes.value.type)
+        self.writer.builder.store(lanes.value, address, align=1)
 
 
-@jit
-def multiply_block(plan: Any, a: Any, b: Any, scales: Any, promotion: Any, scratch: Any) -> None:
-    """Go on with the sums of a block of the product by a window of k: some rows of A, some columns of B.
+class Writer:
+    """Writes the body of an intrinsic, which gives `signature` and `arguments`."""
 
-    `scales` are (values, exponents) of the block scales, for A and for B; `promotion` the FP32 scales of A
-    and of B for whole chains. `scratch` has room for a slab of A and of B, as values and exponents of the
-    types to compute in: float32 and int8 (narrow), or float64 and int16 (wide); and for the chains, the
-    totals that they are promoted to, and one row of scales, in whole vectors.
-    """
-    packed, sums, b_scales = scratch
-    k, width = a.shape[1], b_scales.size
-    for k0 in range(0, k, plan.slab):
-        steps = (min(plan.slab, k - k0) + plan.step - 1) // plan.step
-        pack_rows(plan, a, scales[0], k0, (packed[0], packed[1]))
-        for j in range(0, width, WIDTH):
-            pack_columns(plan, b, scales[1], j, k0, (packed[2], packed[3]))
-            for i in range(a.shape[0]):
-                _run_steps(plan, packed, i, steps, sums[0], i * width + j)
-        end = k0 + plan.slab
-        if plan.promote and (end >= k or end % plan.promote == 0):
-            _promote(plan, sums, promotion, b_scales, k0 // plan.promote)
+    def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+        self.context, self.builder = context, builder
+        self.kinds, self.arguments = signature.args, arguments
+
+    def array(self, i: int, at: int | None = None, part: int | None = None) -> Array:
+        """Argument `i`, an array or `part` of a tuple of arrays, from the index in argument `at` on."""
+        kind, value = self.kinds[i], self.arguments[i]
+        if part is not None:
+            kind, value = kind.types[part], self.builder.extract_value(value, part)
+        data = self.context.make_array(kind)(self.context, self.builder, value).data
+        start = I64(0) if at is None else self.arguments[at]
+        return Array(self, data, self.context.get_data_type(kind.dtype), start)
+
+    def setting(self, name: str) -> Any:
+        """Return a number of argument 0, a named tuple."""
+        return self.builder.extract_value(self.arguments[0], self.kinds[0].fields.index(name))
+
+    def number(self, name: str, kind: Any = I32) -> Lanes:
+        """Return an integer of argument 0 in every lane."""
+        number = self.setting(name)
+        return self.spread(number if kind is I64 else self.builder.trunc(number, kind))
+
+    def fill(self, kind: Any, number: float) -> Lanes:
+        return Lanes(self.builder, ir.Constant(ir.VectorType(kind, WIDTH), [number] * WIDTH))
+
+    def spread(self, scalar: Any) -> Lanes:
+        nothing = ir.Constant(ir.VectorType(scalar.type, WIDTH), ir.Undefined)
+        first = self.builder.insert_element(nothing, scalar, I32(0))
+        everywhere = ir.Constant(ir.VectorType(I32, WIDTH), [0] * WIDTH)
+        return Lanes(self.builder, self.builder.shuffle_vector(first, nothing, everywhere))
+
+    def fold(self, count: Any, first: Lanes, body: Callable[[Any, Lanes], Lanes]) -> Lanes:
+        """Write a loop: value = body(i, value) for i below `count`, which is at least 1."""
+        b = self.builder
+        before, loop = b.block, b.append_basic_block("fold")
+        b.branch(loop)
+        b.position_at_end(loop)
+        i, value = b.phi(I64), b.phi(first.value.type)
+        result = body(i, Lanes(b, value))
+        following = b.add(i, I64(1))
+        for phi, start, again in ((i, I64(0), following), (value, first.value, result.value)):
+            phi.add_incoming(start, before)
+            phi.add_incoming(again, b.block)
+        done = b.append_basic_block("folded")
+        b.cbranch(b.icmp_signed("<", following, count), loop, done)
+        b.position_at_end(done)
+        return result
+
+
+def power_of_two(exponent: Lanes, kind: Any) -> Lanes:
+    """Build a normal 2^exponent from its bits."""
+    if kind is F32:
+        return ((exponent + 127) << 23).bits_as(F32)
+    wide = exponent if exponent.kind is I64 else exponent.to(I64)
+    return ((wide + 1023) << 52).bits_as(F64)

@@ -12,7 +12,7 @@ from fp8sim.anatomy.dot import Promotion
 from fp8sim.anatomy.step import StepAnatomy, Term
 from fp8sim.reference.fused_step import Factors, exact_products, fused_step, promote, split_number
 from fp8sim.tensor_cores import TensorCore
-from fp8sim.tensor_cores.arguments import Problem, Side
+from fp8sim.tensor_cores.product import Problem, Side
 
 __all__ = ["take_steps"]
 
@@ -23,8 +23,8 @@ def take_steps(problem: Problem, k: int) -> tuple[list[StepAnatomy], list[Promot
     Examples
     --------
     >>> from fp8sim.tensor_cores import get_tensor_core
-    >>> from fp8sim.tensor_cores.product import check_problem
-    >>> problem = check_problem([[8, 0.25]], [[8], [0.0625]], get_tensor_core("hopper-fp8"))
+    >>> from fp8sim.tensor_cores.value_product import value_problem
+    >>> problem = value_problem([[8, 0.25]], [[8], [0.0625]], get_tensor_core("hopper-fp8"))
     >>> (step,), promotions, total = take_steps(problem, 2)
     >>> step.top, [(term.exponent, term.kept) for term in step.terms], total
     (6, [(6, '+1.0000000000000'), (-6, '+0.0000000000010')], 64.015625)
@@ -83,15 +83,10 @@ def _take_step(problem: Problem, first: int, stop: int, chain: F32) -> tuple[Ste
 
 def _factors(side: Side, core: TensorCore, first: int) -> Factors:
     """Return the factors of one step, filled up with zeros."""
-
-    def take(x: F32) -> F32:
-        part = x.reshape(-1)[first : first + core.step]
-        return np.pad(part, (0, core.step - part.size))
-
-    values, scales = side.values, None
-    if side.scales is not None:
-        scales = take(np.repeat(side.scales.reshape(-1), core.scale_block)[: values.size])
-    return Factors(take(values), side.fmt.emin, scales)
+    scales = side.scales
+    if scales is not None:
+        scales = np.repeat(scales.reshape(-1), core.scale_block)[: side.array.size]
+    return Factors(side.values.reshape(-1), side.fmt.emin, scales).step(first, core.step)
 
 
 def _term(

@@ -22,7 +22,7 @@ from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
 from fp8sim.quantization import Quantized, quantize
 from fp8sim.reference.rounding import round_exact
 from fp8sim.tensor_cores import TensorCore, split_interval
-from fp8sim.tensor_cores.product import check_problem
+from fp8sim.tensor_cores.value_product import value_problem
 
 __all__ = ["explain", "explain_block", "explain_dot"]
 
@@ -318,7 +318,7 @@ def explain_dot(
     core, promote_every = split_interval(core, promote_every)
     left, right = _row_and_column(a, b)
     pair = None if scales is None else (np.reshape(scales[0], (1, -1)), np.reshape(scales[1], (-1, 1)))
-    problem = check_problem(
+    problem = value_problem(
         left,
         right,
         core,

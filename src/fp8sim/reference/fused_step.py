@@ -1,4 +1,4 @@
-"""One fused step of a tensor core, written to be read: the numpy twin of the compiled products.
+"""Fused steps of a tensor core, chained over k, written to be read: the numpy twin of compiled products.
 
 All products of a step, and the accumulator c, are cut off below the largest exponent among them, added
 exactly, and rounded once. E4M3 on Hopper keeps 13 bits: beside 16 x 16 = 2^8 the last place that is kept
@@ -14,7 +14,7 @@ import numpy as np
 from fp8sim._support.typing import F32, F64, AnyArray
 from fp8sim.reference.rounding import add_to_odd
 
-__all__ = ["Factors", "StepRule", "canonical_nan", "exact_products", "fused_step", "promote", "split_number"]
+__all__ = ["Factors", "StepRule", "exact_products", "fused_step", "promote", "split_number", "sum_chains"]
 
 #: An exponent below all others: with it, ldexp gives zero.
 NOTHING = -10_000
@@ -38,11 +38,25 @@ class StepRule(NamedTuple):
 
 
 class Factors(NamedTuple):
-    """One side of a step: values of one format, and block scales repeated for every factor."""
+    """One side of a step or a product: values of one format, and block scales repeated for each of them."""
 
-    values: F32  #: (..., step)
+    values: F32  #: (..., k)
     emin: int  #: of the format: the exponent of its subnormals
-    scales: F32 | None = None  #: (..., step)
+    scales: F32 | None = None  #: (..., k)
+
+    def step(self, start: int, count: int) -> Factors:
+        """Take those of `count` k from `start` on, zeros beyond the end."""
+
+        def take(x: F32) -> F32:
+            part = x[..., start : start + count]
+            return np.pad(part, [(0, 0)] * (x.ndim - 1) + [(0, count - part.shape[-1])])
+
+        return Factors(take(self.values), self.emin, None if self.scales is None else take(self.scales))
+
+    def for_all(self, axis: int) -> Factors:
+        """Add an axis for the rows or columns of the other side."""
+        scales = None if self.scales is None else np.expand_dims(self.scales, axis)
+        return Factors(np.expand_dims(self.values, axis), self.emin, scales)
 
 
 def split_number(x: AnyArray, emin: int) -> tuple[F64, AnyArray]:
@@ -60,6 +74,40 @@ def split_number(x: AnyArray, emin: int) -> tuple[F64, AnyArray]:
     exponent = np.maximum(np.frexp(np.where(counts, x, 1.0))[1] - 1, emin)
     significand = np.ldexp(x.astype(np.float64), -exponent)
     return significand, np.where(counts, exponent, NOTHING)
+
+
+def sum_chains(
+    a: Factors,
+    b: Factors,
+    rule: StepRule,
+    c: F32,
+    *,
+    promote_every: int = 0,
+    promotion: tuple[F32, F32] | None = None,
+) -> F32:
+    """Chain steps over k for the rows of `a` (m, k) and `b` (n, k); promote the chains, where one ends.
+
+    The sums start from `c` (m, n). `promotion` holds the scales of chains: (m, chains) and (chains, n).
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> ones = Factors(np.ones((1, 64), np.float32), emin=-6)
+    >>> sum_chains(ones, ones, fp8sim.TENSOR_CORES["hopper-fp8"].rule, np.zeros((1, 1), np.float32))
+    array([[64.]], dtype=float32)
+    """
+    k, total = a.values.shape[1], c
+    chain = np.zeros_like(c) if promote_every else c
+    for start in range(0, k, rule.step):
+        left, right = a.step(start, rule.step).for_all(1), b.step(start, rule.step).for_all(0)
+        chain = fused_step(left, right, chain, rule)
+        end = start + rule.step
+        if promote_every and (end >= k or end % promote_every == 0):
+            at = start // promote_every
+            pair = () if promotion is None else (promotion[0][:, at, None], promotion[1][None, at])
+            total = promote(total, chain, *pair)
+            chain = np.zeros_like(c)
+    return _canonical_nan(total if promote_every else chain)
 
 
 def fused_step(a: Factors, b: Factors, c: F32, rule: StepRule) -> F32:
@@ -138,9 +186,9 @@ def _round_output(x: F64, rule: StepRule) -> F32:
     nearest = np.rint if rule.fp16 else np.trunc
     rounded = np.ldexp(nearest(np.ldexp(x, -last)), last)
     rounded = np.where(np.abs(rounded) > largest, np.copysign(np.inf, rounded), rounded)
-    return canonical_nan(np.asarray(rounded + 0.0, dtype=np.float32))
+    return _canonical_nan(np.asarray(rounded + 0.0, dtype=np.float32))
 
 
-def canonical_nan(x: F32) -> F32:
+def _canonical_nan(x: F32) -> F32:
     """Give every NaN the one pattern that tensor cores write, 0x7FFFFFFF."""
     return np.where(np.isnan(x), np.int32(0x7FFFFFFF).view(np.float32), x)

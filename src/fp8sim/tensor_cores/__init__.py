@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from fp8sim.tensor_cores.catalogue import TENSOR_CORES, get_tensor_core, split_interval
 from fp8sim.tensor_cores.core import OUTPUTS, TensorCore
-from fp8sim.tensor_cores.product import promoted_matmul, tensor_core_matmul, tensor_core_matmul_reference
+from fp8sim.tensor_cores.value_product import (
+    promoted_matmul,
+    tensor_core_matmul,
+    tensor_core_matmul_reference,
+)
 
 __all__ = [
     "OUTPUTS", "TENSOR_CORES", "TensorCore", "get_tensor_core", "promoted_matmul", "split_interval",

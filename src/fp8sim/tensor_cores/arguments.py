@@ -9,7 +9,6 @@ import numpy as np
 
 from fp8sim import _kernels
 from fp8sim._support import checks
-from fp8sim._support.threads import run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
@@ -18,11 +17,14 @@ from fp8sim.reference.rounding import round_reference
 from fp8sim.tensor_cores.core import TensorCore
 
 __all__ = [
-    "Problem", "Range", "Side", "check_format", "check_interval", "check_scales", "check_start",
-    "checked_side", "codes_range", "values_range",
-]  # fmt: skip
-
-RUN = 1 << 18  # codes looked at at a time: they stay in a cache
+    "Range",
+    "check_format",
+    "check_interval",
+    "check_scales",
+    "check_start",
+    "checked_values",
+    "values_range",
+]
 
 
 class Range(NamedTuple):
@@ -32,33 +34,6 @@ class Range(NamedTuple):
     largest: float  #: finite magnitude; 0 if there is none
     smallest: float  #: finite magnitude other than zero; infinity if there is none
     finite: bool
-
-
-class Side(NamedTuple):
-    """One side of a product: values of one format, or their codes; what everything below is handed."""
-
-    array: AnyArray  #: float32 values, or codes as unsigned integers; contiguous
-    fmt: FloatFormat
-    range: Range
-    table: F32 | None = None  #: of codes: the value of every code
-    scales: F32 | None = None  #: of the core's own, one per block of k
-    scale_exponents: AnyArray | None = None
-
-    @property
-    def values(self) -> F32:
-        """The values in float32."""
-        return self.array if self.table is None else decode(self.array, self.fmt)
-
-
-class Problem(NamedTuple):
-    """A checked product."""
-
-    core: TensorCore
-    a: Side
-    b: Side
-    c: F32 | None
-    promote_every: int
-    promotion: tuple[F32, F32] | None = None  #: scales of A and of B for whole chains
 
 
 def check_interval(promote_every: int | None, core: TensorCore) -> int:
@@ -79,41 +54,14 @@ def check_format(fmt: FloatFormat, core: TensorCore, what: str) -> None:
         raise ValueError(f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {names}")
 
 
-def codes_range(bits: AnyArray, fmt: FloatFormat) -> Range:
-    """Return the range of what codes stand for: the codes of one sign are in the order of their values.
-
-    Examples
-    --------
-    >>> bits = np.array([0x00, 0x38, 0xC0, 0x08], np.uint8)  # 0, 1, -2 and the smallest normal number
-    >>> codes_range(bits, FORMATS["e4m3"])
-    Range(outside=0, largest=2.0, smallest=0.015625, finite=True)
-    """
-    one = bits.dtype.type(1)
-    magnitudes = bits.dtype.type(2 ** (fmt.exponent_bits + fmt.mantissa_bits) - 1)
-
-    def look(part: AnyArray) -> tuple[int, int, bool]:
-        size = part & magnitudes
-        nan = bool((part == fmt.nan_code).any()) if fmt.specials == "fnuz" else False
-        # Less one, zero becomes the largest integer: what is left is the smallest of the others.
-        return int(size.max()), int((size - one).min()) + 1, nan
-
-    flat = bits.reshape(-1, order="A")
-    parts = run_in_threads(look, [(flat[i:j],) for i, j in split(bits.size, RUN)]) or [
-        (0, magnitudes + 1, False)
-    ]
-    tops, lows, nans = zip(*parts, strict=True)
-    top, low = min(max(tops), fmt.top_code), min(lows)
-    largest, smallest = decode(np.array([top, min(low, fmt.top_code)], bits.dtype), fmt).tolist()
-    there = 0 < low <= fmt.top_code
-    return Range(0, largest, smallest if there else np.inf, max(tops) <= fmt.top_code and not any(nans))
-
-
 def values_range(values: F32, fmt: FloatFormat) -> Range:
     """Look at all values of a float32 array once: how large, how small, of the format or not."""
     if _kernels.available():
         from fp8sim._kernels.range_kernels import inspect
 
-        return Range(*inspect(values, fmt))
+        seen = inspect(values, fmt)
+        if seen is not None:
+            return Range(*seen)
     size = np.abs(values[np.isfinite(values)])
     return Range(
         int(np.count_nonzero(_misplaced(values, fmt))),
@@ -130,7 +78,9 @@ def _misplaced(values: F32, fmt: FloatFormat) -> AnyArray:
     return ~np.asarray(same)
 
 
-def checked_side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None) -> Side:
+def checked_values(
+    x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike | None
+) -> tuple[F32, FloatFormat, Range]:
     """Take `x` as contiguous float32 in the first format that holds all of its values."""
     array = checks.as_array(x, what)
     values = _to_float32(array, what, core)
@@ -144,7 +94,7 @@ def checked_side(x: ArrayLike, what: str, core: TensorCore, wanted: FormatLike |
     for fmt in candidates:
         extent = values_range(values, fmt)
         if not extent.outside:
-            return Side(values, fmt, extent)
+            return values, fmt, extent
     places = [tuple(np.argwhere(_misplaced(values, fmt))[0]) for fmt in candidates]
     misfits = [(values, at, fmt.name) for at, fmt in zip(places, candidates, strict=True)]
     raise ValueError(_misfits(core, what, misfits, candidates[0].name))
@@ -188,7 +138,9 @@ def _to_float32(array: AnyArray, what: str, core: TensorCore) -> F32:
     return values
 
 
-def check_start(c: ArrayLike, shape: tuple[int, int], core: TensorCore, promote_every: int) -> F32:
+def check_start(
+    c: ArrayLike, shape: tuple[int, int], core: TensorCore, promote_every: int
+) -> tuple[F32, Range]:
     """Take `c` as float32 values that the accumulator can start from."""
     exact = checks.as_matrix(c, "c")
     if exact.shape != shape:
@@ -196,12 +148,13 @@ def check_start(c: ArrayLike, shape: tuple[int, int], core: TensorCore, promote_
     fmt = FORMATS["fp16" if core.output == "fp16-rne" and not promote_every else "fp32"]
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.ascontiguousarray(exact, dtype=np.float32)
-    if ((values != exact) & ~np.isnan(exact)).any() or values_range(values, fmt).outside:
+    extent = values_range(values, fmt)
+    if extent.outside or ((values != exact) & ~np.isnan(exact)).any():
         raise ValueError(
             f"c holds values that are not {fmt.name}, what {core.name} accumulates in; "
             f"round first: fp8sim.round_to(c, {fmt.name!r})"
         )
-    return values
+    return values, extent
 
 
 def check_scales(

@@ -1,133 +1,74 @@
-"""Matrix products that sum as a tensor core does, bit for bit: step by step, and compiled."""
+"""The product on a tensor core, bit for bit: `multiply` runs it compiled, in blocks, or step by step.
+
+A side is there as codes, or as float32 values. Each thread takes a block of the result through all of k, a
+window at a time: the codes of the window are looked up, and their values stay in its cache. No operand is
+there in float32 as a whole, and threads need not wait for each other.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fp8sim import _kernels
 from fp8sim._support import checks
+from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike
 from fp8sim.casts import decode
-from fp8sim.formats import FORMATS, FloatFormat, FormatLike
+from fp8sim.formats import FloatFormat
 from fp8sim.reference.codes import decode_table
-from fp8sim.reference.fused_step import Factors, canonical_nan, fused_step, promote
-from fp8sim.tensor_cores.arguments import (
-    Problem,
-    Range,
-    Side,
-    check_format,
-    check_interval,
-    check_scales,
-    check_start,
-    checked_side,
-    codes_range,
-    values_range,
-)
-from fp8sim.tensor_cores.catalogue import get_tensor_core, split_interval
+from fp8sim.reference.fused_step import Factors, sum_chains
+from fp8sim.tensor_cores.arguments import Range, check_format, check_interval, check_scales, check_start
 from fp8sim.tensor_cores.core import TensorCore
 
-__all__ = [
-    "check_problem", "coded_side", "multiply", "promoted_matmul", "tensor_core_matmul",
-    "tensor_core_matmul_reference",
-]  # fmt: skip
+__all__ = ["Problem", "Side", "check_problem", "coded_side", "codes_range", "multiply", "step_by_step"]
+
+RUN = 1 << 18  # codes looked at at a time: they stay in a cache
+SLAB = 128  # k packed at a time: 64 columns of it fit the first-level cache
+ROWS, COLUMNS = 256, 512  # of a block at most, to stay in the second-level cache
+WINDOW = 256  # k whose values are taken at a time, at least: in the second-level cache too
+
+ONE, NO_EXPONENT = np.ones((1, 1), np.float32), np.zeros((1, 1), np.int16)  # where there are no scales
+ONE.flags.writeable = NO_EXPONENT.flags.writeable = False
 
 
-def tensor_core_matmul(
-    a: ArrayLike,
-    b: ArrayLike,
-    core: str | TensorCore = "hopper-fp8",
-    *,
-    c: ArrayLike | None = None,
-    promote_every: int | None = None,
-    scales: tuple[ArrayLike, ArrayLike] | None = None,
-    a_format: FormatLike | None = None,
-    b_format: FormatLike | None = None,
-) -> F32:
-    """Multiply matrices bit for bit as a tensor core does, from values in its input formats.
+class Side(NamedTuple):
+    """One side of a product: values of one format, or their codes."""
 
-    Parameters
-    ----------
-    a : (m, k) array_like
-        Left operand: values that the core's input format has, as ml_dtypes, float16, float32 or
-        float64. A k that the step does not divide is filled up with zeros.
-    b : (k, n) array_like
-        Right operand, alike.
-    core : str or TensorCore
-        A name in `TENSOR_CORES`, with a promotion interval after a slash if there is one
-        (``"hopper-fp8/128"``), or a core of your own.
-    c : (m, n) array_like, optional
-        FP32 (or FP16, for a core with FP16 output) values that the sums start from, instead of +0.
-    promote_every : int, optional
-        Start a new chain every so many k, a multiple of the core's step, and add the chains in
-        FP32, rounding to nearest: 128 is what cuBLAS does where fast accumulation is off. Without
-        it one chain runs over all of k.
-    scales : ((m, k/block), (k/block, n)) pair of array_like, optional
-        For a core that multiplies by block scales itself: values of its `scale_format`, one per
-        `scale_block` elements along k.
-    a_format, b_format : str, dtype or FloatFormat, optional
-        Format of an operand, for a core with several: it decides how a subnormal is aligned. An
-        ml_dtypes array carries it; other arrays take the first of the core's formats that holds
-        all of their values.
+    array: AnyArray  #: float32 values, or codes as unsigned integers; contiguous
+    fmt: FloatFormat
+    range: Range
+    table: F32 | None = None  #: of codes: the value of every code
+    scales: F32 | None = None  #: of the core's own, one per block of k
+    scale_exponents: AnyArray | None = None
 
-    Returns
-    -------
-    (m, n) array of float32
-        The accumulators, FP16 values among them for a core with FP16 output. NaN is 0x7FFFFFFF.
+    @property
+    def values(self) -> F32:
+        """The values in float32."""
+        return self.array if self.table is None else decode(self.array, self.fmt)
 
-    Raises
-    ------
-    TypeError
-        If an operand is no array of real numbers.
-    ValueError
-        If a value is not in the format, the shapes do not multiply, `promote_every` is no multiple
-        of the step, or scales are missing or not asked for.
-
-    Examples
-    --------
-    >>> import numpy as np, fp8sim
-    >>> a = np.array([[-(2.0**13), -0.5, -0.25, -0.125]])
-    >>> b = np.array([[2.0**10, 1, 1, 1]]).T
-    >>> for core in ["volta-fp16", "ampere-fp16", "hopper-fp16"]:  # -0.875 would be exact
-    ...     print(core, fp8sim.tensor_cores.product.tensor_core_matmul(a, b, core, c=[[2.0**23]]))
-    volta-fp16 [[0.]]
-    ampere-fp16 [[-0.5]]
-    hopper-fp16 [[-0.75]]
-    """
-    core, every = split_interval(core, promote_every)
-    problem = check_problem(
-        a, b, core, c=c, promote_every=every, scales=scales, a_format=a_format, b_format=b_format
-    )
-    return multiply(problem)
+    def factors(self, block: int, k_axis: int) -> Factors:
+        """Return all of it, k along its columns, with scales repeated for a `block` of k each."""
+        values, scales = (x if k_axis or x is None else x.T for x in (self.values, self.scales))
+        assert values is not None
+        if scales is not None:
+            scales = np.repeat(scales, block, axis=1)[:, : values.shape[1]]
+        return Factors(values, self.fmt.emin, scales)
 
 
-def promoted_matmul(
-    a: ArrayLike,
-    b: ArrayLike,
-    core: str | TensorCore,
-    *,
-    promote_every: int,
-    a_scales: F32,
-    b_scales: F32,
-    **formats: Any,
-) -> F32:
-    """Multiply as `tensor_core_matmul`, each chain times its scales as it is promoted.
+class Problem(NamedTuple):
+    """A checked product."""
 
-    A chain p over `promote_every` of k enters the FP32 sum as fma(p, fl32(a_scale * b_scale), sum),
-    one rounding for the product of scales and one for the rest, as DeepGEMM's SM90 kernel has it.
-    There is one of `a_scales` per row of `a` and chain, one of `b_scales` per chain and column of `b`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> a, b, ones = np.ones((1, 256)), np.ones((256, 1)), np.ones((2, 1), np.float32)
-    >>> scales = np.array([[0.5, 2.0]], np.float32)
-    >>> promoted_matmul(a, b, "hopper-fp8", promote_every=128, a_scales=scales, b_scales=ones)
-    array([[320.]], dtype=float32)
-    """
-    options = {**formats, "promote_every": promote_every, "promotion": (a_scales, b_scales)}
-    return multiply(check_problem(a, b, get_tensor_core(core), **options))
+    core: TensorCore
+    a: Side
+    b: Side
+    c: F32 | None  #: what the sums start from; None: zero
+    c_range: Range | None
+    promote_every: int  #: k of a chain; 0: one chain for all of k
+    promotion: tuple[F32, F32] | None = None  #: scales of A and of B for whole chains
 
 
 def coded_side(codes: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *, finite: bool) -> Side:
@@ -145,30 +86,51 @@ def coded_side(codes: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *
     return Side(bits, fmt, extent, decode_table(fmt))
 
 
+def codes_range(bits: AnyArray, fmt: FloatFormat) -> Range:
+    """Return the range of what codes stand for: the codes of one sign are in the order of their values.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> bits = np.array([0x00, 0x38, 0xC0, 0x08], np.uint8)  # 0, 1, -2 and the smallest normal number
+    >>> codes_range(bits, fp8sim.get_format("e4m3"))
+    Range(outside=0, largest=2.0, smallest=0.015625, finite=True)
+    """
+    one = bits.dtype.type(1)
+    magnitudes = bits.dtype.type(2 ** (fmt.exponent_bits + fmt.mantissa_bits) - 1)
+
+    def look(part: AnyArray) -> tuple[int, int, bool]:
+        size = part & magnitudes
+        nan = bool((part == fmt.nan_code).any()) if fmt.specials == "fnuz" else False
+        # Less one, zero becomes the largest integer: what is left is the smallest of the others.
+        return int(size.max()), int((size - one).min()) + 1, nan
+
+    flat = bits.reshape(-1, order="A")
+    parts = run_in_threads(look, [(flat[i:j],) for i, j in split(bits.size, RUN)]) or [
+        (0, magnitudes + 1, False)
+    ]
+    tops, lows, nans = zip(*parts, strict=True)
+    top, low = min(max(tops), fmt.top_code), min(lows)
+    largest, smallest = decode(np.array([top, min(low, fmt.top_code)], bits.dtype), fmt).tolist()
+    there = 0 < low <= fmt.top_code
+    return Range(0, largest, smallest if there else np.inf, max(tops) <= fmt.top_code and not any(nans))
+
+
 def check_problem(
-    a: ArrayLike | Side,
-    b: ArrayLike | Side,
+    a: Side,
+    b: Side,
     core: TensorCore,
     *,
     c: ArrayLike | None = None,
     promote_every: int | None = None,
     scales: tuple[ArrayLike, ArrayLike] | None = None,
     promotion: tuple[F32, F32] | None = None,
-    a_format: FormatLike | None = None,
-    b_format: FormatLike | None = None,
 ) -> Problem:
-    """Check what `tensor_core_matmul` is given; a side may be one already, `promotion` scales of chains."""
+    """Check how two sides go together, and options of `tensor_core_matmul`; `promotion`: scales of chains."""
     every = check_interval(promote_every, core)
-    left, right = (
-        x if isinstance(x, Side) else checked_side(x, what, core, fmt)
-        for x, what, fmt in ((a, "a", a_format), (b, "b", b_format))
-    )
-    m, n, k = checks.multiply_shapes(left.array, right.array)
-    start = None if c is None else check_start(c, (m, n), core, every)
-    left, right = (
-        side._replace(scales=own, scale_exponents=exponents)
-        for side, (own, exponents) in zip((left, right), check_scales(scales, core, m, n, k), strict=True)
-    )
+    m, n, k = checks.multiply_shapes(a.array, b.array)
+    start, extent = (None, None) if c is None else check_start(c, (m, n), core, every)
+    (a_scales, a_exponents), (b_scales, b_exponents) = check_scales(scales, core, m, n, k)
     chains = -(-k // every) if every else 1
     for what, one, wanted in zip("ab", promotion or (), ((m, chains), (chains, n)), strict=False):
         if one.shape != wanted or one.dtype != np.float32:
@@ -176,98 +138,192 @@ def check_problem(
                 f"{what}_scales must be float32 {wanted}, one per chain of {every}; "
                 f"got {one.dtype} {one.shape}"
             )
-    return Problem(core, left, right, start, every, promotion)
+    left = a._replace(scales=a_scales, scale_exponents=a_exponents)
+    right = b._replace(scales=b_scales, scale_exponents=b_exponents)
+    return Problem(core, left, right, start, extent, every, promotion)
 
 
 def multiply(problem: Problem) -> F32:
     """Run a checked product: compiled, or readable where nothing can be compiled."""
-    return _compiled(problem) if _kernels.available() else step_by_step(problem)
-
-
-def tensor_core_matmul_reference(
-    a: ArrayLike,
-    b: ArrayLike,
-    core: str | TensorCore = "hopper-fp8",
-    **options: Any,
-) -> F32:
-    """Do what `tensor_core_matmul` does, step by step in numpy: slow, and meant to be read.
-
-    `options` are those of `tensor_core_matmul`, and ``promotion``: the scales of `promoted_matmul`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> a, b = np.full((1, 64), 1.5), np.full((64, 1), 2.0)
-    >>> tensor_core_matmul_reference(a, b), tensor_core_matmul(a, b)
-    (array([[192.]], dtype=float32), array([[192.]], dtype=float32))
-    """
-    return step_by_step(check_problem(a, b, get_tensor_core(core), **options))
+    return _in_blocks(problem) if _kernels.available() else step_by_step(problem)
 
 
 def step_by_step(p: Problem) -> F32:
-    """Run the chain of fused steps over k in order, and promote where a chain ends."""
-    step, rule = p.core.step, p.core.rule
-    a, b = _Columns.of(p.a, p.core, transposed=False), _Columns.of(p.b, p.core, transposed=True)
-    (m, k), n = a.values.shape, len(b.values)
-    total = np.zeros((m, n), np.float32) if p.c is None else p.c
-    chain = np.zeros((m, n), np.float32) if p.promote_every else total
-    for start in range(0, k, step):
-        left, right = a.step(start, step), b.step(start, step)
-        chain = fused_step(_for_all(left, 1), _for_all(right, 0), chain, rule)
-        if p.promote_every and (start + step >= k or (start + step) % p.promote_every == 0):
-            at = start // p.promote_every
-            pair = () if p.promotion is None else (p.promotion[0][:, at, None], p.promotion[1][None, at])
-            total = promote(total, chain, *pair)
-            chain = np.zeros((m, n), np.float32)
-    return canonical_nan(total if p.promote_every else chain)
+    """Run it as a student would: chains of fused steps over k."""
+    block = p.core.scale_block
+    a, b = p.a.factors(block, 1), p.b.factors(block, 0)
+    return sum_chains(a, b, p.core.rule, _start(p), promote_every=p.promote_every, promotion=p.promotion)
 
 
-class _Columns(NamedTuple):
-    """One side, its rows the rows or columns of the product, k along its columns."""
-
-    values: F32
-    scales: F32 | None  #: repeated for every element
-    emin: int
-
-    @classmethod
-    def of(cls, side: Side, core: TensorCore, *, transposed: bool) -> _Columns:
-        values = side.values.T if transposed else side.values
-        scales = side.scales
-        if scales is not None:
-            scales = np.repeat(scales.T if transposed else scales, core.scale_block, axis=1)
-            scales = scales[:, : values.shape[1]]
-        return cls(values, scales, side.fmt.emin)
-
-    def step(self, start: int, count: int) -> Factors:
-        """Take `count` columns, zeros beyond the end."""
-
-        def take(x: F32) -> F32:
-            part = x[:, start : start + count]
-            return np.pad(part, ((0, 0), (0, count - part.shape[1])))
-
-        return Factors(take(self.values), self.emin, None if self.scales is None else take(self.scales))
+def _start(p: Problem) -> F32:
+    """Return an array of what the sums start from."""
+    return np.zeros((len(p.a.array), p.b.array.shape[1]), np.float32) if p.c is None else p.c.copy()
 
 
-def _for_all(x: Factors, axis: int) -> Factors:
-    """Add an axis for the rows or columns of the other side."""
-    scales = None if x.scales is None else np.expand_dims(x.scales, axis)
-    return x._replace(values=np.expand_dims(x.values, axis), scales=scales)
-
-
-def _compiled(problem: Problem) -> F32:
-    from fp8sim._kernels import product_driver
-
-    core, c = problem.core, problem.c
-    shape = len(problem.a.array), problem.b.array.shape[1]
-    out = np.zeros(shape, np.float32) if c is None else c.copy()
-    product_driver.multiply(
-        problem.a,
-        problem.b,
-        out,
-        core.rule,
-        c=None if c is None else values_range(c, FORMATS["fp32"]),
-        promote_every=problem.promote_every,
-        scale_block=core.scale_block,
-        promotion=problem.promotion,
-    )
+def _in_blocks(p: Problem) -> F32:
+    """Run it compiled, in blocks of the result, each in one thread."""
+    plan, out = _plan(p), _start(p)
+    unit = math.lcm(plan.slab, plan.promote or plan.slab, plan.scale_block or plan.slab)
+    windows = [slice(*ends) for ends in split(p.a.array.shape[1], -(-WINDOW // unit) * unit)]
+    run_in_threads(_run_block, [(p, plan, windows, place, out[place]) for place in _blocks(*out.shape)])
+    if plan.promote or not plan.narrow:  # otherwise all is finite, or overflows one way
+        for row in out:  # every NaN gets the one pattern that tensor cores write
+            row.view(np.int32)[np.isnan(row)] = 0x7FFFFFFF
     return out
+
+
+def _blocks(m: int, n: int) -> list[tuple[slice, slice]]:
+    """Cut the result into blocks of rows and columns, several per thread where there is enough."""
+    from fp8sim._kernels.tensor_core_kernels import WIDTH
+
+    wanted = 2 * get_num_threads()
+    rows = split(m, max(16, min(ROWS, -(-m // wanted))))
+    column_blocks = max(1, wanted // max(1, len(rows)))
+    columns = split(n, min(WIDTH * max(1, -(-n // (WIDTH * column_blocks))), COLUMNS))
+    return [(slice(*i), slice(*j)) for i, j in itertools.product(rows, columns)]
+
+
+def _run_block(p: Problem, plan: Any, windows: list[slice], place: tuple[slice, slice], block: F32) -> None:
+    """Go on with the sums of one block, which is at some rows and columns, through all of k."""
+    from fp8sim._kernels.tensor_core_kernels import multiply_block
+
+    memory = _scratch(plan, *block.shape)
+    result = memory[1][1 if plan.promote else 0].reshape(len(block), -1)[:, : block.shape[1]]
+    result[:] = block
+    for window in windows:
+        parts = (place[0], window), (window, place[1])
+        values = [_values(side, part) for side, part in zip((p.a, p.b), parts, strict=True)]
+        scales: list[Any] = [(ONE, NO_EXPONENT), (ONE, NO_EXPONENT)]
+        chain_scales: list[Any] = [ONE, ONE]
+        for i, (side, part) in enumerate(zip((p.a, p.b), parts, strict=True)):
+            if side.scales is not None and side.scale_exponents is not None:
+                at = _groups(part, 1 - i, plan.scale_block)
+                scales[i] = _own(side.scales[at]), _own(side.scale_exponents[at])
+            if p.promotion is not None:
+                chain_scales[i] = _own(p.promotion[i][_groups(part, 1 - i, plan.promote)])
+        multiply_block(plan, values[0], values[1], tuple(scales), tuple(chain_scales), memory)
+        del values  # before the next ones are made
+    block[:] = result
+
+
+def _values(side: Side, part: tuple[slice, slice]) -> AnyArray:
+    """Return the float32 values of a part of a side."""
+    codes = side.array[part]
+    if side.table is None:
+        return _own(codes)
+    from fp8sim._kernels.quantize_kernels import look_up
+
+    values = np.empty(codes.shape, np.float32)
+    codes.flags.writeable = False
+    look_up(codes, side.table, values)
+    return _own(values)
+
+
+def _groups(part: tuple[slice, slice], axis: int, size: int) -> tuple[slice, ...]:
+    """Turn a part of an array into that of one with an entry per `size` of k, which lies along `axis`."""
+    along = slice(part[axis].start // size, -(-part[axis].stop // size))
+    return (part[0], along) if axis == 1 else (along, part[1])
+
+
+def _own(x: AnyArray) -> AnyArray:
+    """Return a contiguous view or copy that is read-only: numba compiles a kernel once for such inputs."""
+    view = np.ascontiguousarray(x).view()
+    view.flags.writeable = False
+    return view
+
+
+def _scratch(plan: Any, height: int, columns: int) -> tuple[Any, ...]:
+    """Memory of one block, in the types to compute in."""
+    from fp8sim._kernels.tensor_core_kernels import WIDTH
+
+    value, exponent = (np.float32, np.int8) if plan.narrow else (np.float64, np.int16)
+    width = -(-columns // WIDTH) * WIDTH
+    a_size, b_size = height * plan.slab, WIDTH * plan.slab
+    sizes = (a_size, value), (a_size, exponent), (b_size, value), (b_size, exponent)
+    sums = np.zeros(height * width, np.float32), np.zeros(height * width, np.float32)
+    return tuple(np.empty(*each) for each in sizes), sums, np.ones(width, np.float32)
+
+
+def _plan(p: Problem) -> Any:
+    """Return the `Plan` of `tensor_core_kernels` for a product: narrow where that is exact."""
+    from fp8sim._kernels.tensor_core_kernels import Plan
+
+    rule, every, narrow = p.core.rule, p.promote_every, _narrow(p)
+    # A chain is whole slabs, and a slab is whole steps.
+    slabs = [steps for steps in range(1, max(1, SLAB // rule.step) + 1) if every // rule.step % steps == 0]
+    return Plan(
+        step=rule.step,
+        part=rule.group or (narrow.part if narrow else rule.step),
+        slab=rule.step * slabs[-1],
+        fraction_bits=rule.fraction_bits,
+        out_bits=rule.out_bits,
+        floor=rule.floor,
+        c_emin=rule.c_emin,
+        a_emin=p.a.fmt.emin,
+        b_emin=p.b.fmt.emin,
+        a_top=narrow.a_top if narrow else 0,
+        b_top=narrow.b_top if narrow else 0,
+        scale_block=p.core.scale_block,
+        narrow=narrow is not None,
+        light=narrow is not None and narrow.light,
+        grouped=rule.group > 0,
+        fp16=rule.fp16,
+        promote=every,
+        scaled=p.promotion is not None,
+    )
+
+
+class _Narrow(NamedTuple):
+    part: int
+    light: bool
+    a_top: int
+    b_top: int
+
+
+def _narrow(p: Problem) -> _Narrow | None:
+    """Decide whether float32 products and int32 sums hold everything exactly, and how.
+
+    All sums are multiples of 2^(low - fraction_bits), where `low` is the least exponent of a number
+    that enters, so no alignment exponent is below that.
+    """
+    from fp8sim._kernels.tensor_core_kernels import NARROW_FLOOR
+
+    a, b, rule, c = p.a, p.b, p.core.rule, None if p.promote_every else p.c_range
+    finite = a.range.finite and b.range.finite and (c is None or c.finite)
+    if not finite or rule.group or rule.fraction_bits > 26 or not _are_powers_of_two(a.scales, b.scales):
+        return None
+    (a_low, a_top), (b_low, b_top) = _exponents(a), _exponents(b)
+    low, top = a_low + b_low, a_top + b_top
+    if c is not None and c.largest > 0:
+        low, top = min(low, _exponent(c.smallest)), max(top, _exponent(c.largest))
+    highest = top + 4 + math.ceil(math.log2(a.array.shape[1] + 1))  # no sum reaches 2^highest
+    if (
+        max(a_top - a_low, b_top - b_low) > 63  # int8 exponents
+        or not -100 <= min(a_low, b_low) <= max(a_top, b_top) < 120  # scaled values
+        or low - rule.fraction_bits < max(NARROW_FLOOR, rule.floor)
+        or highest > 127
+    ):
+        return None
+    product = (2 - 2.0**-a.fmt.mantissa_bits) * (2 - 2.0**-b.fmt.mantissa_bits) * 2.0**rule.fraction_bits
+    light = rule.step * product + 2.0 ** (rule.fraction_bits + 1) < 2.0**24 and not rule.fp16
+    parts = [size for size in range(1, rule.step + 1) if rule.step % size == 0 and size * product < 2.0**31]
+    return _Narrow(max(parts), light, a_top, b_top)
+
+
+def _are_powers_of_two(*scales: F32 | None) -> bool:
+    """Whether scales change exponents alone; NaN is none."""
+    return all(scale is None or bool((np.frexp(scale)[0] == 0.5).all()) for scale in scales)
+
+
+def _exponents(x: Side) -> tuple[int, int]:
+    """Least and largest exponent of the numbers other than zero, as the core sees them."""
+    if x.range.largest == 0:
+        return x.fmt.emin, x.fmt.emin
+    low, top = (max(_exponent(y), x.fmt.emin) for y in (x.range.smallest, x.range.largest))
+    if x.scale_exponents is None or not x.scale_exponents.size:
+        return low, top
+    return low + int(x.scale_exponents.min()), top + int(x.scale_exponents.max())
+
+
+def _exponent(x: float) -> int:
+    return math.frexp(x)[1] - 1
