@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, final
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from fp8sim._support import checks
 from fp8sim._support.registry import Registry
 
-__all__ = ["FORMATS", "FloatFormat", "FormatLike", "Specials", "get_format"]
+__all__ = ["FORMATS", "INT8", "FloatFormat", "FormatLike", "IntegerFormat", "Specials", "get_format"]
 
 Specials: TypeAlias = Literal["ieee", "nan-only", "fnuz", "none"]
 
@@ -134,6 +134,16 @@ class FloatFormat:
         return self.specials != "none" and not (self.specials == "ieee" and self.mantissa_bits == 0)
 
     @property
+    def has_negative_zero(self) -> bool:
+        """Whether -0 has a code, in formats with a sign and a zero."""
+        return self.specials != "fnuz"
+
+    @property
+    def twos_complement(self) -> bool:
+        """Whether the code of -x is minus that of x, as in an `IntegerFormat`; else it has the sign bit."""
+        return False
+
+    @property
     def emin(self) -> int:
         """Exponent of the smallest normal number."""
         assert self.bias is not None
@@ -205,6 +215,43 @@ class FloatFormat:
         return tuple(fields)
 
 
+@final
+class IntegerFormat(FloatFormat):
+    """Integers of both signs as far from zero, in two's complement: to arithmetic, a floating-point format.
+
+    With one exponent bit the subnormals and the only binade have one step, so that rounding, overflow, scale
+    rules and kernels serve integers as they are. Only codes differ, and there is no -0. The code of the most
+    negative integer stands for that, but no cast gives it: 8 bits hold -127 to 127.
+
+    Examples
+    --------
+    >>> INT8.max, INT8.smallest_subnormal, INT8.emax, INT8.bits, INT8.dtype
+    (127.0, 1.0, 6, 8, dtype('int8'))
+    """
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        super().__post_init__()
+        kind = self.exponent_bits, self.specials, self.subnormals, self.signed, self.zero
+        if kind != (1, "none", True, True, True):
+            raise ValueError(f"{self.name}: integers have one exponent bit, a sign, zero and no specials")
+
+    @property
+    def has_negative_zero(self) -> bool:
+        """Whether -0 has a code: no."""
+        return False
+
+    @property
+    def twos_complement(self) -> bool:
+        """Whether the code of -x is minus that of x: yes."""
+        return True
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the codes: numpy's signed integers where they have as many bits, else an unsigned int."""
+        return np.dtype(f"i{self.bits // 8}") if self.bits in (8, 16) else self.code_dtype
+
+
 FormatLike: TypeAlias = "str | FloatFormat | np.dtype[Any] | type[Any]"
 
 _OFP8 = "OCP 8-bit Floating Point Specification (OFP8) v1.0; Micikevicius et al., arXiv 2209.05433"
@@ -239,8 +286,16 @@ _FORMATS: list[tuple[FloatFormat, Any]] = [
         ml_dtypes.float8_e4m3b11fnuz,
     ),
 ]
+
+#: The integers -127 to 127: ``int8`` wherever a format of elements is taken, and in no table of
+#: floating-point formats.
+INT8 = IntegerFormat(
+    "int8", 1, 6, bias=-5, specials="none", source="symmetric INT8: TensorRT, PyTorch's symmetric observers"
+)
+
 _NATIVE: dict[tuple[object, ...], Any] = {fmt._layout: dtype for fmt, dtype in _FORMATS if dtype}
 _BY_DTYPE: dict[np.dtype[Any], FloatFormat] = {np.dtype(dtype): fmt for fmt, dtype in _FORMATS if dtype}
+_BY_DTYPE[INT8.dtype] = INT8
 
 #: Name -> format. Add your own with ``FORMATS["mine"] = FloatFormat("mine", ...)``.
 FORMATS: Registry[FloatFormat] = Registry(
@@ -267,6 +322,7 @@ FORMATS: Registry[FloatFormat] = Registry(
 _SAFETENSORS = {
     "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "e4m3", "F8_E5M2": "e5m2", "F8_E8M0": "e8m0",
     "F8_E4M3FNUZ": "e4m3fnuz", "F8_E5M2FNUZ": "e5m2fnuz", "F6_E2M3": "e2m3", "F6_E3M2": "e3m2", "F4": "e2m1",
+    "I8": "int8",
 }  # fmt: skip
 #: What ONNX's TensorProto calls those that are not a dtype's name without underscores.
 _ONNX = {
@@ -298,7 +354,7 @@ def get_format(fmt: FormatLike) -> FloatFormat:
     fmt : str, dtype or FloatFormat
         A name in `FORMATS`; a numpy, ml_dtypes or torch dtype; what torch, ml_dtypes, ONNX and
         safetensors call it (``"float8_e4m3fn"``, ``"torch.float8_e5m2"``, ``"FLOAT8E4M3FN"``,
-        ``"F8_E4M3"``); or a `FloatFormat`, which is returned.
+        ``"F8_E4M3"``); or a `FloatFormat`, which is returned. ``int8`` is an `IntegerFormat`.
 
     Returns
     -------
@@ -324,7 +380,8 @@ def get_format(fmt: FormatLike) -> FloatFormat:
         fmt = str(fmt)
     if isinstance(fmt, str):
         text = fmt.lower().removeprefix("torch.").removeprefix("ml_dtypes.")
-        return FORMATS.find(fmt if {fmt, fmt.lower()} & FORMATS.keys() else _ALIASES.get(text, fmt))
+        name = fmt if {fmt, fmt.lower()} & FORMATS.keys() else _ALIASES.get(text, fmt)
+        return INT8 if name == INT8.name and name not in FORMATS else FORMATS.find(name)
     if isinstance(fmt, FloatFormat):
         return fmt
     try:

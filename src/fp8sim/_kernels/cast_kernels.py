@@ -23,6 +23,7 @@ from fp8sim._kernels.quantize_kernels import (
     MAGNITUDE,
     SIGN,
     code_magnitude,
+    complement,
     shift,
     spread,
     value_magnitude,
@@ -50,6 +51,7 @@ class Mode(NamedTuple):
     limit: int  #: code of what is beyond it
     nan: int  #: code of NaN
     sign: int  #: sign bit of a code, or 0
+    complement: int  #: what the code of -x is that of x less than, in two's complement, else 0
     negative_zero: bool  #: whether -0 has a code
     smallest: float  #: smallest value of a format without zero, else 0
     least: float  #: numbers below it have no code, which are those below zero in an unsigned format
@@ -78,7 +80,8 @@ def mode(fmt: FloatFormat, rounding: str, policy: str) -> Mode:
         limit=fmt.top_code + ieee,
         nan=fmt.nan_code,
         sign=1 << (fmt.bits - 1) if fmt.signed else 0,
-        negative_zero=fmt.specials != "fnuz",
+        complement=2**fmt.bits if fmt.twos_complement else 0,
+        negative_zero=fmt.has_negative_zero,
         smallest=0.0 if fmt.zero else fmt.smallest_normal,
         least=-np.inf if fmt.signed else 0.0 if fmt.zero else 5e-324,
         max=fmt.max,
@@ -128,13 +131,20 @@ def cast_one(x: float, threshold: float, p: Any) -> Any:
 
 
 @jit
+def _with_sign(code: int, sign: int, p: Any) -> int:
+    """Return the code of a magnitude with its sign; of no -0 that has no code."""
+    negative = p.complement - code if p.complement else code | p.sign
+    return negative if sign else code
+
+
+@jit
 def encode_any(x: Any, thresholds: Any, out: Any, p: Any) -> Any:
     """Encode float64 `x` into uint32 `out`; return whether x, and whether the result, holds NaN."""
     nan, lost = 0, 0
     for i in range(out.size):
         code, value, sign, _ = cast_one(x[i], thresholds[i], p)
         nan, lost = nan | (x[i] != x[i]), lost | (value != value)
-        out[i] = code | (p.sign if sign else 0)
+        out[i] = _with_sign(code, sign, p)
     return nan, lost
 
 
@@ -167,7 +177,7 @@ def encode_rows(x: Any, codes: Any, scales: Any, tile: Any, p: Any) -> Any:
             for i in range(part.size):
                 number = np.float64(quotient[i])
                 code, value, sign, beyond = cast_one(number, 0.5, p)
-                part[i] = code | (p.sign if sign else 0)
+                part[i] = _with_sign(code, sign, p)
                 saturated += beyond & (abs(number) < np.inf)
                 flushed += (value == 0) & (values[i] != 0)
     return saturated, flushed
@@ -202,6 +212,8 @@ def encode_nearest(x: Any, out: Any, p: Any) -> Any:
             for i in range(codes.size):
                 if np.uint32(bits[i] & MAGNITUDE) < p.cutoff:
                     codes[i] = shift(bits[i], p.sign_drop) & np.uint32(p.sign & p.keep)
+        if p.complement:
+            complement(codes, p)
         worst, least = max(worst, high), min(least, low)
     return worst, least
 

@@ -30,9 +30,9 @@ from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim.formats import FloatFormat
 
 __all__ = [
-    "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "count_lost", "dequantize_rows",
-    "largest", "look_up", "nearest", "quantize_rows", "round_trip_rows", "scale_rule", "shift", "spread",
-    "value_magnitude",
+    "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "complement", "count_lost",
+    "dequantize_rows", "largest", "look_up", "nearest", "quantize_rows", "round_trip_rows", "scale_rule",
+    "shift", "spread", "value_magnitude",
 ]  # fmt: skip
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but the sign
@@ -56,6 +56,7 @@ class Nearest(NamedTuple):
     nan: np.uint32  #: code of NaN
     sign_drop: np.uint32  #: from the sign of a float32 down to the sign of a code
     sign: np.uint32  #: sign bit of a code
+    complement: np.uint32  #: mask of a code in two's complement, else 0
     cutoff: np.uint32  #: what is below it becomes a zero that needs care (no subnormals, no -0)
     keep: np.uint32  #: mask of the sign of such a zero
     flush: np.uint32  #: largest number that becomes zero
@@ -84,8 +85,9 @@ def nearest(fmt: FloatFormat, policy: str) -> Nearest | None:
         "nan": fmt.nan_code,
         "sign_drop": 32 - fmt.bits,
         "sign": 1 << (fmt.bits - 1),
+        "complement": 2**fmt.bits - 1 if fmt.twos_complement else 0,
         "cutoff": cutoff,
-        "keep": 0 if fmt.specials == "fnuz" else 2**32 - 1,
+        "keep": 2**32 - 1 if fmt.has_negative_zero else 0,
         "flush": max(cutoff - 1, _bits(2.0 ** (emin - mant) / 2)),
         "over": ((top + base + 1) << drop) - (1 << drop >> 1) + (odd and top % 2 == 0),
         "becomes": _bits((np.inf if fmt.has_inf else np.nan) if ieee else fmt.max),
@@ -98,7 +100,7 @@ def _cutoff(fmt: FloatFormat) -> int:
     if not fmt.subnormals and fmt.mantissa_bits:
         # Half a quantum under the smallest normal number, which gets the tie.
         return _bits(fmt.smallest_normal - quantum / 2)
-    return _bits(quantum / 2) + 1 if fmt.specials == "fnuz" else 0
+    return 0 if fmt.has_negative_zero else _bits(quantum / 2) + 1
 
 
 def _bits(value: float) -> int:
@@ -254,6 +256,14 @@ def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
 
 
 @jit
+def complement(codes: Any, p: Any) -> None:
+    """Turn sign and magnitude into two's complement: -3 is 0x83, and 0x80 - 0x83 is 0xFD in 8 bits."""
+    for i in range(codes.size):
+        code = np.uint32(codes[i])
+        codes[i] = np.uint32(np.uint32(p.sign - code) & p.complement) if code >= p.sign else code
+
+
+@jit
 def _look_again(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
     """Mend what is beyond, and odd zeros (no subnormals, no -0); count what saturated or became zero."""
     saturated, flushed = np.uint32(0), np.uint32(0)
@@ -341,6 +351,8 @@ def quantize_rows(x: Any, codes: Any, scales: Any, tile: Any, r: Any, p: Any) ->
                 if worst >= p.over or least <= p.flush:
                     beyond, zeros = _look_again(values, divisors, part, p)
                     saturated, flushed = saturated + beyond, flushed + zeros
+                if p.complement:
+                    complement(part, p)
     return top, saturated, flushed
 
 

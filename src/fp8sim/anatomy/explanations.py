@@ -114,6 +114,11 @@ def _explain(
     overflow: Overflow | None,
     rng: np.random.Generator | None,
 ) -> ValueAnatomy:
+    if fmt.twos_complement:
+        raise ValueError(
+            f"explain() reads the fields of a floating-point code, and {fmt} has none; "
+            f"explain_block(x, {fmt.name!r}) tells of integers under a scale"
+        )
     draw = copy.deepcopy(rng).random(()) if rounding == "stochastic" and rng is not None else None
     value = float(round_to(x, fmt, rounding=rounding, overflow=overflow, rng=rng))
     number, rounded, place = float(x), float(x), Place(None, None, None, math.nan)

@@ -18,7 +18,7 @@ FIELDS: tuple[Style, ...] = ("sign", "exponent", "mantissa")
 
 
 class Bits(NamedTuple):
-    """The bits of one code by field; the sign of an unsigned format is empty."""
+    """The bits of one code by field; the sign of an unsigned format is empty. Integers are one field."""
 
     sign: str
     exponent: str
@@ -74,6 +74,8 @@ def split_code(code: int, fmt: FloatFormat) -> Bits:
     0 0101 010
     """
     digits = f"{code:0{fmt.bits}b}"
+    if fmt.twos_complement:
+        return Bits("", "", digits)
     sign, rest = (digits[:1], digits[1:]) if fmt.signed else ("", digits)
     return Bits(sign, rest[: fmt.exponent_bits], rest[fmt.exponent_bits :])
 

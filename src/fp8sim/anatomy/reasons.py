@@ -71,7 +71,7 @@ class Cast(NamedTuple):
                 return f"{reason} {whole} beyond the largest finite value, {_inward(self)}"
             return f"{reason} {_too_large(whole, self)}"
         if self.rounded == 0:
-            zero = " (it has no -0)" if fmt.specials == "fnuz" and given < 0 else ""
+            zero = " (it has no -0)" if given < 0 and not fmt.has_negative_zero else ""
             return f"{reason} It is flushed to zero{zero}."
         return reason
 

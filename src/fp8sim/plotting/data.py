@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["code_histogram", "sqnr_against_scale"]
 
-_INT8_MAX = 127  # symmetric: -128 is left out, as in TensorRT and in PyTorch's symmetric observers
 _DECIBELS_SHOWN = 60.0
 _LEAD = 0.5  # dB by which a format must be better than every other to be called the best
 
@@ -69,8 +68,9 @@ def sqnr_against_scale(
     if rms == 0:
         raise ValueError("x is empty or all zero: it has no signal-to-noise ratio")
     reaches = np.asarray(2.0 ** np.arange(0, 14.01, 0.25) if reach is None else reach, dtype=np.float64)
-    names = ["int8" if _is_int8(fmt) else str(get_format(fmt)) for fmt in formats]
-    curves = [[_sqnr(array, fmt, float(r) * rms) for r in reaches] for fmt in formats]
+    targets = [get_format(fmt) for fmt in formats]
+    names = [str(fmt) for fmt in targets]
+    curves = [[_sqnr(array, fmt, float(r) * rms) for r in reaches] for fmt in targets]
     ax = axes_for(ax)
     for index, (name, curve) in enumerate(zip(names, curves, strict=True)):
         ax.plot(reaches, curve, label=name, markevery=4, **line_look(index))
@@ -86,20 +86,10 @@ def sqnr_against_scale(
     return ax
 
 
-def _sqnr(x: FloatArray, fmt: FormatLike, largest: float) -> float:
+def _sqnr(x: FloatArray, fmt: FloatFormat, largest: float) -> float:
     """Return the SQNR in dB of `x` cast with the scale that makes `largest` the largest value."""
-    if _is_int8(fmt):
-        scale = largest / _INT8_MAX
-        held = np.clip(np.rint(x / scale), -_INT8_MAX, _INT8_MAX) * scale
-    else:
-        target = get_format(fmt)
-        scale = largest / target.max
-        held = round_to(x / scale, target, overflow="saturate") * scale
-    return metrics.sqnr_db(held, x)
-
-
-def _is_int8(fmt: FormatLike) -> bool:
-    return isinstance(fmt, str) and fmt == "int8"
+    scale = largest / fmt.max
+    return metrics.sqnr_db(round_to(x / scale, fmt, overflow="saturate") * scale, x)
 
 
 def _name_winners(ax: Axes, reaches: F64, curves: F64, names: list[str]) -> None:

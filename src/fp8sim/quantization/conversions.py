@@ -38,7 +38,7 @@ def quantize(
     x : array_like
         One axis or more. Division and rounding are done from its own dtype (float32 or float64).
     fmt : str, dtype or FloatFormat
-        Format of the elements.
+        Format of the elements; ``int8`` for the integers -127 to 127.
     granularity : str
         ``tensor``, ``row``, ``1x128``, ``128x128``, ``1x32``, ``1x16``, any other ``RxC``, or
         ``none``. Groups run along `axis`; the last one of an axis may be ragged.
@@ -75,6 +75,8 @@ def quantize(
     array([[224, -448, 448, 0]], dtype='float8_e4m3fn')
     >>> q.dequantize()
     array([[  1.,  -2., 896.,   0.]], dtype=float32)
+    >>> fp8sim.quantize([0.5, -1.0, 0.004, 0.003], "int8").codes
+    array([  64, -127,    1,    0], dtype=int8)
     """
     operand = Operand(get_format(fmt), Scaling(granularity, scale_format, scale_rule, amax_floor))
     return quantize_with(x, operand, axis=axis, rounding=rounding, rng=rng)

@@ -1,7 +1,8 @@
 """Values to codes and back, written to be read: the numpy oracle of `encode` and `decode`.
 
 The codes of one sign, read as integers, count the values of a format upwards from zero: subnormals
-first, then each binade in turn, then what is special. So a code is just the number of steps.
+first, then each binade in turn, then what is special. So a code is just the number of steps. The other sign
+sets the top bit, or in two's complement counts down from zero: 0xFF, 0xFE and so on.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ def encode_reference(values: FloatArray, fmt: FloatFormat) -> AnyArray:
     if fmt.has_nan:
         code = np.where(np.isnan(v), fmt.nan_code, code)
     if fmt.signed:
-        sign = np.signbit(v).astype(np.int64) << (fmt.bits - 1)
-        code = np.where(np.isnan(v) & (fmt.specials == "fnuz"), code, code | sign)
+        negative = -code & (2**fmt.bits - 1) if fmt.twos_complement else code | 1 << (fmt.bits - 1)
+        plain = ~np.signbit(v) | (np.isnan(v) & (fmt.specials == "fnuz"))
+        code = np.where(plain, code, negative)
     return np.asarray(code, dtype=fmt.code_dtype)
 
 
@@ -55,6 +57,9 @@ def decode_reference(codes: AnyArray, fmt: FloatFormat) -> F32:
     array([  1., 448.,  nan], dtype=float32)
     """
     code = codes.astype(np.int64)
+    if fmt.twos_complement:
+        steps = code - (code >> (fmt.bits - 1) << fmt.bits)
+        return np.asarray(steps * fmt.smallest_subnormal, dtype=np.float32)
     field = (code >> fmt.mantissa_bits) & (2**fmt.exponent_bits - 1)
     mantissa = code & (2**fmt.mantissa_bits - 1)
     negative = (code >> (fmt.bits - 1) == 1) & fmt.signed

@@ -53,8 +53,8 @@ def round_reference(
     result = np.copysign(magnitude, x64)
     if not fmt.signed:  # what has no code is not a number
         result = np.where(x64 < 0, np.nan, np.where(x64 == 0, 0.0 if fmt.zero else np.nan, result))
-    if fmt.specials == "fnuz":
-        result = np.where(result == 0, 0.0, result)  # no -0
+    if not fmt.has_negative_zero:
+        result = np.where(result == 0, 0.0, result)
     return np.asarray(result, dtype=x.dtype)
 
 

@@ -86,7 +86,10 @@ class TensorCore:
         if not self.inputs:
             raise ValueError(f"{self.name}: name at least one input format")
         for fmt in self.inputs:
-            get_format(fmt)
+            if get_format(fmt).twos_complement:
+                raise ValueError(
+                    f"{self.name}: {fmt} products are summed as integers, exactly: accumulator 'exact'"
+                )
         checks.positive_int(self.step, "step")
         checks.positive_int(self.fraction_bits, "fraction_bits")
         if not -900 <= self.exponent_floor <= 0:
