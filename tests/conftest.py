@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from fp8sim.experiments.claims import Claims
 
 TOO_SLOW = [HealthCheck.too_slow]  # says that the machine is busy, of one test or another
 settings.register_profile("dev", deadline=None, max_examples=60, suppress_health_check=TOO_SLOW)
@@ -17,3 +21,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # repeatable 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20_241_226)
+
+
+@pytest.fixture(scope="session")
+def verdict() -> Claims:
+    """What `fp8sim.claims` returns, measured once for all tests: it takes a while."""
+    import fp8sim
+
+    return fp8sim.claims()

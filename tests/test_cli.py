@@ -1,3 +1,5 @@
+import html
+import inspect
 import json
 import subprocess
 import sys
@@ -5,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+import fp8sim
 from fp8sim import __version__, cli
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
@@ -43,14 +46,63 @@ def checkpoint(tmp_path, rng):
     return tmp_path / "model.safetensors"
 
 
-def test_claims_prints_every_verdict_and_json_parses(run):
-    status, out, _ = run("claims", "--no-training")
-    assert status == 0
-    assert "does not hold" in out
-    assert "holds" in out
-    status, out, err = run("claims", "--no-training", "--json", "--seed", 3, "--device", "h100")
+@pytest.fixture
+def asked(monkeypatch, verdict):
+    """What `fp8sim claims` asks `claims` for, which here was measured before."""
+    options = []
+
+    def measure(*, on_part, **rest):
+        inspect.signature(fp8sim.claims).bind(on_part=on_part, **rest)
+        on_part("a part")
+        options.append(rest)
+        return verdict
+
+    monkeypatch.setattr("fp8sim.experiments.claims.claims", measure)
+    return options
+
+
+def test_claims_measures_and_its_json_parses(run):
+    status, out, err = run("claims", "--json", "--seed", 3, "--device", "h100")
     data = json.loads(out)
     assert (status, err, data["seed"], data["device"]) == (0, "", 3, "H100 SXM")
+    assert {row["verdict"] for row in data["rows"]} == {"holds", "partly", "does not hold"}
+
+
+def test_claims_prints_the_sentence_the_bottom_line_the_answers_and_every_row(run, asked, verdict):
+    status, out, err = run("claims")
+    assert (status, err) == (0, "")
+    printed = " ".join(out.split())
+    for text in (verdict.sentence, *verdict.bottom_line, *verdict.answers.values()):
+        assert text in printed
+    for number, row in enumerate(verdict.rows, 1):
+        figures, *reasons = (line for line in out.splitlines() if line.split()[:1] == [str(number)])
+        assert figures.rstrip().endswith(f" {row.verdict}")
+        assert any(" ".join(row.why.split()[:2]) in line for line in reasons)
+
+
+def test_claims_in_json_are_their_to_dict(run, asked, verdict):
+    status, out, err = run("claims", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out) == json.loads(json.dumps(verdict.to_dict()))
+
+
+def test_claims_take_the_recorded_training_unless_asked_to_train(run, asked):
+    run("claims")
+    run("claims", "--train", "--device", "a100", "--seed", 5)
+    assert asked == [
+        {"device": "h800", "seed": 0, "train": False},
+        {"device": "a100", "seed": 5, "train": True},
+    ]
+
+
+def test_claims_that_are_to_train_without_pytorch_say_what_to_install(run, monkeypatch):
+    for module in [name for name in sys.modules if name.startswith("fp8sim.experiments.train.")]:
+        if hasattr(sys.modules[module], "torch"):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    status, out, err = run("claims", "--train")
+    assert (status, out) == (2, "")
+    assert err == "fp8sim: training needs PyTorch: pip install 'fp8sim[torch]'\n"
 
 
 def test_compare_of_a_shape_prints_every_recipe(run):
@@ -234,6 +286,7 @@ def test_the_package_can_be_run_as_a_module():
         (["claims", "--seed", "x"], "--seed"),
         (["claims", "--seed", "-1"], "--seed"),
         (["claims", "--colour"], "--colour"),
+        (["claims", "--no-training"], "--no-training"),
         (["model", "deepseek-v4"], "did you mean 'deepseek-v3'"),
         (["model", "deepseek-v3", "--phase", "traning"], "did you mean 'training'"),
         (["model", "deepseek-v3", "--batch", "0"], "batch must be at least 1"),
@@ -275,13 +328,15 @@ def test_a_closed_pipe_is_no_error():
     assert "Traceback" not in done.stderr
 
 
-def test_claims_writes_a_page_and_prints_the_same_as_without(run, tmp_path):
-    status, out, err = run("claims", "--no-training", "--json", "--html", tmp_path / "report.html")
+def test_claims_writes_a_page_and_prints_the_same_as_without(run, tmp_path, asked, verdict):
+    status, out, err = run("claims", "--html", tmp_path / "report.html")
     assert (status, err) == (0, f"wrote {tmp_path / 'report.html'}\n")
+    assert out == run("claims")[1]
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
-    assert json.loads(out)["summary"] in text
+    assert all(html.escape(line) in text for line in verdict.bottom_line)
     assert 'id="picture-recipes"' in text
+    assert list(tmp_path.iterdir()) == [tmp_path / "report.html"]
 
 
 def test_a_page_in_no_folder_is_refused_before_anything_is_measured(run, tmp_path, monkeypatch):
@@ -290,6 +345,7 @@ def test_a_page_in_no_folder_is_refused_before_anything_is_measured(run, tmp_pat
     assert (status, out) == (2, "")
     assert "to write report.html in; make it first" in err
     assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_explain_tells_of_a_number_a_block_and_a_dot_product(run):

@@ -18,8 +18,9 @@ import pytest
 
 import fp8sim
 from fp8sim import report
-from fp8sim.experiments.claims import Claims
-from fp8sim.experiments.claims.verdicts import Claim
+from fp8sim.experiments.claims import QUESTIONS, Claim, Claims
+from fp8sim.experiments.claims.rounding import RoundingError
+from fp8sim.experiments.claims.rules import HALVED
 from fp8sim.formats import FORMATS
 from fp8sim.quantization import SCALE_FORMATS
 from fp8sim.reference.rounding import ROUNDINGS
@@ -110,10 +111,48 @@ def browser(tmp_path_factory):
 
 
 ROWS = (
-    Claim("halved", "bytes of weights", 0.5, 0.5, "ratio", "a report", "holds", "One byte instead of two."),
-    Claim("halved", f"time {PLANTED}", 0.7, 0.72, "ratio", PLANTED, "partly", PLANTED),
+    Claim(
+        name="weights",
+        question="bytes",
+        what="bytes of weights",
+        basis="counted",
+        measured=0.5,
+        unit="ratio",
+        published=0.5,
+        published_source="a report",
+        rule=HALVED,
+        why="One byte instead of two.",
+    ),
+    Claim(
+        name="time",
+        question="time",
+        what=f"time {PLANTED}",
+        basis="modelled",
+        measured=0.7,
+        unit="ratio",
+        published=0.72,
+        published_source=f"source {PLANTED}",
+        rule=HALVED,
+        range=(0.69, 0.71),
+        why=f"reason {PLANTED}",
+    ),
 )
-RESULT = Claims("FP8 halved it", "H800 SXM", 0, (PLANTED, "weights.safetensors"), {"machine": "x86_64"}, ROWS)
+RESULT = Claims(
+    sentence="FP8 halved it",
+    bottom_line=("Bytes of weights halve (0.50).", f"bottom line {PLANTED}"),
+    answers=dict.fromkeys(QUESTIONS.values(), f"answer {PLANTED}"),
+    rows=ROWS,
+    rounding=tuple(
+        RoundingError(data, fmt, scaling, 0.0261, 0.0262, 0.0263, 0.0317, 0.0319)
+        for data in ("activations of real layers", f"rounding {PLANTED}")
+        for fmt in ("e4m3", "e2m1")
+        for scaling in ("tensor", "row", "1x128")
+    ),
+    device="H800 SXM",
+    seed=0,
+    data=(f"data {PLANTED}", "weights.safetensors"),
+    environment={"machine": "x86_64"},
+)
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +189,9 @@ def test_the_policy_stops_a_script_that_asks_a_host(page):
 
 def test_planted_markup_is_shown_and_not_run(page):
     shown = page.run("return document.body.innerText")
-    assert shown.count(PLANTED) >= 4  # a claim, a reason, a source, a format
+    for where in ("bottom line", "time", "reason", "source", "rounding", "data"):
+        assert f"{where} {PLANTED}" in shown
+    assert shown.count(f"answer {PLANTED}") == 2 * len(QUESTIONS)  # at the top, and above the rows
     assert page.run("return [document.scripts.length, document.images.length]") == [2, 0]
     assert (
         page.run("document.querySelectorAll('#formats input').forEach((box) => box.click()); return 0") == 0
@@ -494,6 +535,9 @@ def test_a_phone_keeps_the_table_a_table_for_screen_readers(emulated):
     roles = [node["role"]["value"] for node in tree if not node["ignored"]]
     assert roles.count("columnheader") >= 6
     assert roles.count("row") >= 1 + len(ROWS)
+    left = """return ["th", "[data-label=ours]", ".verdict"].map((part) =>
+        document.querySelector("#row-1").querySelector(part).getBoundingClientRect().left)"""
+    assert len(set(emulated.run(left))) == 1  # what stands below a figure stands in its column
     smallest = """return Math.min(...[...document.querySelectorAll(".picture")].map((figure) =>
         12 * figure.querySelector("svg").getBoundingClientRect().width / 360))"""
     assert emulated.run(smallest) >= 11  # CSS pixels of the pictures' type

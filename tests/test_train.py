@@ -20,10 +20,21 @@ import pytest
 
 import fp8sim
 from fp8sim._support.results import plain_data
-from fp8sim.experiments.claims import training as training_claims
-from fp8sim.experiments.claims.product import Setting
+from fp8sim.costs.devices import get_device
+from fp8sim.experiments.claims import sentence
+from fp8sim.experiments.claims.accuracy import Setting, training_loss
+from fp8sim.experiments.claims.rules import loss_rule
 from fp8sim.experiments.gradient_outliers import gradient_outliers, token_gradients
-from fp8sim.experiments.train import ModelSize, RunResult, Schedule, Training, train, trainer
+from fp8sim.experiments.train import (
+    DEFAULT_RECIPES,
+    ModelSize,
+    RunResult,
+    Schedule,
+    Training,
+    recorded_training,
+    train,
+    trainer,
+)
 from fp8sim.experiments.train.corpus import Corpus, read_corpus
 from fp8sim.experiments.train.jobs import Job
 from fp8sim.experiments.train.losses import compare_losses, relative_errors, smooth
@@ -564,40 +575,107 @@ def test_delayed_scaling_has_no_past_to_scale_by():
 # Claims
 
 
-def test_without_pytorch_the_claim_is_not_measured_and_says_what_to_type(monkeypatch):
-    monkeypatch.setattr(training_claims, "torch_is_installed", lambda: False)
-    (row,) = training_claims.training_loss(Setting(None, 0, ()))
-    assert (row.verdict, row.measured, row.published) == ("not measured", None, 0.0025)
-    assert "pip install 'fp8sim[torch]'" in row.why
+LIMIT = 0.0025  # of the DeepSeek-V3 report
+LONG = {"steps": 10**6, "sequences": 10**3}  # of 1024 bytes: a trillion tokens
 
 
-def test_a_claim_that_was_left_out_says_what_to_type(monkeypatch):
-    monkeypatch.setattr(training_claims, "torch_is_installed", lambda: True)
-    (row,) = training_claims.training_loss(Setting(None, 0, (), training=False))
-    assert (row.verdict, row.measured) == ("not measured", None)
-    assert "fp8sim claims, or fp8sim train" in row.why
+def claim_row(*losses, steps=100, sequences=16, made="Made for a test."):
+    """The row on training, of one curve per seed and a baseline that stays at 1."""
+    runs = []
+    for seed, ours in enumerate(losses):
+        runs += [curves("bf16", seed, [1.0] * len(ours)), curves("fp32", seed, [1.0] * len(ours))]
+        runs += [curves("fp8-tensor", seed, [1.02] * len(ours))]
+        runs += [curves("deepseek-v3", seed, ours, diverged=any(map(math.isnan, ours)))]
+    schedule = {"steps": steps, "sequences": sequences}
+    training = Training("bf16", "made up", {"parameters": 1.5e6, "context": 1024}, schedule, tuple(runs))
+    (row,) = training_loss(Setting(get_device("h800"), (0,), (), training, made))
+    return row
 
 
-def test_a_claim_that_was_followed_for_a_while_holds_at_most_partly():
-    ends = {0.001: "partly", 0.004: "does not hold"}
-    for largest, verdict in ends.items():
-        runs = [curves("bf16", 0, [1.0] * 4), curves("deepseek-v3", 0, [1 + largest] * 4)]
-        assert training_claims._verdict(compare_losses(runs, "bf16")[1], 0.0025) == verdict
-    runs = [curves("bf16", 0, [1.0] * 4), curves("deepseek-v3", 0, [1.0, math.nan], diverged=True)]
-    assert training_claims._verdict(compare_losses(runs, "bf16")[1], 0.0025) == "does not hold"
+@pytest.mark.parametrize(
+    ("losses", "schedule", "verdict"),
+    [
+        ([[1.001] * 4], {}, "partly"),  # too few tokens to show that it holds
+        ([[1.004] * 4], {}, "does not hold"),
+        ([[0.996] * 4], {}, "does not hold"),  # as far off, if to the better
+        ([[1.001] * 4], LONG, "holds"),
+        ([[1.004] * 4], LONG, "does not hold"),
+        ([[1.0, math.nan]], LONG, "does not hold"),
+        ([[1.001] * 4, [1.0, math.nan]], {}, "does not hold"),  # one seed of two diverged
+        ([[1.0, math.nan], [1.001] * 4], {}, "does not hold"),
+    ],
+)
+def test_a_training_refutes_the_claim_at_any_length_and_shows_it_at_full_length_only(
+    losses, schedule, verdict
+):
+    row = claim_row(*losses, **schedule)
+    assert row.verdict == verdict
+    assert row.verdict == loss_rule(LIMIT, 1e12 if schedule else 1e6, 0.9e12)(row.measured)
 
 
-def test_the_claim_about_tokens_measures_both_scalings():
-    (row,) = training_claims.gradients_of_tokens(Setting(None, 0, ()))
-    assert (row.verdict, row.measured) == ("holds", 0)
-    assert float(row.why.split(", ")[1].split(" %")[0]) > 20  # percent of tokens, with blocks
+@pytest.mark.parametrize(
+    ("tokens", "verdict"),
+    [(0.9e12, "holds"), (0.899e12, "partly"), (0, "partly"), (math.nan, "partly"), (math.inf, "partly")],
+)
+def test_it_takes_as_many_tokens_as_the_report_trained_on(tokens, verdict):
+    rule = loss_rule(LIMIT, tokens, 0.9e12)
+    assert rule(LIMIT) == verdict
+    assert rule(None) == "not measured"
+    assert rule(np.nextafter(LIMIT, 1)) == rule(math.nan) == "does not hold"
+
+
+def test_the_row_on_training_says_what_it_saw_and_what_the_other_recipes_give():
+    row = claim_row([1.001] * 4, [0.998] * 4)
+    assert (row.measured, row.published) == (pytest.approx(0.002), LIMIT)
+    assert row.agreement is None  # the report's models are others
+    assert "On average -0.05 % over the last half of the steps (seeds: -0.2 % to +0.1 %)" in row.why
+    assert "without rounding +0 %, with one scale for a tensor +2 %" in row.why
+    assert row.why.endswith("Too small and short to vouch for 671 B. Made for a test.")
+    tokens = 100 * 16 * 1024
+    assert row.ruling == (
+        f"loss error of {tokens:.2g} tokens, where it takes 9e+11: cannot show that it holds, "
+        "partly up to 0.0025 (0.2 %)"
+    )
+
+
+def test_the_recorded_training_is_one_with_the_defaults_of_train():
+    training, made = recorded_training()
+    assert {row.recipe for row in training.rows} == {"bf16", *DEFAULT_RECIPES}
+    assert training.schedule == json.loads(json.dumps(dataclasses.asdict(Schedule())))
+    assert training.size.items() >= dataclasses.asdict(ModelSize()).items()
+    assert all(row.seeds == 2 and row.diverged == 0 for row in training.rows)
+    (row,) = training_loss(Setting(get_device("h800"), (0,), (), training, made))
+    assert (row.basis, row.verdict) == ("recorded", "partly")
+    assert row.measured == next(r.largest for r in training.rows if r.recipe == "deepseek-v3")
+    assert row.why.endswith(made)
+
+
+def test_claims_that_train_anew_ask_for_pytorch_before_anything_is_measured(monkeypatch):
+    def train_without_pytorch(*_, **__):
+        raise ModuleNotFoundError("training needs PyTorch: pip install 'fp8sim[torch]'")
+
+    monkeypatch.setattr(sentence, "train", train_without_pytorch)
+    parts = []
+    with pytest.raises(ImportError, match="training needs PyTorch"):
+        fp8sim.claims(train=True, on_part=parts.append)
+    assert parts == []
 
 
 @needs_torch
 @pytest.mark.extra
-def test_the_claim_about_loss_is_measured_where_pytorch_is(monkeypatch):
-    monkeypatch.setattr(training_claims, "train", lambda recipes, **_: tiny(recipes, seeds=1))
-    (row,) = training_claims.training_loss(Setting(None, 0, ()))
+def test_claims_train_anew_as_was_recorded_from_their_own_seed(monkeypatch):
+    asked = []
+
+    def train_fast(recipes, *, seeds):
+        asked.append((recipes, seeds))
+        return tiny(recipes, seeds=seeds)
+
+    monkeypatch.setattr(sentence, "train", train_fast)
+    monkeypatch.setattr(sentence, "_PARTS", {"loss of a training": training_loss})
+    monkeypatch.setattr(sentence, "bottom_line", lambda rows: [])
+    monkeypatch.setattr(sentence, "answers", lambda rows: {})
+    (row,) = fp8sim.claims(train=True, seed=3).rows
+    assert asked == [(DEFAULT_RECIPES, [3, 4])]
     assert row.verdict in ("partly", "does not hold")
     assert 0 < row.measured < 0.05
-    assert "671 B" in row.why
+    assert row.why.endswith("Made anew.")

@@ -21,6 +21,7 @@ from fp8sim._support.tables import Table
 from fp8sim.casts import overflow_policy
 from fp8sim.experiments.claims import QUESTIONS, Claim, Claims
 from fp8sim.experiments.claims.row import Question
+from fp8sim.experiments.claims.rules import Verdict
 from fp8sim.experiments.claims.sentence import SEEDS
 from fp8sim.experiments.comparison import Comparison
 from fp8sim.formats import FORMATS, FloatFormat
@@ -32,7 +33,7 @@ from fp8sim.report.svg import asset, slug
 __all__ = ["check_target", "html_report", "write_report"]
 
 #: verdict -> a sign that says it without colour.
-_SIGNS = {"holds": "✓", "partly": "◐", "does not hold": "✗", "not measured": "?"}
+_SIGNS: dict[Verdict, str] = {"holds": "✓", "partly": "◐", "does not hold": "✗", "not measured": "?"}
 
 #: words of the sentence -> the question that they raise.
 _PHRASES: dict[str, Question] = {
@@ -88,7 +89,7 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
         summary="\n".join(f'<p class="summary">{html.escape(words)}</p>' for words in result.bottom_line),
         answers=_definitions(answers.items()),
         verdicts="\n".join(groups),
-        scales="\n".join(_unstyled(table) for table in result.rounding_tables()),
+        scales="\n".join(_scrolled(table) for table in result.rounding_tables()),
         pictures="\n".join(_pictures(result, comparison, data)),
         sources="\n".join(_source(i, source, result.rows) for i, source in enumerate(sources, 1)),
         setting=_definitions(_setting(result)),
@@ -217,9 +218,10 @@ def _annotated(sentence: str) -> str:
     """Return the sentence, its phrases links to the questions that they raise."""
     pieces, rest = [], sentence
     for phrase, question in _PHRASES.items():
-        before, found, rest = rest.partition(phrase)
-        link = f'<a class="part" href="#{question}">{html.escape(found)}</a>' if found else ""
-        pieces += [html.escape(before), link]
+        before, found, after = rest.partition(phrase)
+        if found:
+            pieces += [html.escape(before), f'<a class="part" href="#{question}">{html.escape(found)}</a>']
+            rest = after
     return "".join([*pieces, html.escape(rest)])
 
 
@@ -237,7 +239,7 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
     agreement = "-" if row.agreement is None else ratio_text(row.agreement)
     note = sources.index(row.source) + 1 if row.source else None
     link = f' <a class="note" href="#source-{note}" aria-label="source {note}">[{note}]</a>' if note else ""
-    sign = f'<span aria-hidden="true">{_SIGNS.get(row.verdict, "•")}</span>'
+    sign = f'<span aria-hidden="true">{_SIGNS[row.verdict]}</span>'
     spread = "" if row.range is None else f" ({' to '.join(map(row.figure, row.range))} over seeds)"
     return (
         f'<tr role="row" id="row-{number}"><td role="cell" class="number">{number}</td>'
@@ -250,9 +252,14 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
     )
 
 
-def _unstyled(table: Table) -> str:
-    """Return a table in the page's own style: its policy allows no style of a table's own."""
-    return re.sub(r' style="[^"]*"', "", table.html())
+def _scrolled(table: Table) -> str:
+    """Return a table that scrolls where it is wider than the screen, in the page's own style.
+
+    Its policy allows no style of a table's own.
+    """
+    unstyled = re.sub(r' style="[^"]*"', "", table.html())
+    name = html.escape(table.title)
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{unstyled}</div>'
 
 
 def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Iterable[str]:
