@@ -49,7 +49,7 @@ def multiply(
         slab=slab,
         fraction_bits=rule.fraction_bits,
         out_bits=rule.out_bits,
-        floor=rule.floor,
+        floor=max(rule.floor, NARROW_FLOOR) if narrow else rule.floor,
         c_emin=rule.c_emin,
         a_emin=a.fmt.emin,
         b_emin=b.fmt.emin,
@@ -179,7 +179,7 @@ def _narrow(a: Any, b: Any, c: Any, rule: Any) -> _Narrow | None:
     if (
         max(a_top - a_low, b_top - b_low) > 63  # int8 exponents
         or not -100 <= min(a_low, b_low) <= max(a_top, b_top) < 120  # scaled values
-        or low - rule.fraction_bits < max(NARROW_FLOOR, rule.floor)
+        or low - rule.fraction_bits < NARROW_FLOOR
         or highest > 127
     ):
         return None
