@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from fp8sim._support.quantities import percent_text, signed_percent_text
@@ -47,7 +48,7 @@ def bottom_line(rows: Mapping[str, Claim]) -> list[str]:
     """Return what it comes to, in three sentences."""
     left, training = _left(rows), rows["training"]
     became = {name: change(ratio) for name, ratio in left.items()}
-    within = "within" if training.verdict != _FAILS else "not within"
+    within = "not within" if training.verdict == _FAILS else "within"
     return [
         f"Bytes of weights {became['weights']}; those of the training state {became['training state']}, "
         f"those of the KV cache {became['KV cache']}.",
@@ -96,4 +97,6 @@ def _bits(row: Claim) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else signed_percent_text(share).lstrip("+")
+    if share is None or math.isnan(share):
+        return "-" if share is None else "it diverged"
+    return signed_percent_text(share).lstrip("+")

@@ -167,14 +167,14 @@ def claims(
     if checks.whole_number(seed, "seed") < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     seeds, real = tuple(range(seed, seed + SEEDS)), real_matrices()
-    setting = Setting(target, seeds, real, *(recorded_training() if not train else (_trained(seed),)))
+    say = on_part or (lambda part: None)
+    say("training" if train else "record of a training")
+    setting = Setting(target, seeds, real, *((_trained(seed),) if train else recorded_training()))
     rows: list[Claim] = []
     for name, measure in _PARTS.items():
-        if on_part is not None:
-            on_part(name)
+        say(name)
         rows.extend(measure(setting))
-    if on_part is not None:
-        on_part("errors of formats")
+    say("errors of formats")
     rounding = (
         *rounding_errors(real, "activations of real layers"),
         *rounding_errors([llm_like_matrices(128, 512, 7168, seed=seed)], "generated LLM-like activations"),
@@ -201,7 +201,7 @@ def count_parts() -> int:
     >>> count_parts() > 3
     True
     """
-    return len(_PARTS) + 1
+    return len(_PARTS) + 2
 
 
 def _trained(seed: int) -> Training:
