@@ -13,6 +13,7 @@ __all__ = [
 
 Verdict: TypeAlias = Literal["holds", "partly", "does not hold", "not measured"]
 
+#: What a rule can say, the best first.
 VERDICTS: tuple[Verdict, ...] = ("holds", "partly", "does not hold", "not measured")
 
 
