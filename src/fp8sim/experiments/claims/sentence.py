@@ -161,7 +161,7 @@ def claims(
     >>> result["operations"].verdict
     'does not hold'
     >>> print(result.answers["Operations halved?"])
-    No: they stay the same (1.00). Every multiplication is still done, only on smaller numbers.
+    No: they stay the same (1.00), on numbers of half the bits.
     """
     target = get_device(device)
     if checks.whole_number(seed, "seed") < 0:
@@ -214,11 +214,13 @@ def _figures(question: str, rows: Sequence[tuple[int, Claim]]) -> Table:
         "#>": lambda pair: str(pair[0]),
         "figure": lambda pair: pair[1].what,
         "ours>": lambda pair: pair[1].figure(pair[1].measured),
-        "published>": lambda pair: pair[1].figure(pair[1].published),
-        "agree>": lambda pair: "-" if pair[1].agreement is None else f"{pair[1].agreement:.3f}",
+        "published>": lambda pair: pair[1].figure(pair[1].published) + "*" * (not pair[1].comparable),
+        "ratio>": lambda pair: "-" if pair[1].agreement is None else f"{pair[1].agreement:.3f}",
         "phrase": lambda pair: pair[1].verdict,
     }
-    return Table.of(question, columns, rows, tuple(_spread(n, row) for n, row in rows if row.range))
+    apart = ["*: of something else, and so without a ratio"] * any(not row.comparable for _, row in rows)
+    notes = (*(_spread(n, row) for n, row in rows if row.range), *apart)
+    return Table.of(question, columns, rows, notes)
 
 
 def _spread(number: int, row: Claim) -> str:
