@@ -73,8 +73,8 @@ def answers(rows: Mapping[str, Claim]) -> dict[str, str]:
         f"{_measured(left)}; a training step {left['training step']:.2f} and a token served "
         f"{left['token for 1024']:.2f} at the peaks.",
         "accuracy": f"a multiply errs {left['product']:.0f} times as much as in BF16, yet the loss of a "
-        f"small model trained so stays {_within(training)} of BF16's: too small a test. DeepSeek reports less "
-        f"than {_percent(training.published)}, of 16 B and 230 B models.",
+        f"small model trained so stays {_within(training)} of BF16's: too small a test. DeepSeek reports "
+        f"less than {_percent(training.published)}, of 16 B and 230 B models.",
     }
     by_question: dict[Question, list[Claim]] = {question: [] for question in QUESTIONS}
     for row in rows.values():
