@@ -54,7 +54,7 @@ def bottom_line(rows: Mapping[str, Claim]) -> list[str]:
         f"Computing: operations {change(left['operations'])}; a training step takes "
         f"{left['training step']:.2f} of the time at a GPU's peaks{_others(left)}.",
         f"Accuracy: a product errs by {percent_text(product.measured or 0.0)}, {left['product']:.0f} times "
-        f"as much as in BF16; the loss of a small model trained so stays {_within(training)} of BF16's.",
+        f"as much as in BF16; the loss of a small model trained so {_loss(training)}.",
     ]
 
 
@@ -73,8 +73,8 @@ def answers(rows: Mapping[str, Claim]) -> dict[str, str]:
         f"{_measured(left)}; a training step {left['training step']:.2f} and a token served "
         f"{left['token for 1024']:.2f} at the peaks.",
         "accuracy": f"a multiply errs {left['product']:.0f} times as much as in BF16, yet the loss of a "
-        f"small model trained so stays {_within(training)} of BF16's: too small a test. DeepSeek reports "
-        f"less than {_percent(training.published)}, of 16 B and 230 B models.",
+        f"small model trained so {_loss(training)}: too small a test. DeepSeek reports "
+        f"less than {percent_text(training.published or 0.0)}, of 16 B and 230 B models.",
     }
     by_question: dict[Question, list[Claim]] = {question: [] for question in QUESTIONS}
     for row in rows.values():
@@ -107,11 +107,11 @@ def _bits(row: Claim) -> str:
     return "as many bits" if row.looked_at == 1 else f"{row.looked_at:.2f} times the bits"
 
 
-def _within(training: Claim) -> str:
-    return f"{'within' if training.verdict != _FAILS else 'not within'} {_percent(training.measured)}"
-
-
-def _percent(share: float | None) -> str:
-    if share is None or math.isnan(share):
-        return "-" if share is None else "any limit (it diverged)"
-    return percent_text(share)
+def _loss(training: Claim) -> str:
+    error = training.measured
+    if error is None or math.isnan(error):
+        return "diverges"
+    kept = training.verdict != _FAILS
+    return (
+        f"{'stays within' if kept else 'strays by'} {percent_text(error)} {'of' if kept else 'from'} BF16's"
+    )
