@@ -209,7 +209,12 @@ def test_blocks_of_rows_need_two_axes():
         fp8sim.quantize(np.ones(4), "e4m3", "128x128")
 
 
-@pytest.mark.parametrize("measure", [getattr(metrics, name) for name in metrics.__all__])
+OF_ONE = {"outlier_channels"}  # measures of one array
+
+
+@pytest.mark.parametrize(
+    "measure", [getattr(metrics, name) for name in metrics.__all__ if name not in OF_ONE]
+)
 def test_measures_refuse_other_shapes_and_empty_arrays(measure):
     arguments = ("e4m3",) if measure is metrics.ulp_error else ()
     with pytest.raises(ValueError, match=r"cannot compare shapes \(2,\) and \(2, 1\)"):
