@@ -239,6 +239,7 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
     agreement = "-" if row.agreement is None else ratio_text(row.agreement)
     note = sources.index(row.source) + 1 if row.source else None
     link = f' <a class="note" href="#source-{note}" aria-label="source {note}">[{note}]</a>' if note else ""
+    apart = "*" * (not row.comparable)
     sign = f'<span aria-hidden="true">{_SIGNS[row.verdict]}</span>'
     spread = "" if row.range is None else f" ({' to '.join(map(row.figure, row.range))} over seeds)"
     return (
@@ -246,7 +247,7 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
         f'<th role="rowheader" scope="row">{escape(row.what)}<p>{escape(row.why)}{escape(spread)}</p>'
         f"<p>Rule: {escape(row.ruling)}</p></th>"
         f'<td role="cell" data-label="ours">{escape(row.figure(row.measured))}</td>'
-        f'<td role="cell" data-label="published">{escape(row.figure(row.published))}{link}</td>'
+        f'<td role="cell" data-label="published">{escape(row.figure(row.published))}{apart}{link}</td>'
         f'<td role="cell" data-label="agreement">{agreement}</td>'
         f'<td role="cell" class="verdict {slug(row.verdict)}">{sign} {escape(row.verdict)}</td></tr>'
     )
