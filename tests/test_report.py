@@ -186,7 +186,7 @@ def test_the_rule_and_what_it_saw_stand_below_each_row():
     text = report.html_report(RESULT)
     shown = dict(re.findall(r'id="row-(\d+)">.*?<p>Rule: (.*?)</p></th>', text))
     halved = "left of BF16&#x27;s: holds up to 0.525, partly up to 0.75"
-    accurate = "times the error of the same product in BF16: holds up to 2, partly up to 4"
+    accurate = "times the error of the product in BF16: holds up to 2, partly up to 4"
     assert shown["1"] == f"{halved} (0.5000)"
     assert shown["2"] == f"{halved} (1)"  # not the flops, which are no ratio
     assert shown["3"] == f"{accurate} (3)"
