@@ -25,8 +25,8 @@ def verdict(result: Claims) -> str:
     return (
         f"```text\n{result.parts()[0].text(80)}\n```\n\n![{SHOWS}]({picture})\n\n"
         f"`fp8sim claims` wrote this ({made}, times modelled on {result.device}). It goes on with the "
-        f"{len(result.rows)} figures behind it, each beside what others published, with the rule that judges "
-        "it, its reason and its sources."
+        f"{len(result.rows)} figures behind it: each with the rule that judges it, its reason and its "
+        "sources, and beside what others published of the same where there is such a figure."
     )
 
 

@@ -25,12 +25,9 @@ from fp8sim.experiments.train import recorded_training
 HOLDS, PARTLY, FAILS, UNKNOWN = VERDICTS
 
 
-told: list[str] = []
-
-
-@pytest.fixture(scope="module")
-def result():
-    return claims(on_part=told.append)
+@pytest.fixture
+def result(verdict):
+    return verdict
 
 
 # --- rules ----------------------------------------------------------------------------------------
@@ -203,11 +200,13 @@ def test_what_is_generated_has_a_range_over_five_seeds_around_its_figure(result)
 
 
 def test_a_seed_repeats_the_run_to_the_last_bit_and_another_one_changes_what_is_generated(result):
-    again, other = claims(), claims(seed=7)
+    told = []
+    again, other = claims(on_part=told.append), claims(seed=7)
     assert again.rows == result.rows
     assert again.rounding == result.rounding
     changed = {a.name for a, b in zip(result.rows, other.rows, strict=True) if a != b}
     assert changed == {row.name for row in result.rows if row.range}
+    assert len(told) == count_parts() == len(set(told))  # progress: once a part
 
 
 def test_no_extra_changes_a_figure(result, monkeypatch):
@@ -410,10 +409,6 @@ def test_fine_scales_buy_range_and_not_the_accuracy_of_e4m3(result):
     outliers = errors[generated, "e4m3", "1x128"]
     assert outliers.all < 0.4 * outliers.ordinary  # the outliers land on the largest code
     assert all(row.median <= row.high <= row.worst for row in result.rounding)
-
-
-def test_progress_is_told_once_a_part(result):
-    assert len(told) == count_parts() == len(set(told))
 
 
 @pytest.mark.parametrize(

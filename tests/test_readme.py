@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from fp8sim import claims
 from fp8sim.experiments.claims.rules import HALVED
 from fp8sim.experiments.train import recorded_training
 from fp8sim.report import verdict_svg
@@ -18,9 +17,9 @@ VERDICT = re.search(r"<!-- verdict begin -->(.*)<!-- verdict end -->", README, f
 STALE = "run python docs/write_verdict.py"
 
 
-@pytest.fixture(scope="module")
-def result():
-    return claims()
+@pytest.fixture
+def result(verdict):
+    return verdict
 
 
 def test_the_verdict_is_what_claims_prints_first(result):

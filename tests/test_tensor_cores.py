@@ -294,6 +294,17 @@ def test_the_exponent_floor_cuts_what_is_far_below_the_subnormals() -> None:
     assert dot(terms, dataclasses.replace(wide, exponent_floor=-132)) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [("volta-fp16", -42), ("ampere-fp16", -44), ("hopper-fp16", -46), ("blackwell-fp16", -46)],
+)
+def test_fp16_sums_have_a_floor_of_their_own(name: str, last: int) -> None:
+    half = (2.0**-14, 2.0**-11)  # half of the smallest FP16: to zero, unless there is something beside it
+    assert dot([half, (2.0**-24, 2.0 ** (last + 24))], f"{name}-fp16out") == 2.0**-24
+    assert dot([half, (2.0**-24, 2.0 ** (last + 23))], f"{name}-fp16out") == 0.0
+    assert dot([half, (2.0**-24, 2.0 ** (last + 23))], f"{name}-fp16out", c=2.0**-24) == 2.0**-23
+
+
 # Formats, promotion, scales
 
 

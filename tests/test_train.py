@@ -678,7 +678,7 @@ def test_the_row_on_training_says_what_it_saw_and_what_the_other_recipes_give():
     assert row.agreement is None  # the report's models are others
     assert "On average -0.05 % over the last half of the steps (seeds: -0.2 % to +0.1 %)" in row.why
     assert "without rounding +0 %, with one scale for a tensor +2 %" in row.why
-    assert row.why.endswith("Too small and short to vouch for 671 B. Made for a test.")
+    assert row.why.endswith("Too small and short for 671 B. Made for a test.")
     tokens = 100 * 16 * 1024
     assert row.ruling == (
         f"loss error of {tokens:.2g} tokens, where it takes 9e+11: cannot show that it holds, "
@@ -726,4 +726,5 @@ def test_claims_train_anew_as_was_recorded_from_their_own_seed(monkeypatch):
     assert asked == [(DEFAULT_RECIPES, [3, 4])]
     assert row.verdict in ("partly", "does not hold")
     assert 0 < row.measured < 0.05
-    assert row.why.endswith("Made anew.")
+    assert row.basis == "emulated"  # not an earlier run
+    assert row.why.endswith("Too small and short for 671 B.")

@@ -50,7 +50,7 @@ def round_to(
         the format has one, else NaN; directed roundings of finite values stop at the largest value
         on the side they do not round to (IEEE 754-2019, 7.4). By default what GPU conversions do:
         ``saturate`` for formats of 8 bits and fewer, ``ieee`` above. ml_dtypes and JAX do ``ieee``
-        for FP8 too.
+        for FP8 too, and so does PyTorch 2.11 on a GPU.
     rng : numpy.random.Generator, optional
         The source of ``stochastic`` rounding: one draw of 53 bits per element, in C order.
 

@@ -48,7 +48,7 @@ class Plan(NamedTuple):
     slab: int  # k packed at a time
     fraction_bits: int  # kept below the alignment exponent
     out_bits: int  # fraction bits of the output
-    floor: int  # least alignment exponent
+    floor: int  # least alignment exponent; narrow: NARROW_FLOOR at least
     c_emin: int  # exponent of a subnormal accumulator
     a_emin: int
     b_emin: int
@@ -202,7 +202,7 @@ def narrow_sum(w: Writer, operands: list[Array], c: Lanes, light: bool) -> Lanes
     stored = w.fold(step, w.fill(I8, NO_PRODUCT_NARROW), larger)
     products = stored.to(I32) + w.number("a_top") + w.number("b_top")
     top = (stored - NO_PRODUCT_NARROW).is_zero().where(NARROW_FLOOR, products)
-    top = top.max(exponent_of(c, w.number("c_emin"))).max(NARROW_FLOOR)
+    top = top.max(exponent_of(c, w.number("c_emin"))).max(w.number("floor"))
     # Times 2^(bits - top) the last place kept is worth 1, so that converting to an integer cuts off what is
     # below it, toward zero: beside 16 x 16 = 2^8 and with 13 bits, E4M3's 0.140625^2 = 0.0198 becomes
     # 0.0198 x 2^5 = 0.63, and 0; 0.25 x 0.25 becomes 2.

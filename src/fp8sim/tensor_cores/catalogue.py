@@ -11,23 +11,26 @@ __all__ = ["TENSOR_CORES", "get_tensor_core", "split_interval"]
 
 _MMA_SIM = "MMA-Sim (arXiv 2511.10909v2), tables 4 and 5"
 _KM = "; agrees bit for bit with GPU outputs published with arXiv 2512.07004 ({})"
+_RECORDED = ", and with 25 million dot products per instruction recorded on an H100 (tests/hardware)"
 
 
 def _cores() -> list[TensorCore]:
     """One core per generation and input format, in the order of the generations."""
     fp8, small = ("e4m3", "e5m2"), ("e4m3", "e5m2", "e2m3", "e3m2", "e2m1")
-    # generation, products per step of 16-bit formats (TF32: half), fraction bits, floor, recorded on
+    # generation, products per step of 16-bit formats (TF32: half), fraction bits, floor of FP32 and of FP16
+    # sums, recorded on. The floors of FP16 sums are those of MMA-Sim's program (mmasim 2.1.1).
     generations = [
-        ("volta", 4, 23, -132, "V100"),
-        ("turing", 8, 24, -132, ""),
-        ("ampere", 8, 24, -132, "A100, A2"),
-        ("ada", 8, 24, -132, "Ada, L40S"),
-        ("hopper", 16, 25, -133, "H100, H200"),
-        ("blackwell", 16, 25, -133, "B200"),
+        ("volta", 4, 23, -132, -19, "V100"),
+        ("turing", 8, 24, -132, -20, ""),
+        ("ampere", 8, 24, -132, -20, "A100, A2"),
+        ("ada", 8, 24, -132, -20, "Ada, L40S"),
+        ("hopper", 16, 25, -133, -21, "H100, H200"),
+        ("blackwell", 16, 25, -133, -21, "B200"),
     ]
+    fp16_floors = {name: floor for name, _, _, _, floor, _ in generations}
     cores = []
-    for name, step, bits, floor, recorded in generations:
-        source = _MMA_SIM + (_KM.format(recorded) if recorded else "")
+    for name, step, bits, floor, _, recorded in generations:
+        source = _MMA_SIM + (_KM.format(recorded) if recorded else "") + _RECORDED * (name == "hopper")
         formats = ["fp16"] if step == 4 or name == "turing" else ["fp16", "bf16", "tf32"]
         for fmt in formats:
             length = step // 2 if fmt == "tf32" else step
@@ -35,7 +38,7 @@ def _cores() -> list[TensorCore]:
             cores.append(core)
         if name == "ada":
             cores.append(TensorCore("ada-fp8", fp8, 16, 13, "e8m13-rz", -132, source=source))
-        if name == "hopper":  # wgmma; mma.sync converts FP8 to FP16 and uses the FP16 unit
+        if name == "hopper":
             cores.append(TensorCore("hopper-fp8", fp8, 32, 13, "e8m13-rz", -132, source=source))
     cores.append(TensorCore("blackwell-fp8", small, 32, 25, source=_MMA_SIM))
     cores.append(
@@ -55,11 +58,14 @@ def _cores() -> list[TensorCore]:
             )
         )
     for core in [c for c in cores if c.inputs[0] in ("fp16", "e4m3") and c.scale_format is None]:
-        cores.append(replace(core, name=f"{core.name}-fp16out", output="fp16-rne"))
+        floor = fp16_floors[core.name.partition("-")[0]]
+        cores.append(replace(core, name=f"{core.name}-fp16out", output="fp16-rne", exponent_floor=floor))
     return cores
 
 
-#: Name -> tensor core. ``-fp16out`` sums in FP16 rather than FP32.
+#: Name -> tensor core. ``-fp16out`` sums in FP16 rather than FP32. ``hopper-fp8`` is the unit that wgmma has,
+#: and with it cuBLAS and DeepGEMM. Hopper's mma.sync has none for FP8: it unpacks to FP16 and sums 32 of k in
+#: two steps of ``hopper-fp16`` (``-fp16out``), from zero, k % 4 < 2 first; c is added last, with a rounding.
 TENSOR_CORES: Registry[TensorCore] = Registry(
     "tensor core",
     TensorCore,

@@ -42,7 +42,7 @@ class TensorCore:
     output : {"fp32-rz", "e8m13-rz", "fp16-rne"}
         Truncated to FP32; truncated to FP32 of 13 fraction bits; rounded to the nearest FP16.
     exponent_floor : int
-        Least alignment exponent. It matters for sums near the smallest subnormal FP32 alone.
+        Least alignment exponent. It matters for sums near the smallest subnormal of the output alone.
     group : int
         Products that are summed exactly before they are aligned, by the exponents of their scales;
         0 aligns each product on its own.

@@ -246,7 +246,7 @@ def _scratch(plan: Any, height: int, columns: int) -> tuple[Any, ...]:
 
 def _plan(p: Problem) -> Any:
     """Return the `Plan` of `tensor_core_kernels` for a product: narrow where that is exact."""
-    from fp8sim._kernels.tensor_core_kernels import Plan
+    from fp8sim._kernels.tensor_core_kernels import NARROW_FLOOR, Plan
 
     rule, every, narrow = p.core.rule, p.promote_every, _narrow(p)
     # A chain is whole slabs, and a slab is whole steps.
@@ -257,7 +257,7 @@ def _plan(p: Problem) -> Any:
         slab=rule.step * slabs[-1],
         fraction_bits=rule.fraction_bits,
         out_bits=rule.out_bits,
-        floor=rule.floor,
+        floor=max(rule.floor, NARROW_FLOOR) if narrow else rule.floor,
         c_emin=rule.c_emin,
         a_emin=p.a.fmt.emin,
         b_emin=p.b.fmt.emin,
@@ -300,7 +300,7 @@ def _narrow(p: Problem) -> _Narrow | None:
     if (
         max(a_top - a_low, b_top - b_low) > 63  # int8 exponents
         or not -100 <= min(a_low, b_low) <= max(a_top, b_top) < 120  # scaled values
-        or low - rule.fraction_bits < max(NARROW_FLOOR, rule.floor)
+        or low - rule.fraction_bits < NARROW_FLOOR
         or highest > 127
     ):
         return None

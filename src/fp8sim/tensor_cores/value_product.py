@@ -93,7 +93,9 @@ def promoted_matmul(
     """Multiply as `tensor_core_matmul`, each chain times its scales as it is promoted.
 
     A chain p over `promote_every` of k enters the FP32 sum as fma(p, fl32(a_scale * b_scale), sum),
-    one rounding for the product of scales and one for the rest, as DeepGEMM's SM90 kernel has it.
+    one rounding for the product of scales and one for the rest, as DeepGEMM's SM90 kernel has it, and cuBLAS
+    where one side has a scale per 128x128 block (recorded on an H100). Where both have one per 1x128, cuBLAS
+    rounds p * a_scale, and has the other scale in the fma.
     There is one of `a_scales` per row of `a` and chain, one of `b_scales` per chain and column of `b`.
 
     Examples

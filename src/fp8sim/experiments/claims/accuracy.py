@@ -11,13 +11,20 @@ import numpy as np
 
 from fp8sim import metrics
 from fp8sim._support.published import DEEPSEEK_V3
-from fp8sim._support.quantities import percent_text, signed_percent_text
-from fp8sim._support.typing import F32, FloatArray
+from fp8sim._support.quantities import percent_text
+from fp8sim._support.typing import F32
+from fp8sim.accumulators import Fp32
 from fp8sim.casts import round_to
 from fp8sim.costs.devices import Device
 from fp8sim.experiments.claims.row import Claim
-from fp8sim.experiments.claims.rules import AS_ACCURATE, AS_PRECISE, AS_SMALL, loss_rule, within_limit
-from fp8sim.experiments.comparison import compare
+from fp8sim.experiments.claims.rules import (
+    AS_ACCURATE,
+    AS_PRECISE,
+    AS_SMALL,
+    AS_SUMMED,
+    loss_rule,
+    within_limits,
+)
 from fp8sim.experiments.data import Matrices, llm_like_matrices
 from fp8sim.experiments.train import Training
 from fp8sim.gemm import matmul
@@ -63,13 +70,14 @@ def formats(setting: Setting) -> list[Claim]:
         Claim(
             name="precision of 16 bits",
             question="format",
-            what="error of a product in BF16 over that in FP16, real layers",
+            what="error of a product in BF16, over that in FP16",
             basis="emulated",
             measured=bf16 / fp16,
             unit="times",
             rule=AS_PRECISE,
             derived_from=f"{_REPORT}, 3.3: the baseline is BF16",
-            why="BF16 has three mantissa bits fewer than FP16, so that FP8 has less accuracy to lose.",
+            why="BF16 has three mantissa bits fewer than FP16, so that FP8 has less accuracy to lose. Layers "
+            "of a small encoder.",
         ),
     ]
 
@@ -84,11 +92,11 @@ def product_errors(setting: Setting) -> list[Claim]:
     return [
         row(
             name="product",
-            what="error of a product under deepseek-v3, real layers",
+            what="error of a product under deepseek-v3, layers of a small encoder",
             measured=fp8,
             judged=fp8 / bf16,
-            why=f"Three mantissa bits for seven: BF16 errs by {percent_text(bf16)}. Relative Frobenius "
-            f"error, root mean square over {len(setting.real)} layers.",
+            why=f"Three mantissa bits for seven: BF16 errs by {percent_text(bf16)}. Relative Frobenius error "
+            f"of what a GPU stores, in BF16; root mean square over {len(setting.real)} layers.",
         ),
         row(
             name="generated product",
@@ -114,7 +122,9 @@ def published_test(setting: Setting) -> list[Claim]:
         return metrics.calc_diff(matmul(a, b, "deepseek-v3"), a @ b)
 
     measured, spread = _over_seeds(measure, setting.seeds)
-    published, limit = DEEPSEEK_V3["calc_diff"], DEEPSEEK_V3["calc_diff_limit"]
+    published, limit, of_bf16 = (
+        DEEPSEEK_V3[name] for name in ("calc_diff", "calc_diff_limit", "calc_diff_limit_bf16")
+    )
     return [
         _accuracy_row(
             name="DeepGEMM's test",
@@ -123,10 +133,11 @@ def published_test(setting: Setting) -> list[Claim]:
             measured=measured,
             unit="",
             published=published.value,
-            published_source=f"{published.source}; limit {limit.value:g}: {limit.source}",
-            rule=within_limit(limit.value, "DeepGEMM's tests"),
+            published_source=f"{published.source}; limits {of_bf16.value:g}, {limit.value:g}: {limit.source}",
+            rule=within_limits(of_bf16.value, limit.value, "DeepGEMM's tests"),
             range=spread,
-            why="As accurate as its authors ask of an FP8 kernel; calc_diff is about half the squared error.",
+            why="As accurate as its authors ask of an FP8 kernel, not as they ask of BF16; calc_diff is "
+            "about half the squared error.",
         )
     ]
 
@@ -149,8 +160,8 @@ def sum_errors(setting: Setting) -> list[Claim]:
             basis="emulated",
             measured=error.figure,
             unit="share",
-            judged=error.figure / error.bf16,
-            rule=AS_ACCURATE,
+            judged=error.figure / error.fp32,
+            rule=AS_SUMMED,
             range=error.range,
             why=why,
             **published,
@@ -161,9 +172,9 @@ def sum_errors(setting: Setting) -> list[Claim]:
             "sums in one chain",
             f"largest error of sums of {k} FP8 products in one chain, over their root mean square",
             largest,
-            "Hopper's FP8 tensor cores keep 14 bits while they sum. Normal numbers; the report does not say "
-            f"which. The error of all sums is {percent_text(one_chain.figure)}, with promotion to FP32 every "
-            f"128 {percent_text(promoted.figure)}.",
+            "Hopper's FP8 tensor cores keep 14 bits while they sum. Normal numbers; the report, which has "
+            f"nearly 2 %, does not say which. The error of all sums is {percent_text(one_chain.figure)}, "
+            f"with promotion to FP32 every 128 {percent_text(promoted.figure)}.",
             published=published.value / 100,
             published_source=published.source,
             comparable=False,  # neither distribution, size nor normaliser is given
@@ -187,7 +198,7 @@ def sum_errors(setting: Setting) -> list[Claim]:
 class _SumError:
     figure: float
     range: tuple[float, float]
-    bf16: float  #: the same error of the product in BF16, of the numbers before they were rounded
+    fp32: float  #: the same error where the same products are summed in FP32
 
 
 def _sums(
@@ -195,61 +206,65 @@ def _sums(
 ) -> tuple[_SumError, _SumError]:
     """Return the error of all sums of exact products, and the largest; both over their root mean square."""
     size, k = _SUMS
-    sums, bf16 = [], []
+    sums: list[tuple[float, float]] = []
+    fp32: list[tuple[float, float]] = []
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        x, y = draw(rng, (size, k), dtype=np.float32), draw(rng, (k, size), dtype=np.float32)
-        a, b = round_to(x, "e4m3"), round_to(y, "e4m3")
-        sums.append(_spread(tensor_core_matmul(a, b, "hopper-fp8", promote_every=promote_every), a, b))
-        bf16.append(_spread(matmul(x, y, "bf16"), x, y))
-    whole, largest = (
-        _SumError(errors[0], _range(errors), before[0])
-        for errors, before in zip(zip(*sums, strict=True), zip(*bf16, strict=True), strict=True)
+        a, b = (
+            round_to(draw(rng, shape, dtype=np.float32), "e4m3").astype(np.float32)
+            for shape in ((size, k), (k, size))
+        )
+        exact = a.astype(np.float64) @ b.astype(np.float64)
+        core = tensor_core_matmul(a, b, "hopper-fp8", promote_every=promote_every)
+        for products, errors in ((core, sums), (Fp32().sum_products(a, b), fp32)):
+            largest = np.abs(products - exact).max() / np.sqrt(np.mean(exact**2))
+            errors.append((metrics.relative_error(products, exact), float(largest)))
+    whole, largest_of_all = (
+        _SumError(errors[0], _range(errors), beside[0])
+        for errors, beside in zip(zip(*sums, strict=True), zip(*fp32, strict=True), strict=True)
     )
-    return whole, largest
-
-
-def _spread(product: F32, a: FloatArray, b: FloatArray) -> tuple[float, float]:
-    exact = a.astype(np.float64) @ b.astype(np.float64)
-    largest = np.abs(product - exact).max() / np.sqrt(np.mean(exact**2))
-    return metrics.relative_error(product, exact), float(largest)
+    return whole, largest_of_all
 
 
 def training_loss(setting: Setting) -> list[Claim]:
     """Relative loss error of a small model trained under deepseek-v3, recorded or made anew."""
     training, limit = setting.training, DEEPSEEK_V3["loss_error"]
     rows = {row.recipe: row for row in training.rows}
-    ours, noise, tensor = (rows[name] for name in ("deepseek-v3", "fp32", "fp8-tensor"))
+    ours, blocks = rows["deepseek-v3"], rows["deepseek-v3-block-gradients"]
     tokens = training.schedule["steps"] * training.schedule["sequences"] * training.size["context"]
-    mean, most, least = (
-        signed_percent_text(value) for value in (ours.error, ours.error_high, ours.error_low)
-    )
+    mean, most, least = (f"{100 * value:+.4f} %" for value in (ours.error, ours.error_high, ours.error_low))
+    rule = loss_rule(limit.value / 100, tokens, _LEAST_TOKENS)
+    passes = "passes" if blocks.largest <= limit.value / 100 else "does not pass"
     return [
         _accuracy_row(
             name="training",
-            what="largest loss error of training under deepseek-v3, "
+            what="largest loss error of training under deepseek-v3, smoothed, second half, "
             f"{training.size['parameters'] / 1e6:.1f} M parameters, over bf16",
             basis="recorded" if setting.made else "emulated",
             measured=ours.largest,
             unit="share",
             published=limit.value / 100,
-            published_source=f"{limit.source}: less than that, of 16 B and 230 B parameters, 1 T tokens",
+            published_source=f"{limit.source}: less than that, of 16 B and 230 B, 0.9 and 1.33 T tokens",
             comparable=False,  # of other models
-            rule=loss_rule(limit.value / 100, tokens, _LEAST_TOKENS),
-            why=f"On average {mean} over the last half of the steps (seeds: {least} to {most}); without "
-            f"rounding {signed_percent_text(noise.error)}, with one scale for a tensor "
-            f"{signed_percent_text(tensor.error)}. Too small and short for 671 B. {setting.made}".rstrip(),
+            rule=rule,
+            why=f"On average {mean} (seeds: {least} to {most}). Too small and short for 671 B: gradients in "
+            "128x128 blocks, under which a 16 B model diverged (B.2), give "
+            f"{100 * blocks.largest:.3f} % here, and it {passes} too. {setting.made}".rstrip(),
         )
     ]
 
 
 def _errors(layers: Sequence[Matrices], *recipes: str) -> list[float]:
-    """Return the relative error of the products under each recipe, root mean square over layers."""
-    results = [compare(x.a, x.b, recipes, recipes[0], bounds=False) for x in layers]
-    return [
-        float(np.sqrt(np.mean([result[recipe].relative_error ** 2 for result in results])))
+    """Return the relative error of products as each recipe stores them, root mean square over layers."""
+    exact = [x.a.astype(np.float64) @ x.b for x in layers]
+    errors = [
+        [
+            metrics.relative_error(matmul(x.a, x.b, recipe, output="recipe"), truth)
+            for x, truth in zip(layers, exact, strict=True)
+        ]
         for recipe in recipes
     ]
+    return [float(np.sqrt(np.mean(np.square(one)))) for one in errors]
 
 
 def _over_seeds(measure: Callable[[int], float], seeds: Sequence[int]) -> tuple[float, tuple[float, float]]:

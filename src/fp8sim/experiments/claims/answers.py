@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
-from fp8sim._support.quantities import percent_text, signed_percent_text
+from fp8sim._support.quantities import percent_text
 from fp8sim.experiments.claims.row import QUESTIONS, Claim, Question
 from fp8sim.experiments.claims.rules import HALVED, VERDICTS, Verdict
 
@@ -45,38 +46,35 @@ def overall(rows: Iterable[Claim]) -> Verdict:
 
 def bottom_line(rows: Mapping[str, Claim]) -> list[str]:
     """Return what it comes to, in three sentences."""
-    left, training = _left(rows), rows["training"]
-    became = {name: change(ratio) for name, ratio in left.items()}
-    within = "within" if training.verdict != _FAILS else "not within"
+    left, product, training = _left(rows), rows["product"], rows["training"]
+    state, cache = (change(left[name], one=True) for name in ("training state", "KV cache"))
     return [
-        f"Bytes of weights {became['weights']}; those of the training state {became['training state']}, "
-        f"those of the KV cache {became['KV cache']}.",
-        f"Operations {became['operations']}; the time of a training step "
-        f"{change(left['training step'], one=True)} by our model, to {left['measured step']:.2f} at best in "
-        "published measurements.",
-        f"A product errs {left['product']:.0f} times as much as in BF16; a small model trained so ends "
-        f"{within} {_percent(training.published)} of BF16's loss ({_percent(training.measured)}), as "
-        "DeepSeek reports of large ones.",
+        f"Memory: weights {change(left['weights'])}; what training keeps of weights, gradients and moments "
+        f"{state}, a chat's cache {cache}.",
+        f"Computing: operations {change(left['operations'])}; a training step takes "
+        f"{left['training step']:.2f} of the time at a GPU's peaks{_others(left)}.",
+        f"Accuracy: a product errs by {percent_text(product.measured or 0.0)}, {left['product']:.0f} times "
+        f"as much as in BF16; the loss of a small model trained so stays {_within(training)} of BF16's.",
     ]
 
 
 def answers(rows: Mapping[str, Claim]) -> dict[str, str]:
     """Return an answer to each question, in a layman's words."""
-    left, product, training = _left(rows), rows["product"], rows["training"]
-    became = {name: change(ratio, one=True) for name, ratio in left.items()}
+    left, training = _left(rows), rows["training"]
     words: dict[Question, str] = {
-        "format": f"from BF16, not FP16: {_bits(rows['16 bits'])}, but its products err "
-        f"{left['precision of 16 bits']:.1f} times as much; and {percent_text(left['share in FP8'])} of the "
-        "operations went to FP8.",
-        "bytes": f"weights {change(left['weights'])}, activations {change(left['activations'])}; what "
-        f"training keeps {became['training state']}, and a chat's memory {became['KV cache']}.",
-        "operations": f"they {change(left['operations'])}, only on smaller numbers.",
-        "time": f"a multiply {became['product in training']} at the GPU's peaks and "
-        f"{became['GEMM with quantising']} as measured; by our model a training step "
-        f"{became['training step']}, a written word {became['token served']}.",
-        "accuracy": f"a multiply errs {left['product']:.0f} times as much as in BF16 "
-        f"({percent_text(product.measured or 0.0)}), yet training a small model so moves its loss by at most "
-        f"{_percent(training.measured)}. DeepSeek tested 16 B and 230 B models, not V3 itself.",
+        "format": f"the baseline was BF16, not FP16: {_bits(rows['16 bits'])}, but "
+        f"{left['precision of 16 bits']:.1f} times the error of a product. And "
+        f"{percent_text(left['share in FP8'])} of the operations went to FP8.",
+        "bytes": f"weights {change(left['weights'])}; kept to train, activations "
+        f"{change(left['activations'])}, weights with gradients and moments "
+        f"{change(left['training state'])}; a chat's cache {change(left['KV cache'], one=True)}.",
+        "operations": f"they {change(left['operations'])}, on numbers of half the bits.",
+        "time": f"a multiply takes {left['products at 4096 tokens']:.2f} of it at the GPU's peaks"
+        f"{_measured(left)}; a training step {left['training step']:.2f} and a token served "
+        f"{left['token for 1024']:.2f} at the peaks.",
+        "accuracy": f"a multiply errs {left['product']:.0f} times as much as in BF16, yet the loss of a "
+        f"small model trained so stays {_within(training)} of BF16's: too small a test. DeepSeek reports less "
+        f"than {_percent(training.published)}, of 16 B and 230 B models.",
     }
     by_question: dict[Question, list[Claim]] = {question: [] for question in QUESTIONS}
     for row in rows.values():
@@ -91,9 +89,29 @@ def _left(rows: Mapping[str, Claim]) -> dict[str, float]:
     return {name: row.looked_at or 0.0 for name, row in rows.items()}
 
 
+def _others(left: Mapping[str, float]) -> str:
+    if "measured step" not in left:
+        return ""
+    measured = sorted((left["measured step"], left["MoE layer"]))
+    return "; measured elsewhere, {:.2f} to {:.2f}".format(*measured)
+
+
+def _measured(left: Mapping[str, float]) -> str:
+    if "GEMM with quantising" not in left:
+        return ""
+    measured = sorted((left["GEMM quantised before"], left["GEMM with quantising"]))
+    return ", {:.2f} to {:.2f} as measured".format(*measured)
+
+
 def _bits(row: Claim) -> str:
     return "as many bits" if row.looked_at == 1 else f"{row.looked_at:.2f} times the bits"
 
 
+def _within(training: Claim) -> str:
+    return f"{'within' if training.verdict != _FAILS else 'not within'} {_percent(training.measured)}"
+
+
 def _percent(share: float | None) -> str:
-    return "-" if share is None else signed_percent_text(share).lstrip("+")
+    if share is None or math.isnan(share):
+        return "-" if share is None else "any limit (it diverged)"
+    return percent_text(share)

@@ -15,7 +15,7 @@ from fp8sim.quantization import quantize
 
 __all__ = ["FORMATS", "SCALINGS", "RoundingError", "rounding_errors", "rounding_table"]
 
-FORMATS = ("e4m3", "e2m1")
+FORMATS = ("e4m3", "int8", "e2m1")
 SCALINGS = ("tensor", "row", "1x128")
 
 

@@ -110,8 +110,8 @@ class Claim:
     def to_dict(self) -> dict[str, Any]:
         """Return the row as plain data."""
         names = (
-            "name question what basis measured unit published published_source derived_from agreement "
-            "verdict range why"
+            "name question what basis measured unit published published_source comparable derived_from "
+            "agreement verdict range why"
         )
         return {
             **{name: getattr(self, name) for name in names.split()},

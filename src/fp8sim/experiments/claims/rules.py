@@ -1,4 +1,4 @@
-"""Rules that judge: a verdict is what a rule says of a figure, and each could have said otherwise."""
+"""Rules that judge: a verdict is what a rule says of a figure, never typed in beside it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from fp8sim._support.quantities import count_text
+
 __all__ = [
-    "AS_ACCURATE", "AS_PRECISE", "AS_SMALL", "HALVED", "MOSTLY", "VERDICTS", "Rule", "Verdict", "loss_rule",
-    "within_limit",
+    "AS_ACCURATE", "AS_PRECISE", "AS_SMALL", "AS_SUMMED", "HALVED", "MOSTLY", "VERDICTS", "Rule", "Verdict",
+    "loss_rule", "within_limits",
 ]  # fmt: skip
 
 Verdict: TypeAlias = Literal["holds", "partly", "does not hold", "not measured"]
 
+#: What a rule can say, the best first.
 VERDICTS: tuple[Verdict, ...] = ("holds", "partly", "does not hold", "not measured")
 
 
@@ -25,7 +28,7 @@ class Rule:
     >>> [HALVED(ratio) for ratio in (0.5016, 0.73, 1.0, None)]
     ['holds', 'partly', 'does not hold', 'not measured']
     >>> HALVED.words
-    "left of BF16's: holds up to 0.525, partly up to 0.9"
+    "left of BF16's: holds up to 0.525, partly up to 0.75"
     """
 
     what: str  #: which figure it looks at, in words
@@ -52,14 +55,15 @@ class Rule:
         return f"{self.what}: {best}, partly {reach.format(self.partly)}"
 
 
-#: One half, five percent more for scales and what stays in BF16; from nine tenths on nothing much is saved.
-HALVED = Rule("left of BF16's", 0.525, 0.9)
+#: One half, and five percent more for scales and what stays in BF16; partly: at least half of that saving.
+HALVED = Rule("left of BF16's", 0.525, 0.75)
 
 #: One format may stand for another if errors stay within a factor of two: one bit of precision.
 AS_PRECISE = Rule("times the error", 2, 4)
 
-#: The same factor for a product.
-AS_ACCURATE = Rule("times the error of the same product in BF16", 2, 4)
+#: The same factor for a product, and for the sums of a product.
+AS_ACCURATE = Rule("times the error of the product in BF16", 2, 4)
+AS_SUMMED = Rule("times the error of the same sums in FP32", 2, 4)
 
 #: No more bits than there were, or half as many more.
 AS_SMALL = Rule("times the bits", 1, 1.5)
@@ -68,15 +72,16 @@ AS_SMALL = Rule("times the bits", 1, 1.5)
 MOSTLY = Rule("share", 0.95, 0.5, at_least=True)
 
 
-def within_limit(limit: float, whose: str) -> Rule:
-    """Return the rule of somebody's acceptance test: within its limit, or within twice that.
+def within_limits(bf16: float, fp8: float, whose: str) -> Rule:
+    """Return the rule of somebody's acceptance tests: what they take of BF16, and what of FP8.
 
     Examples
     --------
-    >>> within_limit(0.001, "DeepGEMM's tests")(0.0007), within_limit(0.001, "DeepGEMM's tests")(0.0015)
-    ('holds', 'partly')
+    >>> rule = within_limits(1e-5, 0.001, "DeepGEMM's tests")
+    >>> rule(0.0007), rule(0.0015)
+    ('partly', 'does not hold')
     """
-    return Rule(f"limit of {whose}", limit, 2 * limit)
+    return Rule(f"limits of {whose} for BF16 and for FP8", bf16, fp8)
 
 
 def loss_rule(limit: float, tokens: float, least: float) -> Rule:
@@ -91,5 +96,5 @@ def loss_rule(limit: float, tokens: float, least: float) -> Rule:
     ('partly', 'holds', 'does not hold', 'does not hold')
     """
     enough = math.isfinite(tokens) and tokens >= least
-    what = f"loss error of {tokens:.2g} tokens, where it takes {least:.2g}"
+    what = f"loss error of {count_text(tokens)} tokens, where it takes {count_text(least)}"
     return Rule(what, limit if enough else None, limit)

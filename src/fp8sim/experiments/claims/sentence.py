@@ -161,20 +161,20 @@ def claims(
     >>> result["operations"].verdict
     'does not hold'
     >>> print(result.answers["Operations halved?"])
-    No: they stay the same (1.00). Every multiplication is still done, only on smaller numbers.
+    No: they stay the same (1.00), on numbers of half the bits.
     """
     target = get_device(device)
     if checks.whole_number(seed, "seed") < 0:
         raise ValueError(f"seed must not be negative, got {seed}")
     seeds, real = tuple(range(seed, seed + SEEDS)), real_matrices()
-    setting = Setting(target, seeds, real, *(recorded_training() if not train else (_trained(seed),)))
+    say = on_part or (lambda part: None)
+    say("training" if train else "record of a training")
+    setting = Setting(target, seeds, real, *((_trained(seed),) if train else recorded_training()))
     rows: list[Claim] = []
     for name, measure in _PARTS.items():
-        if on_part is not None:
-            on_part(name)
+        say(name)
         rows.extend(measure(setting))
-    if on_part is not None:
-        on_part("errors of formats")
+    say("errors of formats")
     rounding = (
         *rounding_errors(real, "activations of real layers"),
         *rounding_errors([llm_like_matrices(128, 512, 7168, seed=seed)], "generated LLM-like activations"),
@@ -201,7 +201,7 @@ def count_parts() -> int:
     >>> count_parts() > 3
     True
     """
-    return len(_PARTS) + 1
+    return len(_PARTS) + 2
 
 
 def _trained(seed: int) -> Training:
@@ -214,11 +214,13 @@ def _figures(question: str, rows: Sequence[tuple[int, Claim]]) -> Table:
         "#>": lambda pair: str(pair[0]),
         "figure": lambda pair: pair[1].what,
         "ours>": lambda pair: pair[1].figure(pair[1].measured),
-        "published>": lambda pair: pair[1].figure(pair[1].published),
-        "agree>": lambda pair: "-" if pair[1].agreement is None else f"{pair[1].agreement:.3f}",
+        "published>": lambda pair: pair[1].figure(pair[1].published) + "*" * (not pair[1].comparable),
+        "ratio>": lambda pair: "-" if pair[1].agreement is None else f"{pair[1].agreement:.3f}",
         "phrase": lambda pair: pair[1].verdict,
     }
-    return Table.of(question, columns, rows, tuple(_spread(n, row) for n, row in rows if row.range))
+    apart = ["*: of something else, and so without a ratio"] * any(not row.comparable for _, row in rows)
+    notes = (*(_spread(n, row) for n, row in rows if row.range), *apart)
+    return Table.of(question, columns, rows, notes)
 
 
 def _spread(number: int, row: Claim) -> str:
