@@ -370,6 +370,6 @@ def get_format(fmt: FormatLike) -> FloatFormat:
         return fmt
     try:
         return _BY_DTYPE[np.dtype(fmt)]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         dtypes = ", ".join(str(d) for d in _BY_DTYPE)
         raise ValueError(f"no format for {shown(fmt)}; pass a name, or one of the dtypes {dtypes}") from None

@@ -5,7 +5,10 @@ All take an array and what it is measured against, and refuse what `relative_err
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +22,18 @@ __all__ = [
     "outlier_channels", "relative_error", "row_error_spread", "row_errors", "sqnr_db", "ulp_error",
 ]  # fmt: skip
 
+Measure = TypeVar("Measure", bound=Callable[..., Any])
 
-#: What overflows is infinity and what is undefined NaN, which says all that a warning would.
-_quiet = np.errstate(all="ignore")
+
+def _quiet(measure: Measure) -> Measure:
+    """Let a measure say infinity of what overflows and NaN of what is undefined, without a warning of it."""
+
+    @functools.wraps(measure)
+    def quiet(*arguments: Any, **options: Any) -> Any:
+        with np.errstate(all="ignore"):  # one of its own for each call: old ones cannot be entered twice
+            return measure(*arguments, **options)
+
+    return cast(Measure, quiet)
 
 
 @_quiet
