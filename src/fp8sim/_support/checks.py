@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import functools
@@ -176,13 +177,13 @@ def _check(hint: Any) -> Check:
 def _check_union(options: tuple[Any, ...], value: object, what: str) -> Any:
     if value is None and type(None) in options:
         return None
-    *first, last = (option for option in options if option is not type(None))
-    for option in first:
-        try:
+    some = [option for option in options if option is not type(None)]
+    if len(some) == 1:
+        return _check(some[0])(value, what)
+    for option in some:
+        with contextlib.suppress(TypeError):
             return _check(option)(value, what)
-        except TypeError:
-            continue
-    return _check(last)(value, what)
+    raise TypeError(f"{what} must be {' or '.join(o.__name__ for o in some)}, got {shown(value)}")
 
 
 def _check_tuple(entries: tuple[Any, ...], value: object, what: str) -> Any:

@@ -32,7 +32,7 @@ class TensorCore:
     ----------
     name : str
         What tables call it.
-    inputs : tuple of str
+    inputs : tuple of str or FloatFormat
         Formats that it multiplies, in any combination.
     step : int
         Products per fused step.
@@ -70,7 +70,7 @@ class TensorCore:
     """
 
     name: str
-    inputs: tuple[str, ...]
+    inputs: tuple[str | FloatFormat, ...]
     step: int
     fraction_bits: int
     output: Output = "fp32-rz"
