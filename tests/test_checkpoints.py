@@ -33,6 +33,7 @@ def write(path, kind, shape, data, **others):
         ("BF16", ml_dtypes.bfloat16),
         ("F8_E4M3", ml_dtypes.float8_e4m3fn),
         ("F8_E5M2", ml_dtypes.float8_e5m2),
+        ("F8_E8M0", ml_dtypes.float8_e8m0fnu),
     ],
 )
 def test_every_float_type_is_read_exactly(tmp_path, kind, dtype):
@@ -41,6 +42,32 @@ def test_every_float_type_is_read_exactly(tmp_path, kind, dtype):
     read = read_tensor(file, "w")
     assert read.dtype == np.float32
     np.testing.assert_array_equal(read, values.astype(np.float32))
+
+
+@pytest.mark.parametrize(("kind", "value"), [("F64", 1e300), ("F64", 1 + 2.0**-52), ("I32", 2**31 - 1)])
+def test_no_digit_of_a_tensor_is_lost(tmp_path, kind, value):
+    values = np.array([value], {"F64": np.float64, "I32": np.int32}[kind])
+    file = write(tmp_path / "m.safetensors", kind, (1,), values.tobytes())
+    assert read_tensor(file, "w").tolist() == [value]
+
+
+def test_what_cannot_be_read_without_loss_is_refused(tmp_path):
+    values = np.array([2**60 + 1])
+    file = write(tmp_path / "m.safetensors", "I64", (1,), values.tobytes())
+    with pytest.raises(ValueError, match=r"w holds 1152921504606846977 \(int64\), which float64 cannot hold"):
+        read_tensor(file, "w")
+    file = write(tmp_path / "m.safetensors", "F4", (4,), bytes(2))
+    with pytest.raises(
+        ValueError, match="tensor 'w' is of type F4, codes packed into bytes: not read so far"
+    ):
+        read_tensor(file, "w")
+
+
+def test_text_in_place_of_an_array_is_refused_without_advice_to_run_it(tmp_path):
+    (tmp_path / "x.npy").write_text("hello")
+    with pytest.raises(ValueError, match=r"is no readable \.npy file of numbers") as caught:
+        read_array(tmp_path / "x.npy")
+    assert "pickle" not in str(caught.value)
 
 
 def test_deepseeks_block_scales_are_multiplied_in(tmp_path, rng):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +12,14 @@ import pytest
 
 import fp8sim
 from fp8sim import FloatFormat, metrics
-from fp8sim.quantization import Scaling
+from fp8sim._support import checks
+from fp8sim._support.published import Figure
+from fp8sim.accumulators import Fp32, OneChain, Sequential, TensorCoreSum
+from fp8sim.costs import get_device
+from fp8sim.experiments.train import ModelSize, Schedule
+from fp8sim.models import get_model
+from fp8sim.quantization import Operand, Scaling
+from fp8sim.training import DelayedScaling, get_training_recipe
 
 ONES = np.ones((4, 4))
 
@@ -38,6 +47,9 @@ BAD_ARRAYS = {
     "structured": (np.zeros(2, [("a", "f4")]), "not a real number type"),
     "masked": (np.ma.masked_array([1.0, 2.0], [False, True]), r"is a masked array.*filled"),
     "dictionary": ({"a": 1.0}, "is an object array"),
+    "variable strings": (np.array(["a"], np.dtypes.StringDType()), "not a real number type")
+    if hasattr(np.dtypes, "StringDType")
+    else ("a", "not a real number type"),
 }
 
 
@@ -371,3 +383,189 @@ def test_scalings_are_checked_when_they_are_made():
         Scaling("per-tensor")
     with pytest.raises(ValueError, match="unknown scale format"):
         Scaling("row", "fp64")
+
+
+# --- fields of what users build ---------------------------------------------------------------------
+
+LLAMA = get_model("llama-3.1-8b")
+#: What users build, or change with `dataclasses.replace`.
+BUILT = {
+    "format": fp8sim.get_format("e4m3"),
+    "core": fp8sim.TENSOR_CORES["hopper-fp8"],
+    "scaling": Scaling("1x128"),
+    "operand": Operand("e4m3", Scaling("1x128")),
+    "recipe": fp8sim.get_recipe("deepseek-v3"),
+    "delayed scaling": DelayedScaling(),
+    "training recipe": get_training_recipe("deepseek-v3"),
+    "device": get_device("h800"),
+    "figure": Figure(1.0, "nowhere"),
+    "chain": OneChain("hopper-fp8"),
+    "promoted": TensorCoreSum("hopper-fp8/128"),
+    "sequential": Sequential("fp32"),
+    "fp32": Fp32(),
+    "model size": ModelSize(),
+    "schedule": Schedule(),
+    "model": LLAMA,
+    "attention": LLAMA.attention,
+    "latent": get_model("deepseek-v3").attention,
+    "stack": LLAMA.stacks[0],
+    "feed-forward": LLAMA.stacks[0].feed_forward,
+    "mixture": get_model("deepseek-v3").stacks[1].feed_forward,
+    "workload": fp8sim.model_cost("deepseek-v3").work,
+    "model cost": fp8sim.model_cost("deepseek-v3"),
+}
+FIELDS = [(what, field.name) for what, built in BUILT.items() for field in dataclasses.fields(built)]
+
+
+class Nonsense:
+    """Of no field's type."""
+
+
+@pytest.mark.parametrize(("what", "field"), FIELDS)
+def test_every_field_of_what_users_build_is_checked(what, field):
+    with pytest.raises((TypeError, ValueError), match="Nonsense"):
+        dataclasses.replace(BUILT[what], **{field: Nonsense()})
+
+
+@pytest.mark.parametrize("bad", [math.nan, "1", [1], 10**400, -(10**400), -math.inf], ids=repr)
+@pytest.mark.parametrize(
+    ("what", "field"),
+    [(what, name) for what, name in FIELDS if type(getattr(BUILT[what], name)) in (int, float, bool)],
+)
+def test_a_number_is_one_and_within_limits(what, field, bad):
+    with pytest.raises((TypeError, ValueError)):
+        dataclasses.replace(BUILT[what], **{field: bad})
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "message"),
+    [
+        ("format", {"subnormals": 1.5}, "e4m3: subnormals must be True or False, got 1.5"),
+        ("format", {"signed": 4}, "e4m3: signed must be True or False, got 4"),
+        ("format", {"bias": 10**400}, "e4m3: bias must be -512 to 512, got a whole number of 1329 bits"),
+        ("core", {"name": None}, "a TensorCore needs a name, got None"),
+        ("core", {"group": True}, "hopper-fp8: group must be a whole number, got True"),
+        ("core", {"group": Fraction(1, 2)}, r"group must be a whole number, got Fraction\(1, 2\)"),
+        ("core", {"group": -1}, "hopper-fp8: group must be 0 to 1048576, got -1"),
+        ("core", {"step": 2**31}, "hopper-fp8: step must be 1 to 1048576, got 2147483648"),
+        ("core", {"inputs": "e4m3"}, r"inputs must be a tuple, got 'e4m3'; write \('e4m3',\)"),
+        ("device", {"bandwidth": 1e12}, "h800: bandwidth must be a Figure, got 1000000000000.0"),
+        ("operand", {"scaling": "1x128"}, r"got '1x128'; write Scaling\('1x128'\)"),
+        ("recipe", {"a": "e4m3"}, "a must be an Operand, got 'e4m3'"),
+        ("delayed scaling", {"margin": 2**70}, "margin must be -128 to 128, got 1180591620717411303424"),
+        ("schedule", {"betas": (0.9,)}, r"betas must have 2 entries, got \(0.9,\)"),
+        ("schedule", {"betas": (0.9, 2.0)}, "betas must be 0 to 1, got 2.0"),
+        ("model", {"attention": 3}, "attention must be GroupedQuery or Latent, got 3"),
+        ("core", {"inputs": ("e4m3", 3)}, "inputs must be str or FloatFormat, got 3"),
+        ("model", {"family": "lama"}, "unknown family 'lama'; did you mean 'llama'"),
+        ("workload", {"causal": "no"}, "causal must be True or False, got 'no'"),
+    ],
+)
+def test_the_message_says_which_field_and_what_it_takes(what, changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        dataclasses.replace(BUILT[what], **changes)
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    count: int
+    share: float | None = None
+    names: tuple[str, ...] = ()
+    on: bool = False
+
+    def __post_init__(self):
+        checks.fields(self, count=(1, None), share=(0, 1))
+
+
+def test_fields_become_pythons_own_and_hashable():
+    example = Example(np.int8(3), np.float32(0.5), ["a", "b"], np.bool_(True))
+    assert dataclasses.astuple(example) == (3, 0.5, ("a", "b"), True)
+    assert [type(value) for value in dataclasses.astuple(example)] == [int, float, tuple, bool]
+    assert len({example, Example(3, 0.5, ("a", "b"), True)}) == 1
+    for changes in ({"count": 0}, {"share": 1.5}, {"names": (1,)}, {"on": 1}, {"count": True}):
+        with pytest.raises((TypeError, ValueError)):
+            dataclasses.replace(example, **changes)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda size: fp8sim.gemm_cost(size, 1, 1, "bf16"),
+        lambda size: fp8sim.model_cost("deepseek-v3", seq_len=size),
+        lambda size: fp8sim.model_cost("deepseek-v3", batch=size),
+        lambda size: fp8sim.tensor_core_matmul(np.ones((1, 32)), np.ones((32, 1)), promote_every=size),
+        lambda size: dataclasses.replace(LLAMA, vocab=size),
+    ],
+)
+@pytest.mark.parametrize("size", [2**63, 10**310, 10**5000], ids=["2^63", "10^310", "10^5000"])
+def test_sizes_beyond_what_costs_can_be_worked_out_for_are_refused(call, size):
+    with pytest.raises(ValueError, match="must be at most 9007199254740992, got"):
+        call(size)
+
+
+def test_what_memory_cannot_hold_is_refused_before_it_is_made():
+    wide = np.broadcast_to(np.float32(1), (10**7, 1))
+    with pytest.raises(ValueError, match=r"10000000x10000000x1 in float64 takes 2\d*\.\d\d TB of memory"):
+        fp8sim.compare(wide, wide.T)
+
+
+# --- names that are arrays, and others ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda name: fp8sim.quantize(ONES, name),
+        lambda name: fp8sim.quantize(ONES, "e4m3", name),
+        lambda name: fp8sim.quantize(ONES, "e4m3", scale_format=name),
+        lambda name: fp8sim.quantize(ONES, "e4m3", scale_rule=name),
+        lambda name: fp8sim.quantize(ONES, "e4m3", rounding=name),
+        lambda name: fp8sim.round_to(ONES, "e4m3", overflow=name),
+        lambda name: fp8sim.matmul(ONES, ONES, name),
+        lambda name: fp8sim.gemm_cost(1, 1, 1, "bf16", name),
+        lambda name: fp8sim.model_cost("deepseek-v3", phase=name),
+    ],
+)
+@pytest.mark.parametrize("name", [np.array([1, 2]), np.array(["e4m3", "e5m2"]), [], 10**5000], ids=type)
+def test_what_is_no_name_is_unknown(call, name):
+    with pytest.raises(ValueError, match=r"^(unknown|no format for) "):
+        call(name)
+
+
+def test_stochastic_explanations_want_a_generator():
+    with pytest.raises(TypeError, match=r"pass rng=np\.random\.default_rng\(seed\), got rng=3"):
+        fp8sim.explain(0.3, "e4m3", rounding="stochastic", rng=3)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float16, "float16"])
+def test_codes_are_dequantised_to_what_holds_them(dtype):
+    with pytest.raises(TypeError, match=r"dtype must be numpy\.float32 or numpy\.float64"):
+        fp8sim.quantize(ONES, "e4m3").dequantize(dtype)
+
+
+@pytest.mark.parametrize("scales", ["", 3, (ONES,)])
+def test_scales_that_are_no_pair_are_a_type_error(scales):
+    with pytest.raises(TypeError, match="scales must be a pair, those of a and those of b"):
+        fp8sim.anatomy.explain_dot([1.0], [1.0], "blackwell-mxfp8", scales=scales)
+
+
+def test_no_measure_warns_of_what_it_says():
+    # warnings are errors in these tests
+    signalling = np.array([0x7FA00000], np.uint32).view(np.float32)
+    for name in metrics.__all__:
+        measure = getattr(metrics, name)
+        for x in (signalling, [np.inf], [-1.7e308], [5e-324], [0.0]):
+            for reference in (signalling, [np.inf], [1.7e308], [5e-324], [0.0]):
+                arguments = {"ulp_error": (reference, "fp32"), "outlier_channels": ()}.get(name, (reference,))
+                measure(x, *arguments)
+
+
+@pytest.mark.parametrize("size", [1e-45, 1e-320])
+def test_a_comparison_of_what_vanishes_says_so_without_a_warning(size):
+    for row in fp8sim.compare([[size]], [[1e-3 if size < 1e-300 else size]], bounds=True).rows:
+        assert row.relative_error == 1 or row.recipe == "fp32"
+
+
+def test_a_product_that_overflows_float64_cannot_be_compared():
+    with pytest.raises(ValueError, match="the product holds 1 NaN or infinite values"):
+        fp8sim.compare([[1.7e308]], [[1.7e308]])

@@ -1,8 +1,13 @@
 import html
 import inspect
 import json
+import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -25,6 +30,9 @@ save_file = pytest.importorskip("safetensors.numpy").save_file
 @pytest.fixture
 def run(capsys, monkeypatch):
     """Run the command line in this process: (exit status, standard output, standard error)."""
+    monkeypatch.setattr(
+        signal, "signal", lambda *_: None
+    )  # main() has a process of its own; this is pytest's
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["fp8sim", *map(str, arguments)])
@@ -241,8 +249,8 @@ HEAVY = {"numba", "llvmlite", "torch", "matplotlib", "transformers"}
 @pytest.mark.parametrize(
     ("code", "heavy"),
     [
-        ("import fp8sim.cli", {*HEAVY, "rich"}),
-        ("import fp8sim.cli as c; c.app(['formats', '--json'])", HEAVY),
+        ("import fp8sim.cli.commands", {*HEAVY, "rich"}),
+        ("import fp8sim.cli.commands as c; c.app(['formats', '--json'])", HEAVY),
     ],
 )
 def test_the_command_line_starts_without_what_is_slow(code, heavy):
@@ -294,7 +302,7 @@ def test_the_package_can_be_run_as_a_module():
         (["model", "/no\x1b[31mwhere/config.json"], r"\x1b[31mwhere"),
         (["compare", "--shape", "16x32"], "is not MxNxK; write it like 128x2112x7168"),
         (["compare", "--shape", "0x3x4"], "m must be at least 1"),
-        (["compare", "--shape", f"{2**40}x{2**20}x1"], "more memory than there is"),
+        (["compare", "--shape", f"{2**40}x{2**20}x1"], "of memory, and there are"),
         (["compare", "--recipe", "deepseek"], "did you mean 'deepseek-v3"),
         (["compare", "--baseline", "fp17"], "unknown recipe 'fp17'"),
         (["compare", "--tensor", "w"], "go with --checkpoint"),
@@ -318,14 +326,6 @@ def test_bad_input_gets_status_2_and_one_line(run, checkpoint, tmp_path, argumen
     assert err.count("\n") == 1
     assert "\x1b" not in err
     assert says.lower() in err.lower()
-
-
-def test_a_closed_pipe_is_no_error():
-    code = "from fp8sim.cli import main; import sys; sys.argv = ['fp8sim', 'formats']; main()"
-    done = subprocess.run(
-        f'{sys.executable} -c "{code}" | head -n 1', shell=True, capture_output=True, text=True, check=True
-    )
-    assert "Traceback" not in done.stderr
 
 
 def test_claims_writes_a_page_and_prints_the_same_as_without(run, tmp_path, asked, verdict):
@@ -426,29 +426,212 @@ def test_explain_says_what_to_type_instead(run, arguments, message):
     assert message in err
 
 
-@pytest.mark.parametrize("error", [MemoryError, OverflowError, RecursionError])
-def test_what_is_too_much_gets_status_2_and_one_line(run, monkeypatch, error):
+ANYTHING = {
+    "memory": (MemoryError("Unable to allocate 8 EiB"), "Unable to allocate 8 EiB; make it smaller"),
+    "memory without a word": (MemoryError(), "this takes more memory than there is; make it smaller"),
+    "overflow": (OverflowError("int too large"), "int too large; pass a smaller one"),
+    "division": (ZeroDivisionError(), "pass numbers of a more usual size"),
+    "recursion": (RecursionError(), "the input is nested too deeply; make it flatter"),
+    "unicode": (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "pass text in UTF-8"),
+    "a library's": (
+        RuntimeError("no room\nException raised from: ..."),
+        "RuntimeError: no room; make the input",
+    ),
+    "a bug": (IndexError("tuple index"), "IndexError: tuple index; make the input smaller, or if it is not"),
+    "a file": (PermissionError(13, "Permission denied", "x.npy"), "x.npy: Permission denied"),
+    "a value": (ValueError("two\nlines"), "two lines"),
+}
+
+
+def failing(monkeypatch, error):
     def fails(*_, **__):
         raise error
 
     monkeypatch.setattr("fp8sim.models.model_cost", fails)
+
+
+@pytest.mark.parametrize("what", ANYTHING)
+def test_whatever_goes_wrong_gets_status_2_and_one_line(run, monkeypatch, what):
+    error, says = ANYTHING[what]
+    failing(monkeypatch, error)
     status, out, err = run("model", "deepseek-v3")
     assert (status, out, err.count("\n")) == (2, "", 1)
-    assert any(words in err for words in ("make it smaller", "pass a smaller one", "make it flatter"))
+    assert err.startswith("fp8sim: ")
+    assert says in err
+
+
+def test_a_developer_sees_where_it_went_wrong(monkeypatch):
+    class Development:
+        dev_mode = True
+
+    failing(monkeypatch, IndexError("tuple index"))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "flags", Development)
+    monkeypatch.setattr(sys, "argv", ["fp8sim", "model", "deepseek-v3"])
+    with pytest.raises(IndexError, match="tuple index"):
+        cli.main()
+
+
+def wrapped(error, around):
+    """Return an exception that came of another, as libraries make them."""
+    try:
+        try:
+            raise error
+        except BaseException:
+            raise around  # noqa: B904  (as rich and numpy do)
+    except BaseException as chained:
+        return chained
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (BrokenPipeError(), 0),
+        (wrapped(BrokenPipeError(), SystemExit(1)), 0),  # rich's own way out, and typer's
+        (SystemExit(1), 1),
+        (KeyboardInterrupt(), 130),
+        (wrapped(KeyboardInterrupt(), ImportError("numpy.core failed to import")), 130),
+    ],
+    ids=repr,
+)
+def test_a_reader_that_has_gone_and_an_interrupt_are_no_errors(run, monkeypatch, error, status):
+    failing(monkeypatch, error)
+    assert run("model", "deepseek-v3") == (status, "", "")
+
+
+def shell(line, **environment):
+    """Run a shell line in which ``fp8sim`` is this one: (exit status, standard output, standard error)."""
+    line = line.replace("fp8sim", f"{sys.executable} -m fp8sim")
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, check=False, env={**os.environ, **environment}, timeout=120
+    )
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+bash = pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+
+
+@bash
+@pytest.mark.parametrize(
+    "command", ["formats", "formats --json", "explain 0.3", "model llama-3.1-8b", "--help"]
+)
+def test_a_closed_pipe_ends_with_status_0(command):
+    assert shell(f"fp8sim {command} | true; exit ${{PIPESTATUS[0]}}") == (0, b"", "")
+
+
+@bash
+@pytest.mark.parametrize(
+    ("line", "status", "says"),
+    [
+        ("fp8sim formats >&-", 0, ""),
+        ("fp8sim formats --json >&-", 0, ""),
+        ("fp8sim formats 2>&- | tail -n 1", 0, ""),
+        ("fp8sim formats >&- 2>&- <&-", 0, ""),
+        ("fp8sim formats --nothing 2>&-", 2, ""),
+        ("fp8sim formats --nothing 2>/dev/full", 2, ""),
+        ("fp8sim formats >/dev/full", 2, "fp8sim: No space left on device\n"),
+        ("fp8sim formats --json >/dev/full", 2, "fp8sim: No space left on device\n"),
+    ],
+)
+def test_closed_and_full_streams_break_nothing(line, status, says):
+    if "/dev/full" in line and not os.path.exists("/dev/full"):  # noqa: PTH110
+        pytest.skip("no /dev/full")
+    returned, _, err = shell(line)
+    assert (returned, err) == (status, says)
+
+
+@bash
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize(
+    "command", ["explain 0.3", "explain dot", "formats", "model llama-3.1-8b", "recipes"]
+)
+def test_a_locale_without_unicode_gets_tables_and_pages_without_it(command, encoding):
+    status, out, err = shell(f"fp8sim {command}", PYTHONIOENCODING=encoding)
+    assert (status, err) == (0, "")
+    assert not re.search(r"\\u|\\x", out.decode(encoding))
+    assert "0.3125" in out.decode(encoding) or "explain 0.3" not in command
+
+
+@bash
+def test_what_an_encoding_lacks_is_written_as_python_writes_it(tmp_path):
+    status, out, err = shell(f"fp8sim model '{tmp_path}/é…│.json'", PYTHONIOENCODING="ascii")
+    assert (status, out) == (2, b"")
+    assert "\\xe9...|.json" in err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are of Unix")
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4])
+def test_an_interrupt_ends_it_with_status_130_and_no_word(delay):
+    # From main() on: what Python does before is its own. A command that takes a while is what is interrupted.
+    code = (
+        "import sys, signal, os; from fp8sim import cli; sys.argv = ['fp8sim', 'train', '--steps', '1000000'];"
+        "seen = signal.signal\n"
+        "def signal_(*arguments):\n"
+        "    seen(*arguments); signal.signal = seen; os.write(1, b'ready')\n"
+        "signal.signal = signal_\n"
+        "cli.main()"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout.read(5) == b"ready"
+    time.sleep(delay)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=120)
+    assert (child.returncode, out, err.strip()) == (130, b"", b"")
+
+
+def test_what_asks_too_much_is_refused_before_it_is_begun(run):
+    for arguments, says in (
+        (
+            ["compare", "--shape", "1000000x1000000x1000000"],
+            "generating 1000000x1000000x1000000 takes 16.00 TB",
+        ),
+        (["compare", "--shape", f"{'9' * 5000}x1x1"], "is not MxNxK"),
+        (["explain", "dot", "1x1*100000000000"], "makes it more than 100000 products; pass fewer"),
+        (["explain", "dot", *["1x1*60000"] * 2], "makes it more than 100000 products; pass fewer"),
+        (["model", "deepseek-v3", "--seq-len", "9" * 160], "seq_len must be at most 9007199254740992"),
+        (["train", "--width", "100000000", "--steps", "1"], "takes 3840001.86 TB of memory"),
+        (["train", "--sequences", "99999999999", "--steps", "1"], "TB of memory"),
+    ):
+        status, out, err = run(*arguments)
+        assert (status, out, err.count("\n")) == (2, "", 1)
+        assert says in err
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("missing/cost.png", "there is no folder"), ("cost.what", "matplotlib cannot write .what")],
+    [
+        ("missing/cost.png", "to write cost.png in; make it first"),
+        ("cost.what", "matplotlib cannot write .what"),
+    ],
 )
 @pytest.mark.parametrize("command", [["model", "llama-3.1-8b"], ["train"]])
 def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_measured(
     run, tmp_path, command, path, message
 ):
     pytest.importorskip("matplotlib")
+    (tmp_path / "old.png").touch(0o444)
     status, out, err = run(*command, "--plot", tmp_path / path)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert message in err
+    assert [file.name for file in tmp_path.iterdir()] == ["old.png"]
+
+
+def test_a_picture_that_the_disk_has_no_room_for_leaves_the_old_one(run, tmp_path, monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib.figure")
+
+    def full(self, stream, **_):
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    picture = tmp_path / "cost.svg"
+    assert run("model", "llama-3.1-8b", "--plot", picture)[0] == 0
+    whole = picture.read_bytes()
+    assert whole.rstrip().endswith(b"</svg>")
+    monkeypatch.setattr(matplotlib.Figure, "savefig", full)
+    status, out, err = run("model", "llama-3.1-8b", "--plot", picture)
+    assert (status, out) == (2, "")
+    assert "cost.svg: No space left on device" in err
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("cost.svg", whole)]
 
 
 def test_a_picture_without_matplotlib_says_what_to_install(run, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import typer
 
 from fp8sim import plotting
 from fp8sim._support import published
-from fp8sim.cli import app
+from fp8sim.cli.commands import app
 
 DOCS = Path(__file__).parent.parent / "docs"
 

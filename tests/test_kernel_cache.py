@@ -89,6 +89,40 @@ def test_an_edit_of_a_called_kernel_is_seen(copy, old, new):
     assert run(copy) == (11.0, True)
 
 
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 16  # among the machine code, where nothing but a digest would tell
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    "cut": lambda file: os.truncate(file, 20),
+    "emptied": lambda file: os.truncate(file, 0),
+    "overwritten": lambda file: file.write_bytes(b"\x80\x05garbage" * 100),
+    "flipped": flip,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+def test_a_damaged_cache_is_built_anew(copy, suffix, damage):
+    run(copy)
+    files = list((copy.parent.parent / "cache").rglob(f"*.{suffix}"))
+    assert len(files) == 2  # of the two kernels
+    for file in files:
+        DAMAGES[damage](file)
+    assert run(copy) == (7.0, False)
+    assert run(copy) == (7.0, True)
+
+
+def test_a_cache_that_there_is_no_room_for_is_done_without(copy):
+    full = "\n\ndef _full(*_):\n    raise OSError(28, 'No space left on device')\n\n\n_Files.save = _full\n"
+    with (copy / "_kernels" / "_jit.py").open("a") as file:
+        file.write(full)
+    assert run(copy) == (7.0, False)
+    assert run(copy) == (7.0, False)
+
+
 def compilers(source: str) -> set[str]:
     """Return what a module has functions compiled by, other than `jit` and `intrinsic` of the kernels."""
     names = {ast.unparse(node).split("(")[0] for tree in ast.walk(ast.parse(source))

@@ -472,6 +472,51 @@ def test_without_resume_a_folder_is_started_anew(tmp_path):
     assert len((tmp_path / "bf16-seed0.jsonl").read_text().splitlines()) == 4
 
 
+EDITS = {
+    "no model": lambda state: state.pop("model"),
+    "no optimizer": lambda state: state.pop("optimizer"),
+    "no run": lambda state: state.pop("run"),
+    "no JSON": lambda state: state.update(run="{"),
+    "a run without losses": lambda state: state.update(run="{}"),
+    "another shape": lambda state: state["model"].update({"norm.weight": state["model"]["norm.weight"][:1]}),
+    "a list": lambda state: state.update(model=[]),
+}
+
+
+@needs_torch
+@pytest.mark.extra
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_checkpoint_is_refused(tmp_path, edit):
+    import torch
+
+    tiny([], seeds=1, folder=tmp_path)
+    file = tmp_path / "bf16-seed0.pt"
+    state = torch.load(file, weights_only=True)
+    EDITS[edit](state)
+    torch.save(state, file)
+    with pytest.raises(ValueError, match=r"bf16-seed0.pt is damaged or no checkpoint of fp8sim train"):
+        tiny([], seeds=1, folder=tmp_path, resume=True)
+
+
+@needs_torch
+@pytest.mark.extra
+def test_two_runs_do_not_write_in_one_folder(tmp_path):
+    pytest.importorskip("fcntl")
+
+    def again(progress):
+        with pytest.raises(ValueError, match="another run writes in"):
+            tiny([], seeds=1, folder=tmp_path)
+
+    result = tiny([], seeds=1, folder=tmp_path, on_step=again)
+    lines = (tmp_path / "bf16-seed0.jsonl").read_text().splitlines()
+    assert len(lines) == len(result.run("bf16", 0).losses)
+
+
+def test_a_training_that_cannot_fit_is_refused_before_it_is_begun():
+    with pytest.raises(ValueError, match=r"training \d+ parameters on 32 bytes a step takes .* TB of memory"):
+        train([], seeds=1, size=ModelSize(**{**TINY, "width": 10**8}), schedule=Schedule(sequences=2))
+
+
 @needs_torch
 @pytest.mark.extra
 def test_a_checkpoint_of_other_options_is_refused(tmp_path):
@@ -489,6 +534,9 @@ def test_a_checkpoint_of_other_options_is_refused(tmp_path):
         ({"recipes": "bf17"}, ValueError, "did you mean 'bf16'"),
         ({"recipes": ["bf17"]}, ValueError, "did you mean 'bf16'"),
         ({"baseline": "none"}, ValueError, "unknown training recipe"),
+        ({"seeds": [False]}, TypeError, "a seed must be a whole number, got False"),
+        ({"seeds": [-1]}, ValueError, "a seed must be at least 0, got -1"),
+        ({"files": ["/dev/null"]}, ValueError, "/dev/null is a device, a pipe or a socket; name a file"),
     ],
 )
 def test_bad_options_of_train_are_refused(options, error, match):

@@ -451,8 +451,8 @@ def test_shapes_that_do_not_multiply_are_refused(layer):
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"cached_input": "both"}, "unknown cached input 'both'"),
-        ({"gradient_rounding": "up"}, "unknown rounding 'up'"),
+        ({"cached_input": "both"}, "unknown cached_input 'both'"),
+        ({"gradient_rounding": "up"}, "unknown gradient_rounding 'up'"),
         ({"delayed": DelayedScaling()}, r"one FP32 scale per tensor, but an operand is e4m3 1x128"),
     ],
 )
@@ -469,8 +469,8 @@ def test_a_product_must_be_a_recipe():
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"history": 0}, ValueError, "history must be at least 1"),
-        ({"margin": 0.5}, TypeError, "margin must be a whole number of bits"),
+        ({"history": 0}, ValueError, "history must be 1 to 16777216"),
+        ({"margin": 0.5}, TypeError, "margin must be a whole number, got 0.5"),
     ],
 )
 def test_delayed_scaling_checks_its_numbers(options, error, match):

@@ -12,17 +12,11 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.registry import Registry
+from fp8sim._support.text import shown
 
 __all__ = ["FORMATS", "INT8", "FloatFormat", "FormatLike", "IntegerFormat", "Specials", "get_format"]
 
 Specials: TypeAlias = Literal["ieee", "nan-only", "fnuz", "none"]
-
-_SPECIALS: dict[str, str] = {
-    "ieee": "the top exponent holds infinity and the NaNs, as in IEEE 754",
-    "nan-only": "all ones is NaN, one per sign; no infinity",
-    "fnuz": "the code of -0 is the one NaN; no infinity, no -0",
-    "none": "every code is a finite number",
-}
 
 
 @dataclass(frozen=True)
@@ -85,19 +79,9 @@ class FloatFormat:
 
     def __post_init__(self) -> None:
         """Check the fields and fill in the bias."""
-        if not isinstance(self.name, str) or not self.name:
-            raise TypeError(f"a format needs a name, got {self.name!r}")
-        for label, low, high in (("exponent_bits", 1, 8), ("mantissa_bits", 0, 23)):
-            value = getattr(self, label)
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{self.name}: {label} must be a whole number, got {value!r}")
-            if not low <= value <= high:
-                raise ValueError(f"{self.name}: {label} must be {low} to {high}, got {value}")
-        checks.one_of(self.specials, _SPECIALS, "specials")
+        checks.fields(self, exponent_bits=(1, 8), mantissa_bits=(0, 23), bias=(-512, 512))
         if self.bias is None:
             object.__setattr__(self, "bias", 2 ** (self.exponent_bits - 1) - 1)
-        elif isinstance(self.bias, bool) or not isinstance(self.bias, int):
-            raise TypeError(f"{self.name}: bias must be a whole number, got {self.bias!r}")
         self._check_combination()
 
     def _check_combination(self) -> None:
@@ -386,6 +370,6 @@ def get_format(fmt: FormatLike) -> FloatFormat:
         return fmt
     try:
         return _BY_DTYPE[np.dtype(fmt)]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         dtypes = ", ".join(str(d) for d in _BY_DTYPE)
-        raise ValueError(f"no format for {fmt!r}; pass a name, or one of the dtypes {dtypes}") from None
+        raise ValueError(f"no format for {shown(fmt)}; pass a name, or one of the dtypes {dtypes}") from None

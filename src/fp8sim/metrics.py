@@ -5,7 +5,10 @@ All take an array and what it is measured against, and refuse what `relative_err
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,21 @@ __all__ = [
     "outlier_channels", "relative_error", "row_error_spread", "row_errors", "sqnr_db", "ulp_error",
 ]  # fmt: skip
 
+Measure = TypeVar("Measure", bound=Callable[..., Any])
 
+
+def _quiet(measure: Measure) -> Measure:
+    """Let a measure say infinity of what overflows and NaN of what is undefined, without a warning of it."""
+
+    @functools.wraps(measure)
+    def quiet(*arguments: Any, **options: Any) -> Any:
+        with np.errstate(all="ignore"):  # one of its own for each call: old ones cannot be entered twice
+            return measure(*arguments, **options)
+
+    return cast(Measure, quiet)
+
+
+@_quiet
 def relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     """Return the relative Frobenius error, ``||x - reference|| / ||reference||``.
 
@@ -47,6 +64,7 @@ def relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     return _ratio(_norm(_difference(value, truth)), _norm(truth))
 
 
+@_quiet
 def sqnr_db(x: ArrayLike, reference: ArrayLike) -> float:
     """Return the signal-to-quantisation-noise ratio in dB, ``-20 log10(relative_error)``.
 
@@ -64,6 +82,7 @@ def sqnr_db(x: ArrayLike, reference: ArrayLike) -> float:
     return math.inf if error == 0 else -math.inf if error == math.inf else -20 * math.log10(error)
 
 
+@_quiet
 def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
     """Return the cosine of the angle between two arrays taken as vectors.
 
@@ -82,6 +101,7 @@ def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
     return float(np.vdot(value, truth) / norms) if norms else math.nan
 
 
+@_quiet
 def calc_diff(x: ArrayLike, y: ArrayLike) -> float:
     """Return DeepGEMM's measure of difference, ``1 - 2 sum(x y) / sum(x^2 + y^2)``.
 
@@ -105,6 +125,7 @@ def calc_diff(x: ArrayLike, y: ArrayLike) -> float:
     return 1.0 - 2.0 * float(np.sum(left * right)) / denominator if denominator else 0.0
 
 
+@_quiet
 def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
     """Return the largest ``|x - reference|``.
 
@@ -122,6 +143,7 @@ def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
     return float(np.max(np.abs(_difference(value, truth))))
 
 
+@_quiet
 def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     """Return the largest error as a share of the largest reference value.
 
@@ -142,6 +164,7 @@ def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     return _ratio(max_abs_error(x, reference), float(np.max(np.abs(truth))))
 
 
+@_quiet
 def row_errors(x: ArrayLike, reference: ArrayLike) -> F64:
     """Return the relative error of each row: of each token, where rows are tokens.
 
@@ -159,10 +182,10 @@ def row_errors(x: ArrayLike, reference: ArrayLike) -> F64:
     """
     value, truth = _pair(x, reference)
     error, size = _row_norms(_difference(value, truth)), _row_norms(truth)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(size == 0, np.where(error == 0, 0.0, np.inf), error / size)
+    return np.where(size == 0, np.where(error == 0, 0.0, np.inf), error / size)
 
 
+@_quiet
 def row_error_spread(x: ArrayLike, reference: ArrayLike) -> tuple[float, float, float]:
     """Return the median, the 99th percentile and the worst of `row_errors`.
 
@@ -184,6 +207,7 @@ def row_error_spread(x: ArrayLike, reference: ArrayLike) -> tuple[float, float, 
     return float(sum(middle) / 2), float(errors[in_hundred - 1]), float(errors[-1])
 
 
+@_quiet
 def outlier_channels(x: ArrayLike, *, limit: float = 5.0) -> NDArray[np.bool_]:
     """Return which channels are outliers: columns far larger than the median one.
 
@@ -218,10 +242,10 @@ def outlier_channels(x: ArrayLike, *, limit: float = 5.0) -> NDArray[np.bool_]:
         raise ValueError(f"limit must be at least 1, got {limit!r}: below, no channel may be ordinary")
     # columns are of one length, so their norms are as their root mean squares
     sizes = _row_norms(_as_rows(values).T)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(sizes > limit * np.median(sizes))
+    return np.asarray(sizes > limit * np.median(sizes))
 
 
+@_quiet
 def ordinary_channel_error(x: ArrayLike, reference: ArrayLike, *, limit: float = 5.0) -> float:
     """Return the error of ordinary channels: the relative error over the columns that are no outliers.
 
@@ -252,6 +276,7 @@ def ordinary_channel_error(x: ArrayLike, reference: ArrayLike, *, limit: float =
     return relative_error(value[..., ordinary], truth[..., ordinary])
 
 
+@_quiet
 def ulp_error(x: ArrayLike, reference: ArrayLike, fmt: FormatLike) -> F64:
     """Return ``|x - reference|`` in units in the last place of a format, element by element.
 
@@ -273,10 +298,9 @@ def ulp_error(x: ArrayLike, reference: ArrayLike, fmt: FormatLike) -> F64:
     """
     value, truth = _pair(x, reference)
     target = get_format(fmt)
-    with np.errstate(invalid="ignore"):
-        magnitude = np.where(np.isfinite(truth) & (truth != 0), np.abs(truth), target.smallest_normal)
-        exponent = np.clip(np.frexp(magnitude)[1] - 1, target.emin, target.emax)
-        return np.asarray(np.abs(value - truth) / np.ldexp(1.0, exponent - target.mantissa_bits))
+    magnitude = np.where(np.isfinite(truth) & (truth != 0), np.abs(truth), target.smallest_normal)
+    exponent = np.clip(np.frexp(magnitude)[1] - 1, target.emin, target.emax)
+    return np.asarray(np.abs(value - truth) / np.ldexp(1.0, exponent - target.mantissa_bits))
 
 
 def _pair(x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
@@ -311,8 +335,7 @@ def _as_rows(x: F64) -> F64:
 
 def _difference(x: F64, y: F64) -> F64:
     """Return x - y; infinity minus infinity is NaN, which says enough."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(x - y)
+    return np.asarray(x - y)
 
 
 def _scaled(x: F64) -> F64:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from fp8sim._support import checks
 from fp8sim._support.registry import Registry
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
@@ -58,6 +59,7 @@ class Recipe(Result):
                 raise TypeError(
                     f"{side} must be an Operand, got {getattr(self, side)!r}; write Operand('e4m3', ...)"
                 )
+        checks.fields(self)
 
     def __str__(self) -> str:
         """Return the name."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
 import numba.extending
+from numba.core import caching
 
 __all__ = ["intrinsic", "jit"]
 
@@ -32,10 +35,53 @@ def jit(function: F) -> F:
     3.0
     """
     function.__qualname__ = f"{function.__qualname__}_{_digest()}"
-    try:
-        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
-    except RuntimeError:  # neither the package's folder nor the user's cache folder is writable
-        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    with contextlib.suppress(RuntimeError):  # neither the package's nor the user's cache folder is writable
+        dispatcher._cache = _Cache(function)
+    return cast(F, dispatcher)
+
+
+class _Cache(caching.FunctionCache):  # type: ignore[misc]  # numba has no types
+    """Numba's cache on the disk, without which everything works: what it cannot do is left undone.
+
+    What is damaged is compiled anew, and what a full disk does not take is compiled by every process.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)
+        self._cache_file = _Files(
+            self.cache_path, self._impl.filename_base, self._impl.locator.get_source_stamp()
+        )
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Return what was compiled for a signature, or None."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # pickle raises anything
+            with contextlib.suppress(Exception):
+                self.flush()  # an index that cannot be read could not be added to either
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep what was compiled, if there is room."""
+        with contextlib.suppress(Exception):
+            super().save_overload(sig, data)
+
+
+class _Files(caching.IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's files, those of machine code behind a digest: a flipped bit there would be run."""
+
+    def _save_data(self, name: str, data: Any) -> None:
+        content = self._dump(data)
+        with self._open_for_write(self._data_path(name)) as file:
+            file.write(hashlib.sha256(content).digest() + content)
+
+    def _load_data(self, name: str) -> Any:
+        content = Path(self._data_path(name)).read_bytes()
+        digest, content = content[:32], content[32:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("machine code in the cache is damaged")
+        return pickle.loads(content)
 
 
 def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import difflib
+import functools
 import sys
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any, Literal, TypeAlias, TypeVar, Union
 
 import ml_dtypes
 import numpy as np
 
+from fp8sim._support.text import shown
 from fp8sim._support.typing import AnyArray, ArrayLike, FloatArray
 
 T = TypeVar("T")
+
+#: The largest size, count or exponent that is taken: from here on float64, in which costs and sums are
+#: worked out, skips whole numbers, and a product of a few of them still fits it.
+LARGEST = 2**53
+
+Limits: TypeAlias = "tuple[float | None, float | None]"  # least and most; None: no limit
 
 
 def one_of(value: object, allowed: Iterable[str], what: str) -> str:
@@ -34,10 +47,11 @@ def lookup(name: object, table: Mapping[str, T], what: str) -> T:
 
 def unknown(what: str, value: object, names: Iterable[str]) -> str:
     """Say that `value` is no known `what`, with the nearest name or the whole list."""
-    names = list(names)
-    close = difflib.get_close_matches(str(value).lower(), names, n=3, cutoff=0.5)
+    names, words = list(names), shown(value)
+    text = value if isinstance(value, str) else words
+    close = difflib.get_close_matches(text.lower(), names, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(names)}"
-    return f"unknown {what} {value!r}; {hint}"
+    return f"unknown {what} {words}; {hint}"
 
 
 def several(x: str | T | Iterable[str | T], kind: type[T], what: str) -> list[str | T]:
@@ -51,23 +65,150 @@ def several(x: str | T | Iterable[str | T], kind: type[T], what: str) -> list[st
     if isinstance(x, (str, kind)):
         return [x]
     if not isinstance(x, Iterable):
-        raise TypeError(f"{what} must be a name, a {kind.__name__}, or a list of them, got {x!r}")
+        raise TypeError(f"{what} must be a name, a {kind.__name__}, or a list of them, got {shown(x)}")
     return list(x)
 
 
 def positive_int(value: object, what: str) -> int:
     """Return `value` as a positive int, else raise."""
-    number = whole_number(value, what)
-    if number < 1:
-        raise ValueError(f"{what} must be at least 1, got {number}")
-    return number
+    return int(within(whole_number(value, what), what, 1, LARGEST))
 
 
 def whole_number(value: object, what: str) -> int:
     """Return `value` as an int, else raise."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{what} must be a whole number, got {value!r}")
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
+        raise TypeError(f"{what} must be a whole number, got {shown(value)}")
     return int(value)
+
+
+def number(value: object, what: str) -> float:
+    """Return `value` as it is if it is a real number, one of Python's in place of numpy's, else raise."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"{what} must be a number, got {shown(value)}")
+    if value != value:
+        raise ValueError(f"{what} must be a number, got NaN")
+    return value.item() if isinstance(value, np.generic) else value  # type: ignore[return-value]  # or int
+
+
+def within(value: T, what: str, least: float | None = None, most: float | None = None) -> T:
+    """Return `value` if it is neither below `least` nor above `most`, else raise ValueError."""
+    low = least is not None and value < least  # type: ignore[operator]  # a number
+    high = most is not None and value > most  # type: ignore[operator]
+    if low or high:
+        both = least is not None and most is not None and most < LARGEST
+        limits = f"{least} to {most}" if both else f"at least {least}" if low else f"at most {most}"
+        raise ValueError(f"{what} must be {limits}, got {shown(value)}")
+    return value
+
+
+def fields(instance: Any, **limits: Limits) -> None:
+    """Check every field of a frozen dataclass against its annotation, and numbers against limits.
+
+    A field that is not of its type is a TypeError, a number beyond its limits or a name that is not among
+    the literals of its type a ValueError. Numpy's numbers become Python's, and lists become tuples, so
+    that the instance is hashable. Whole numbers are at most `LARGEST`, whatever their limits.
+
+    Parameters
+    ----------
+    instance : dataclass
+        Called from its ``__post_init__``, once what may be given by name is looked up.
+    **limits : tuple
+        Field -> least and most of the number, or of the numbers of a tuple; None where there is no limit.
+
+    Examples
+    --------
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Step:
+    ...     name: str
+    ...     products: int = 32
+    ...     def __post_init__(self):
+    ...         fields(self, products=(1, 64))
+    >>> Step("hopper", np.int64(16))
+    Step(name='hopper', products=16)
+    >>> Step("hopper", products=65)
+    Traceback (most recent call last):
+    ValueError: hopper: products must be 1 to 64, got 65
+    """
+    given = vars(instance)
+    name = given.get("name")
+    if "name" in given and not (isinstance(name, str) and name):
+        raise TypeError(f"a {type(instance).__name__} needs a name, got {shown(name)}")
+    kind: Any = type(instance)
+    for field, check in _checks(kind).items():
+        what = f"{name}: {field}" if name else field
+        value = check(given[field], what)
+        least, most = limits.get(field, (None, None))
+        for entry in value if isinstance(value, tuple) else (value,):
+            if isinstance(entry, int) and not isinstance(entry, bool):
+                within(entry, what, -LARGEST if least is None else least, LARGEST if most is None else most)
+            elif isinstance(entry, float):
+                within(entry, what, least, most)
+        if value is not given[field]:
+            object.__setattr__(instance, field, value)
+
+
+Check: TypeAlias = Callable[[Any, str], Any]
+
+
+@functools.cache
+def _checks(kind: type) -> dict[str, Check]:
+    """Return what checks each field of a dataclass."""
+    hints = typing.get_type_hints(kind)
+    return {field.name: _check(hints[field.name]) for field in dataclasses.fields(kind)}
+
+
+@functools.cache
+def _check(hint: Any) -> Check:
+    """Return what checks a value against a type: it returns the value, or raises saying what it should be."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return lambda value, what: value
+    if origin is Literal:
+        return lambda value, what: one_of(value, arguments, what.rpartition(": ")[2])
+    if origin in (Union, types.UnionType):
+        return functools.partial(_check_union, arguments)
+    if origin is tuple:
+        return functools.partial(_check_tuple, arguments)
+    if hint in _NUMBERS:
+        return _NUMBERS[hint]
+    return functools.partial(_check_class, origin or hint)
+
+
+def _check_union(options: tuple[Any, ...], value: object, what: str) -> Any:
+    if value is None and type(None) in options:
+        return None
+    some = [option for option in options if option is not type(None)]
+    if len(some) == 1:
+        return _check(some[0])(value, what)
+    for option in some:
+        with contextlib.suppress(TypeError):
+            return _check(option)(value, what)
+    raise TypeError(f"{what} must be {' or '.join(o.__name__ for o in some)}, got {shown(value)}")
+
+
+def _check_tuple(entries: tuple[Any, ...], value: object, what: str) -> Any:
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{what} must be a tuple, got {shown(value)}; write ({shown(value)},)")
+    if entries[-1] is Ellipsis:
+        entries = entries[:1] * len(value)
+    if len(value) != len(entries):
+        raise ValueError(f"{what} must have {len(entries)} entries, got {shown(value)}")
+    return tuple(_check(entry)(x, what) for entry, x in zip(entries, value, strict=True))
+
+
+def _check_class(kind: Any, value: object, what: str) -> Any:
+    if not isinstance(value, kind):
+        name = kind.__name__
+        word = {str: "text", bool: "True or False"}.get(kind, f"a{'n' * (name[0] in 'AEIOU')} {name}")
+        raise TypeError(f"{what} must be {word}, got {shown(value)}")
+    return value
+
+
+def _check_bool(value: object, what: str) -> bool:
+    return bool(_check_class(bool, bool(value) if isinstance(value, np.bool_) else value, what))
+
+
+_NUMBERS: dict[Any, Check] = {int: whole_number, float: number, bool: _check_bool}
 
 
 def as_float(x: ArrayLike, what: str = "x") -> FloatArray:
@@ -155,13 +296,17 @@ def as_array(x: ArrayLike, what: str = "x") -> AnyArray:
             f"{what} is an object array (ragged lists, None or big integers?); "
             "pass np.asarray(x, dtype=np.float64)"
         )
+    if array.dtype.kind == "T":  # StringDType, of which numpy knows no byte order
+        raise TypeError(
+            f"{what} has dtype {array.dtype}, which is not a real number type; pass a float array"
+        )
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _from_torch(x: Any, what: str, torch: Any) -> AnyArray:
     """View a tensor as numpy sees the same bits; ml_dtypes has the formats that numpy lacks."""
-    if x.device.type != "cpu" or x.layout != torch.strided:
-        where = f"a tensor on {x.device}, {x.layout}"
+    if x.device.type != "cpu" or x.layout != torch.strided or x.is_nested:
+        where = f"a tensor on {x.device}, {'nested' if x.is_nested else x.layout}"
         raise TypeError(f"{what} is {where}; pass a dense one on the CPU, such as x.to_dense().cpu()")
     tensor = x.detach().resolve_neg()
     native = getattr(ml_dtypes, str(x.dtype).removeprefix("torch."), None)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from fp8sim._support.quantities import bytes_text
 from fp8sim._support.typing import AnyArray
 
-__all__ = ["Allocate", "empty", "release", "scratch"]
+__all__ = ["Allocate", "available", "empty", "release", "require", "scratch"]
 
 Allocate: TypeAlias = Callable[[tuple[int, ...], Any], AnyArray]
 
@@ -20,6 +24,42 @@ HUGE = 1 << 21  # bytes of a huge page on x86-64, and of most on 64-bit ARM
 KEPT = 1 << 26  # bytes that `scratch` keeps for each thread
 
 _threads = threading.local()
+
+
+def available() -> int | None:
+    """Return the bytes of memory that this process may take at most, if the system tells.
+
+    Examples
+    --------
+    >>> (available() or 2**40) > 2**20
+    True
+    """
+    limits: list[int] = []
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not everywhere
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(ValueError, OSError):  # of a container; "max" where there is none
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with contextlib.suppress(ImportError):
+        import resource
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        limits += [limit] * (limit != resource.RLIM_INFINITY)
+    return min(limits, default=None)
+
+
+def require(nbytes: float, what: str) -> None:
+    """Refuse what takes more memory than there can be, before it is begun.
+
+    Examples
+    --------
+    >>> require(1e18, "a matrix of 500000000x500000000")
+    Traceback (most recent call last):
+    ValueError: a matrix of 500000000x500000000 takes 1000000.00 TB of memory, and there are ...
+    """
+    limit = available()
+    if limit is not None and nbytes > limit:
+        amount, there = bytes_text(nbytes), bytes_text(limit)
+        raise ValueError(f"{what} takes {amount} of memory, and there are {there}; make it smaller")
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any) -> AnyArray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fp8sim._support import checks
+
 __all__ = [
     "CLAIM", "CLAIM_SOURCE", "DEEPGEMM_BEST", "DEEPGEMM_H800", "DEEPGEMM_H800_UPDATED", "DEEPSEEK_V3",
     "MODEL_FIGURES", "SPEEDUPS", "Figure", "GemmSpeed", "Speedup",
@@ -45,6 +47,10 @@ class Figure:
     source: str
     unit: str = ""
     what: str = ""  #: in words, what was measured or counted
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        checks.fields(self, value=(0, None))
 
 
 class GemmSpeed(NamedTuple):

@@ -4,36 +4,22 @@ from __future__ import annotations
 
 import html
 import io
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from fp8sim._support.text import printable
 
 if TYPE_CHECKING:
     import rich.table
     from rich.console import RenderableType
 
-__all__ = ["Table", "printable"]
+__all__ = ["Table"]
 
 Columns: TypeAlias = Mapping[str, Callable[[Any], str]]
 
 _WRAPS_ABOVE = 24  # characters: columns of short cells are never broken, columns of prose are
 _NARROWEST = 16  # characters that a column of prose may be squeezed to
-
-
-#: What a terminal acts on instead of showing it: control characters but newline, and what turns text round.
-_CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def printable(text: str) -> str:
-    r"""Write control characters as Python does; names of files and tensors may hold any.
-
-    Examples
-    --------
-    >>> print(printable("\x1b[31mred"))
-    \x1b[31mred
-    """
-    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from typing import final
 
 import numpy as np
 
+from fp8sim._support import checks
 from fp8sim._support.typing import F32, F64, FloatArray
 from fp8sim.accumulators.base import ValueSum
 from fp8sim.casts import round_to
-from fp8sim.formats import FloatFormat
+from fp8sim.formats import FloatFormat, get_format
 from fp8sim.reference.rounding import add_to_odd
 
 __all__ = ["Fp32", "Kahan", "Pairwise", "Sequential"]
@@ -26,6 +27,10 @@ class Fp32(ValueSum):
 
     name = "fp32"
 
+    def __post_init__(self) -> None:
+        """Check the product."""
+        checks.fields(self)
+
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return ``a @ b`` in float32."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -37,7 +42,11 @@ class Fp32(ValueSum):
 class Sequential(ValueSum):
     """One fused multiply-add after another along k, each rounded to a format, to nearest even."""
 
-    fmt: FloatFormat
+    fmt: FloatFormat  #: a name is looked up
+
+    def __post_init__(self) -> None:
+        """Look up the format."""
+        object.__setattr__(self, "fmt", get_format(self.fmt))
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from typing import final
 
 import numpy as np
 
+from fp8sim._support import checks
 from fp8sim._support.typing import F32, AnyArray
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.accumulators.tensor_core_sum import multiply_codes
@@ -51,6 +52,7 @@ class OneChain(Accumulator):
     def __post_init__(self) -> None:
         """Look up the core."""
         object.__setattr__(self, "core", get_tensor_core(self.core))
+        checks.fields(self)
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any, final
 
 import numpy as np
 
+from fp8sim._support import checks
 from fp8sim._support.typing import F32
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.casts import decode
@@ -49,6 +50,7 @@ class TensorCoreSum(Accumulator):
         core, interval = split_interval(self.core, self.promote_every)
         object.__setattr__(self, "core", core)
         object.__setattr__(self, "promote_every", interval)
+        checks.fields(self, promote_every=(1, None))
 
     @property
     def name(self) -> str:

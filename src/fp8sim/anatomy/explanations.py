@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.text import shown
 from fp8sim._support.typing import AnyArray, ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.anatomy.alignment import take_steps
 from fp8sim.anatomy.block import BlockAnatomy, Element, ElementFate
@@ -119,7 +120,7 @@ def _explain(
             f"explain() reads the fields of a floating-point code, and {fmt} has none; "
             f"explain_block(x, {fmt.name!r}) tells of integers under a scale"
         )
-    draw = copy.deepcopy(rng).random(()) if rounding == "stochastic" and rng is not None else None
+    draw = copy.deepcopy(checks.generator(rng)).random(()) if rounding == "stochastic" else None
     value = float(round_to(x, fmt, rounding=rounding, overflow=overflow, rng=rng))
     number, rounded, place = float(x), float(x), Place(None, None, None, math.nan)
     if math.isfinite(number):  # what the overflow policy and flushing then judge
@@ -322,6 +323,8 @@ def explain_dot(
     """
     core, promote_every = split_interval(core, promote_every)
     left, right = _row_and_column(a, b)
+    if scales is not None and not (isinstance(scales, (tuple, list)) and len(scales) == 2):
+        raise TypeError(f"scales must be a pair, those of a and those of b, got {shown(scales)}")
     pair = None if scales is None else (np.reshape(scales[0], (1, -1)), np.reshape(scales[1], (-1, 1)))
     problem = value_problem(
         left,

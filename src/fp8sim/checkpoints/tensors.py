@@ -9,22 +9,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from fp8sim._support import checks
-from fp8sim._support.typing import F32, AnyArray
+from fp8sim._support.files import check_source
+from fp8sim._support.typing import AnyArray, FloatArray
+from fp8sim.formats import get_format
 from fp8sim.quantization import scales_shape
 from fp8sim.reference.scales import expand_groups
 
 __all__ = ["read_array", "read_tensor", "tensor_names"]
 
-_FP8 = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
+#: safetensors' name -> format, of what it has no numpy type for and stores one code a byte.
+_CODES = ("F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 
 
-def read_tensor(path: str | Path, name: str) -> F32:
-    """Read one tensor of a safetensors file as float32.
+def read_tensor(path: str | Path, name: str) -> FloatArray:
+    """Read one tensor of a safetensors file, with all of its digits.
 
     A tensor that has 128x128 block scales beside it under the name ``<name>_scale_inv``
     (deepseek-ai/DeepSeek-V3, README_WEIGHTS.md) is multiplied by them.
@@ -38,8 +40,8 @@ def read_tensor(path: str | Path, name: str) -> F32:
 
     Returns
     -------
-    array of float32
-        The values; F32, F16, BF16 and FP8 tensors convert exactly.
+    array
+        The values: float32, and float64 of an F64 tensor and of integers.
 
     Raises
     ------
@@ -65,11 +67,11 @@ def read_tensor(path: str | Path, name: str) -> F32:
         names = list(file.keys())
         if name not in names:
             raise ValueError(_no_tensor(str(path), name, names))
-        values = checks.as_float(_get(file, Path(path), name), name).astype(np.float32, copy=False)
+        values = checks.as_float(_get(file, Path(path), name), name)
         scales = f"{name}_scale_inv"  # DeepSeek's layout; the multiplier, in spite of its name
         if scales not in names:
             return values
-        blocks = checks.as_float(_get(file, Path(path), scales), scales).astype(np.float32)
+        blocks = checks.as_float(_get(file, Path(path), scales), scales)
     if values.ndim != 2 or blocks.shape != scales_shape("128x128", values.shape):
         raise ValueError(f"{path}: {scales} has shape {blocks.shape}, not one scale per 128x128 of {name}")
     return np.asarray(values * expand_groups(blocks, (128, 128), values.shape))
@@ -114,11 +116,14 @@ def read_array(path: str | Path) -> AnyArray:
     ...     read_array(Path(folder) / "x.npy")
     array([0., 1., 2.])
     """
-    file = _existing(path)
+    file = check_source(path)
     try:
         array = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is no readable .npy file of numbers: {error}") from None
+        why = (
+            "it holds something else" if "allow_pickle" in str(error) else error
+        )  # never that: it can run code
+        raise ValueError(f"{path} is no readable .npy file of numbers: {why}") from None
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path} is an archive of arrays; save the one you mean with np.save")
     return array
@@ -126,7 +131,7 @@ def read_array(path: str | Path) -> AnyArray:
 
 @contextmanager
 def _open(path: str | Path) -> Iterator[Any]:
-    file = _existing(path)
+    file = check_source(path)
     if file.suffix.lower() in _PICKLES or _starts_like_pickle(file):
         raise ValueError(
             f"{path} looks like a pickle checkpoint, which can run code when it is loaded, so it is "
@@ -149,9 +154,13 @@ def _open(path: str | Path) -> Iterator[Any]:
 def _get(file: Any, path: Path, name: str) -> AnyArray:
     """Read a tensor as it is stored."""
     kind = file.get_slice(name).get_dtype()
+    if kind in ("F4", "F6_E2M3", "F6_E3M2"):
+        raise ValueError(
+            f"{path}: tensor {name!r} is of type {kind}, codes packed into bytes: not read so far"
+        )
     try:
-        if kind in _FP8:  # safetensors has no numpy type for these
-            flat = _read_bytes(path, name).view(_FP8[kind])
+        if kind in _CODES:
+            flat = _read_bytes(path, name).view(get_format(kind).dtype)
             return np.asarray(flat.reshape(file.get_slice(name).get_shape()))
         return np.asarray(file.get_tensor(name))
     except Exception as error:  # the Rust side raises types of its own
@@ -165,18 +174,6 @@ def _read_bytes(path: Path, name: str) -> AnyArray:
         begin, end = json.loads(stream.read(length))[name]["data_offsets"]
         stream.seek(8 + length + begin)
         return np.frombuffer(stream.read(end - begin), np.uint8)
-
-
-def _existing(path: str | Path) -> Path:
-    file = Path(path)
-    if not file.exists():
-        siblings = file.parent.iterdir() if file.parent.is_dir() else ()
-        near = difflib.get_close_matches(file.name, [p.name for p in siblings], n=3)
-        hint = f"; near it are {', '.join(near)}" if near else ""
-        raise FileNotFoundError(f"no file {path}{hint}")
-    if file.is_dir():
-        raise ValueError(f"{path} is a folder; name a file in it")
-    return file
 
 
 def _starts_like_pickle(file: Path) -> bool:

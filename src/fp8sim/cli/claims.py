@@ -27,7 +27,7 @@ def claims_command(
     from fp8sim.experiments.claims import claims, count_parts
 
     if page is not None:
-        from fp8sim.report import check_target
+        from fp8sim._support.files import check_target
 
         check_target(page)  # before anything is measured
     with progress("measuring", count_parts()) as advance:

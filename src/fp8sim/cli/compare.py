@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fp8sim._support import checks
-from fp8sim._support.tables import printable
+from fp8sim._support.text import printable
 from fp8sim.cli.options import Command, DeviceName, Json, Seed, app, choose
 from fp8sim.cli.output import print_json, progress, show
 from fp8sim.recipes import RECIPES
@@ -62,11 +62,11 @@ def _matrices(shape: str, checkpoint: Path | None, tensor: str, activations: Pat
     if activations is None:
         return matrices
     a = checks.as_matrix(read_array(activations), str(activations))
-    return data.Matrices(a.astype("float32"), matrices.b, f"{tensor}, activations {activations}")
+    return data.Matrices(a, matrices.b, f"{tensor}, activations {activations}")
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:
-    sizes = re.fullmatch(r"(\d+)[x,](\d+)[x,](\d+)", text.strip().lower())
+    sizes = re.fullmatch(r"(\d{1,20})[x,](\d{1,20})[x,](\d{1,20})", text.strip().lower())
     if not sizes:
         raise ValueError(f"--shape {text!r} is not MxNxK; write it like 128x2112x7168")
     m, n, k = (int(group) for group in sizes.groups())

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from fp8sim._support.text import shorten
 from fp8sim.cli.options import SETTINGS, Command, Json, Seed, app, choose
 from fp8sim.cli.output import show
 from fp8sim.formats import FORMATS
@@ -120,14 +121,19 @@ def dot_command(
 _LARGE_AMONG_32 = ("16x16", "0.140625x0.140625*31")
 
 
+_MOST = 100_000  # products, some seconds of work
+
+
 def _parse_products(texts: list[str]) -> list[tuple[float, float]]:
-    products = []
+    products: list[tuple[float, float]] = []
     for text in texts:
         _refuse_option(text)
         pair, _, count = text.partition("*")
         a, cross, b = pair.partition("x")
-        if not cross or not re.fullmatch("[1-9][0-9]{0,5}", count or "1"):
+        if not cross or not re.fullmatch("[1-9][0-9]*", count or "1"):
             raise ValueError(f"{text!r} is no product; write AxB, such as 16x0.5, or AxB*COUNT for several")
+        if len(count) > 6 or len(products) + int(count or 1) > _MOST:
+            raise ValueError(f"{shorten(text, 40)!r} makes it more than {_MOST} products; pass fewer")
         products += [(_parse_number(a), _parse_number(b))] * int(count or 1)
     return products
 

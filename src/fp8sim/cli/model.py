@@ -44,11 +44,11 @@ def model_command(
     cost = model_cost(
         model, recipe, baseline=baseline, seq_len=seq_len, batch=batch, phase=phase, device=device
     )
-    show(cost, as_json=as_json)
-    if gemms and not as_json:
-        typer.echo()
-        show(cost.gemm_table())
     if plot is not None:
         from fp8sim.plotting.models import plot_model
 
         save_picture(plot_model(cost), plot, bbox_inches="tight")
+    show(cost, as_json=as_json)
+    if gemms and not as_json:
+        typer.echo()
+        show(cost.gemm_table())

@@ -11,8 +11,9 @@ from typing import Any
 
 import typer
 
+from fp8sim._support.files import check_target, written
 from fp8sim._support.results import Part, Result, plain_data
-from fp8sim._support.tables import printable
+from fp8sim._support.text import printable
 
 __all__ = ["check_picture", "print_json", "progress", "save_picture", "say_written", "show"]
 
@@ -59,8 +60,7 @@ def check_picture(path: Path) -> None:
     from fp8sim.plotting._style import load
 
     figure = load("figure").Figure()
-    if not path.parent.is_dir():
-        raise ValueError(f"--plot {path}: there is no folder {path.parent}; make it first")
+    check_target(path, "picture.png")
     if path.suffix.lstrip(".").lower() not in figure.canvas.get_supported_filetypes():
         raise ValueError(
             f"--plot {path}: matplotlib cannot write {path.suffix or 'this'}; use .png, .svg or .pdf"
@@ -68,8 +68,9 @@ def check_picture(path: Path) -> None:
 
 
 def save_picture(figure: Any, path: Path, **options: Any) -> None:
-    """Write a figure, and say so."""
-    figure.savefig(path, **options)
+    """Write a figure, whole or not at all, and say so."""
+    with written(path) as stream:
+        figure.savefig(stream, format=path.suffix.lstrip(".").lower(), **options)
     say_written(path)
 
 

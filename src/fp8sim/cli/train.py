@@ -64,11 +64,11 @@ def train_command(
             resume=resume,
             on_step=on_step,
         )
-    show(result, as_json=as_json)
     if plot is not None:
         from fp8sim.plotting.training import training_figure
 
         save_picture(training_figure(result), plot, dpi=150)
+    show(result, as_json=as_json)
 
 
 @contextmanager

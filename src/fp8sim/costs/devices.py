@@ -79,6 +79,10 @@ class Device:
     measured_fp8: Figure | None = None
     remark: str = ""
 
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        checks.fields(self)
+
     def __str__(self) -> str:
         """Return the title."""
         return self.title

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim import metrics
-from fp8sim._support import checks
+from fp8sim._support import checks, memory
 from fp8sim._support.quantities import bytes_text, percent_text, time_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
@@ -162,7 +162,11 @@ def compare(
         raise ValueError(f"an empty product ({m}x{n}x{k}) has no error to measure")
     for matrix, name in ((left, "a"), (right, "b")):
         checks.finite(matrix, name, "an error cannot be measured then")
-    truth = left.astype(np.float64) @ right.astype(np.float64)
+    # the operands and three products in float64: the truth, a sum and what they differ by
+    memory.require(8 * ((m + n) * k + 3 * m * n), f"comparing products of {m}x{n}x{k} in float64")
+    with np.errstate(all="ignore"):
+        truth = left.astype(np.float64) @ right.astype(np.float64)
+    checks.finite(truth, "the product", "an error cannot be measured then")
     if not truth.any():
         raise ValueError("the product is all zero: no relative error can be measured")
 
@@ -183,7 +187,7 @@ def _measure(
 ) -> ComparisonRow:
     left, right = quantize_both(a, b, recipe)
     product = recipe.accumulator.multiply(left, right)
-    with np.errstate(over="ignore", invalid="ignore"):  # an operand that overflowed to infinity
+    with np.errstate(all="ignore"):  # an operand that overflowed to infinity, or became all zero
         exact = left.dequantize(np.float64) @ right.dequantize(np.float64)
         elements = a.size + b.size
         bound = sum_error_bound(left, right, recipe.accumulator) if bounds else None

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from fp8sim._support import checks
-from fp8sim._support.typing import F32, AnyArray
+from fp8sim._support import checks, memory
+from fp8sim._support.typing import F32, AnyArray, FloatArray
 
 __all__ = [
     "Matrices", "llm_like_activations", "llm_like_matrices", "real_matrices",
@@ -26,8 +26,8 @@ __all__ = [
 class Matrices:
     """Two matrices to multiply, and where they come from."""
 
-    a: F32  #: activations, (m, k)
-    b: F32  #: weights, (k, n)
+    a: FloatArray  #: activations, (m, k)
+    b: FloatArray  #: weights, (k, n)
     source: str  #: in words, for a table
 
 
@@ -147,6 +147,7 @@ def llm_like_matrices(m: int, n: int, k: int, *, seed: int = 0) -> Matrices:
     'generated, LLM-like (8x4x16, seed 0)'
     """
     m, n, k = (checks.positive_int(v, name) for v, name in ((m, "m"), (n, "n"), (k, "k")))
+    memory.require(8 * (m + n) * k, f"generating {m}x{n}x{k}")  # FP32, with a copy each
     rng = np.random.default_rng(seed)
     a = llm_like_activations(m, k, rng)
     b = np.float32(0.006) * rng.standard_normal((k, n), dtype=np.float32)
@@ -169,7 +170,7 @@ def sample_model_path() -> Path | None:
     return path if (path / "model.safetensors").is_file() else None
 
 
-def weight_matrices(weight: F32, name: str, *, m: int = 256, seed: int = 0) -> Matrices:
+def weight_matrices(weight: FloatArray, name: str, *, m: int = 256, seed: int = 0) -> Matrices:
     """Pair a weight matrix, (n, k) as checkpoints store linear layers, with `llm_like_activations` (m, k).
 
     What is no matrix, or no positive `m`, is a ValueError; errors and tables call the weight `name`.

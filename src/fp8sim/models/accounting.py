@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+from fp8sim._support import checks
 from fp8sim.costs import Device, Traffic, operand_class
 from fp8sim.models.description import ModelDescription
 from fp8sim.models.layers import inventory
@@ -60,6 +61,10 @@ class Accounting:
     device: Device
     work: Workload
     absorbed: bool
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        checks.fields(self)
 
     @property
     def inventory(self) -> Inventory:

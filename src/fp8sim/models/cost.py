@@ -121,13 +121,8 @@ def model_cost(
     checks.one_of(phase, PHASES, "phase")
     if phase == "decode" and not description.decoder:
         raise ValueError(f"{description} is an encoder, which does not decode; use phase='prefill'")
-    work = Workload(
-        phase,
-        checks.positive_int(seq_len, "seq_len"),
-        checks.positive_int(batch, "batch"),
-        description.decoder if causal is None else bool(causal),
-    )
-    on_latents = phase == "decode" if absorbed is None else bool(absorbed)
+    work = Workload(phase, seq_len, batch, description.decoder if causal is None else causal)
+    on_latents = phase == "decode" if absorbed is None else absorbed
     return ModelCost(
         description,
         get_recipe(recipe),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from fp8sim._support import checks
 
 __all__ = [
     "Attention", "Family", "FeedForward", "GroupedQuery", "Latent", "Mixture", "ModelDescription", "Stack",
@@ -13,7 +16,18 @@ Family: TypeAlias = Literal["deepseek_v3", "llama", "qwen2", "qwen3", "qwen3_moe
 
 
 @dataclass(frozen=True)
-class GroupedQuery:
+class _Part:
+    """A part of a description, its fields checked: sizes are at least 1, but for counts that may be none."""
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        none = ("vocab", "shared", "positions", "token_types", "mtp_layers")
+        limits = {field.name: (int(field.name not in none), None) for field in dataclasses.fields(self)}
+        checks.fields(self, **limits)
+
+
+@dataclass(frozen=True)
+class GroupedQuery(_Part):
     """Attention whose `heads` query heads share `kv_heads` keys and values (GQA, arXiv 2305.13245).
 
     Examples
@@ -46,7 +60,7 @@ class GroupedQuery:
 
 
 @dataclass(frozen=True)
-class Latent:
+class Latent(_Part):
     """Multi-head latent attention: keys and values from one cached latent (DeepSeek-V3, 2.1.1).
 
     Examples
@@ -77,7 +91,7 @@ Attention: TypeAlias = GroupedQuery | Latent
 
 
 @dataclass(frozen=True)
-class FeedForward:
+class FeedForward(_Part):
     """A dense feed-forward layer of `width` hidden units; gated ones have two up-projections."""
 
     width: int
@@ -86,7 +100,7 @@ class FeedForward:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(_Part):
     """A mixture of gated experts of `width` hidden units, `per_token` of which see a token."""
 
     width: int
@@ -97,7 +111,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Stack:
+class Stack(_Part):
     """A run of equal layers."""
 
     layers: int
@@ -105,7 +119,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class ModelDescription:
+class ModelDescription(_Part):
     """A transformer as shapes: what `inventory` and `model_cost` count.
 
     Frozen, so that ``dataclasses.replace`` makes a what-if of it. `get_model` reads one from a

@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+from fp8sim._support import checks
+from fp8sim._support.files import read_bytes
+from fp8sim._support.text import shown
 from fp8sim.models.description import (
     Attention,
     Family,
@@ -56,8 +59,9 @@ class _Config:
             raise self.error(f"{key} is missing")
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.error(f"{key} must be a whole number, got {value!r}")
-        if value < least:
-            raise self.error(f"{key} must be at least {least}, got {value}")
+        if not least <= value <= checks.LARGEST:
+            bound = f"at least {least}" if value < least else f"at most {checks.LARGEST}"
+            raise self.error(f"{key} must be {bound}, got {shown(value)}")
         return int(value)
 
     def optional(self, key: str) -> int | None:
@@ -98,7 +102,9 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     if file.is_dir():
         file = file / "config.json"
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(read_bytes(file).decode("utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"cannot read {file}: No such file or directory") from None
     except OSError as error:
         raise ValueError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:

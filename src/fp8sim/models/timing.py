@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
+from fp8sim._support import checks
 from fp8sim.costs import Device, Roofline, formats_class, traffic
 from fp8sim.models.matrices import Component, Gemm, Inventory
 from fp8sim.quantization import Operand
@@ -34,6 +35,10 @@ class Workload:
     seq_len: int
     batch: int
     causal: bool
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        checks.fields(self, seq_len=(1, None), batch=(1, None))
 
     @property
     def tokens(self) -> int:

@@ -14,6 +14,7 @@ from torch import nn
 
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
+from fp8sim._support.text import shown
 from fp8sim.pytorch.attention import MultiheadAttention
 from fp8sim.pytorch.modules import Conv1D, Emulated, Linear
 from fp8sim.training import TrainingRecipe, TrainingRecipeLike, get_training_recipe
@@ -84,7 +85,8 @@ def convert(
     ValueError
         If the recipe is unknown, or nothing was left to replace.
     TypeError
-        If `skip` is one text, or the recipe rounds stochastically and there is no generator.
+        If `model` is no module or `skip` one text, or the recipe rounds stochastically and there is no
+        generator.
 
     Examples
     --------
@@ -101,6 +103,8 @@ def convert(
     """
     if isinstance(skip, str):
         raise TypeError(f"skip must be a list of patterns, got the text {skip!r}; write [{skip!r}]")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {shown(model)}")
     recipe = get_training_recipe(recipe)
     shared: dict[int, Any] = {id(t): t for t in itertools.chain(model.parameters(), model.buffers())}
     result = copy.deepcopy(model, shared)

@@ -25,6 +25,7 @@ from fp8sim.formats import FloatFormat
 from fp8sim.quantization.operand import FP32, Operand
 from fp8sim.quantization.scaling import Scaling, group_sizes, scales_shape
 from fp8sim.reference.codes import decode_table
+from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.reference.scales import (
     Scales,
     apply_scales,
@@ -61,6 +62,7 @@ def quantize_with(
     >>> quantize_with([1.0, 2.0], Operand("e4m3", Scaling("row"))).codes
     array([224, 448], dtype='float8_e4m3fn')
     """
+    checks.one_of(rounding, ROUNDINGS, "rounding")
     work = Work.of(x, operand, axis, what)
     result = work.in_one_pass() if scales is None and rounding == "nearest-even" else None
     if result is None:
@@ -200,6 +202,8 @@ class Quantized:
         >>> fp8sim.quantize(np.array([1.0, 0.3, -0.001]), "e4m3").dequantize()
         array([ 1.000000e+00,  2.857143e-01, -9.765625e-04], dtype=float32)
         """
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise TypeError(f"dtype must be numpy.float32 or numpy.float64, got {dtype!r}")
         quick = self.is_scaled and dtype == np.float32 and self.fmt.bits <= 16
         if quick and worth_compiling(self.codes.size):
             return self._dequantize_compiled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,7 +81,7 @@ class Scaling:
             )
         if isinstance(self.amax_floor, bool) or not isinstance(self.amax_floor, (int, float, np.floating)):
             raise TypeError(f"amax_floor must be a number, got {self.amax_floor!r}")
-        if not (math.isfinite(self.amax_floor) and self.amax_floor >= 0):
+        if not 0 <= self.amax_floor <= sys.float_info.max:
             raise ValueError(f"amax_floor must be finite and not negative, got {self.amax_floor}")
 
     def __str__(self) -> str:
@@ -169,7 +170,7 @@ def parse_granularity(text: str) -> Granularity:
     >>> parse_granularity("1x128"), parse_granularity("tensor").is_symmetric
     (Granularity(rows=1, columns=128), True)
     """
-    match text:
+    match text if isinstance(text, str) else None:  # an array would be compared element by element
         case "tensor" | "none":
             return Granularity(0, 0)
         case "row":

@@ -7,14 +7,13 @@ import dataclasses
 import hashlib
 import html
 import json
-import os
 import re
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from fp8sim._support.files import check_target, written
 from fp8sim._support.quantities import ratio_text
 from fp8sim._support.results import members, plain_data
 from fp8sim._support.tables import Table
@@ -30,7 +29,7 @@ from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.report import pictures
 from fp8sim.report.svg import asset, slug
 
-__all__ = ["check_target", "html_report", "write_report"]
+__all__ = ["html_report", "write_report"]
 
 #: verdict -> a sign that says it without colour.
 _SIGNS: dict[Verdict, str] = {"holds": "✓", "partly": "◐", "does not hold": "✗", "not measured": "?"}
@@ -132,48 +131,8 @@ def write_report(
     """
     target = check_target(path)
     page = html_report(result, comparison, data=data)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("x", encoding="utf-8", errors="xmlcharrefreplace", newline="\n") as stream:
-            stream.write(page)
-        part.replace(target)  # in one step: a reader sees the old page or the new one
-    except OSError as error:
-        raise type(error)(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)
-    return target
-
-
-def check_target(path: str | Path) -> Path:
-    """Return where a report for `path` goes, links followed; refuse what cannot be written.
-
-    Called before anything is measured, so that a wrong name costs no waiting.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder does not exist.
-    ValueError
-        If the name is a folder, a device or a pipe.
-    PermissionError
-        If the folder is not writable.
-
-    Examples
-    --------
-    >>> check_target("no/such/folder/report.html")
-    Traceback (most recent call last):
-    FileNotFoundError: no folder no/such/folder to write report.html in; make it first
-    """
-    target = Path(path).resolve()
-    if target.is_dir():
-        raise ValueError(f"{path} is a folder; name a file in it, such as {Path(path) / 'report.html'}")
-    if not target.parent.is_dir():
-        folder = Path(path).parent
-        raise FileNotFoundError(f"no folder {folder} to write {Path(path).name} in; make it first")
-    if target.exists() and not target.is_file():
-        raise ValueError(f"{path} is no regular file; name one, such as report.html")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"folder {target.parent} is not writable; name a file in another one")
+    with written(path, "w", encoding="utf-8", errors="xmlcharrefreplace", newline="\n") as stream:
+        stream.write(page)
     return target
 
 

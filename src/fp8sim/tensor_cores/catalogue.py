@@ -71,7 +71,7 @@ TENSOR_CORES: Registry[TensorCore] = Registry(
     TensorCore,
     _cores(),
     {
-        "inputs": lambda core: " ".join(core.inputs),
+        "inputs": lambda core: " ".join(map(str, core.inputs)),
         "step>": lambda core: core.step,
         "bits kept>": lambda core: core.fraction_bits,
         "output": lambda core: core.output,

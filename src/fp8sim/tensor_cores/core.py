@@ -32,7 +32,7 @@ class TensorCore:
     ----------
     name : str
         What tables call it.
-    inputs : tuple of str
+    inputs : tuple of str or FloatFormat
         Formats that it multiplies, in any combination.
     step : int
         Products per fused step.
@@ -70,7 +70,7 @@ class TensorCore:
     """
 
     name: str
-    inputs: tuple[str, ...]
+    inputs: tuple[str | FloatFormat, ...]
     step: int
     fraction_bits: int
     output: Output = "fp32-rz"
@@ -82,7 +82,8 @@ class TensorCore:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        checks.one_of(self.output, OUTPUTS, "output")
+        counts = dict.fromkeys(("step", "fraction_bits"), (1, 2**20))
+        checks.fields(self, **counts, exponent_floor=(-900, 0), group=(0, 2**20), scale_block=(0, 2**20))
         if not self.inputs:
             raise ValueError(f"{self.name}: name at least one input format")
         for fmt in self.inputs:
@@ -90,10 +91,6 @@ class TensorCore:
                 raise ValueError(
                     f"{self.name}: {fmt} products are summed as integers, exactly: accumulator 'exact'"
                 )
-        checks.positive_int(self.step, "step")
-        checks.positive_int(self.fraction_bits, "fraction_bits")
-        if not -900 <= self.exponent_floor <= 0:
-            raise ValueError(f"{self.name}: exponent_floor must be -900 to 0, got {self.exponent_floor}")
         if self.group and self.step % self.group:
             raise ValueError(f"{self.name}: groups of {self.group} do not divide a step of {self.step}")
         if bool(self.scale_format) != bool(self.scale_block):

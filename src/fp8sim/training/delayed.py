@@ -32,9 +32,7 @@ class DelayedScaling:
 
     def __post_init__(self) -> None:
         """Check the fields."""
-        checks.positive_int(self.history, "history")
-        if isinstance(self.margin, bool) or not isinstance(self.margin, int):
-            raise TypeError(f"margin must be a whole number of bits, got {self.margin!r}")
+        checks.fields(self, history=(1, 2**24), margin=(-128, 128))
 
 
 class DelayedScales:

@@ -15,7 +15,6 @@ from fp8sim.accumulators import Accumulator, OneChain, get_accumulator
 from fp8sim.formats import get_format
 from fp8sim.quantization import Operand, Scaling
 from fp8sim.recipes import Recipe, get_recipe
-from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.tensor_cores import get_tensor_core
 from fp8sim.training.delayed import DelayedScaling
 
@@ -75,11 +74,7 @@ class TrainingRecipe(Result):
 
     def __post_init__(self) -> None:
         """Check the names, and that delayed scales have one tensor to belong to."""
-        checks.one_of(self.cached_input, ("original", "quantized"), "cached input")
-        checks.one_of(self.gradient_rounding, ROUNDINGS, "rounding")
-        for gemm in GEMMS:
-            if not isinstance(getattr(self, gemm), Recipe):
-                raise TypeError(f"{gemm} must be a Recipe, got {getattr(self, gemm)!r}")
+        checks.fields(self)
         if self.delayed is not None:
             for operand in (o for gemm in GEMMS for o in (getattr(self, gemm).a, getattr(self, gemm).b)):
                 if operand.scaling != Scaling("tensor"):

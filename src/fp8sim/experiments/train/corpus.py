@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fp8sim._support.files import read_bytes
+
 __all__ = ["Corpus", "read_corpus", "standard_library"]
 
 Bytes = NDArray[np.uint8]
@@ -74,7 +76,7 @@ def read_corpus(files: Sequence[str | Path] = (), *, least: int = 4096) -> Corpu
         source = ", ".join(path.name for path in paths)
     else:
         paths, source = standard_library(), "the source of Python's standard library"
-    text = np.frombuffer(b"\n".join(path.read_bytes() for path in paths), np.uint8)
+    text = np.frombuffer(b"\n".join(map(read_bytes, paths)), np.uint8)
     if len(text) < least:
         raise ValueError(f"{source} has {len(text)} bytes, too few to train on; pass at least {least}")
     return Corpus(text, f"{source}, {len(paths)} files, {len(text) / 1e6:.2f} MB")

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from fp8sim._support import checks
+from fp8sim._support import checks, memory
 from fp8sim.experiments.train.corpus import Corpus
 from fp8sim.training import TrainingRecipe
 
@@ -33,8 +33,7 @@ class ModelSize:
 
     def __post_init__(self) -> None:
         """Check the sizes."""
-        for name in ("width", "layers", "heads", "context"):
-            checks.positive_int(getattr(self, name), name)
+        checks.fields(self, **dict.fromkeys(("width", "layers", "heads", "context"), (1, None)))
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"width {self.width} must be a multiple of twice the heads, {2 * self.heads}; "
@@ -68,8 +67,10 @@ class Schedule:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        checks.positive_int(self.steps, "steps")
-        checks.positive_int(self.sequences, "sequences")
+        share, count = (0, 1), (1, None)
+        checks.fields(
+            self, steps=count, sequences=count, warmup=share, betas=share, weight_decay=share, clip=(0, None)
+        )
         if not (math.isfinite(self.peak_lr) and self.peak_lr > 0):
             raise ValueError(f"the learning rate must be positive, got {self.peak_lr}")
 
@@ -107,6 +108,12 @@ class Job:
     def name(self) -> str:
         """What its files are called."""
         return f"{self.recipe}-seed{self.seed}"
+
+    def check_memory(self) -> None:
+        """Refuse what cannot fit: parameters, gradients, two moments, and the widest activations."""
+        tokens, width = self.schedule.sequences * self.size.context, self.size.width
+        what = f"training {self.size.parameters} parameters on {tokens} bytes a step"
+        memory.require(16 * self.size.parameters + 4 * tokens * (4 * width + BYTES), what)
 
     def fingerprint(self, corpus: Corpus) -> str:
         """Return what must be equal for a run to be continued."""

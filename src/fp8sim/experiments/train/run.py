@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.files import check_source, written
 from fp8sim.experiments.train.corpus import Corpus, read_corpus
 from fp8sim.experiments.train.jobs import Job
 from fp8sim.experiments.train.language_model import LanguageModel
@@ -127,7 +127,7 @@ class _Run:
         return self.totals[what] / max(1, self.totals["elements"])
 
     def save(self) -> None:
-        """Write a checkpoint beside the old one, then put it in its place in one step."""
+        """Write a checkpoint in place of the old one."""
         if self.checkpoint is None:
             return
         state = {
@@ -144,15 +144,10 @@ class _Run:
                 }
             ),
         }
-        partial = self.checkpoint.with_suffix(".partial")
         try:
-            with partial.open("wb") as file:
+            with written(self.checkpoint) as file:
                 torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.checkpoint)
         except (OSError, RuntimeError) as error:  # PyTorch's writer has errors of its own
-            partial.unlink(missing_ok=True)
             raise OSError(f"{self.checkpoint} could not be written ({error}); is the disk full?") from None
 
     def restore(self) -> None:
@@ -161,39 +156,43 @@ class _Run:
             return
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.job.resume and self.checkpoint.exists():
-            state = self._load(self.checkpoint)
-            self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
-            run = json.loads(state["run"])
-            self.losses, self.diverged = run["losses"], run["diverged"]
-            self.totals, self.layers = run["totals"], run["layers"]
-            self.rng.bit_generator.state = run["rng"]
+            self._load(self.checkpoint)
             lines = self._read_log(self.log)
         else:
             self.checkpoint.unlink(missing_ok=True)  # of another run: nothing is to go on from it
             lines = []
-        self.log.write_text("".join(lines))
+        with written(self.log, "w", encoding="utf-8") as file:
+            file.writelines(lines)
 
-    def _load(self, checkpoint: Path) -> dict[str, Any]:
-        """Read a checkpoint of this run, or say why it is none."""
+    def _load(self, checkpoint: Path) -> None:
+        """Take up a checkpoint of this run, or say why it is none."""
         try:
-            state = dict(torch.load(checkpoint, weights_only=True))
-            fingerprint = state["fingerprint"]
-        except Exception as error:  # damaged files raise anything
+            state = dict(torch.load(check_source(checkpoint), weights_only=True))
+            ours = state["fingerprint"] == self.job.fingerprint(self.corpus)
+            if ours:
+                self._take_up(state)
+        except Exception as error:  # damaged and edited files raise anything
             raise ValueError(
                 f"{checkpoint} is damaged or no checkpoint of fp8sim train ({type(error).__name__}); "
                 "delete it, or start anew in another folder"
             ) from None
-        if fingerprint != self.job.fingerprint(self.corpus):
+        if not ours:
             raise ValueError(
                 f"{checkpoint} was started with other options or text; "
                 "repeat those, or start anew in another folder"
             )
-        return state
+
+    def _take_up(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        run = json.loads(state["run"])
+        self.losses, self.diverged = run["losses"], run["diverged"]
+        self.totals, self.layers = run["totals"], run["layers"]
+        self.rng.bit_generator.state = run["rng"]
 
     def _read_log(self, log: Path) -> list[str]:
         """Return a line for each step of the checkpoint; later ones are done again."""
-        lines = log.read_text().splitlines(keepends=True) if log.exists() else []
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines(True) if log.exists() else []
         del lines[len(self.losses) :]
         if len(lines) < len(self.losses) or not all(line.endswith("\n") for line in lines):
             raise ValueError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fp8sim._support import checks
+from fp8sim._support.files import locked
 from fp8sim.experiments.train.corpus import read_corpus
 from fp8sim.experiments.train.jobs import Job, ModelSize, Schedule
 from fp8sim.experiments.train.losses import RunResult
@@ -98,7 +99,8 @@ def train(
     ModuleNotFoundError
         If PyTorch is not installed; the message says what to type.
     ValueError
-        If a name is unknown, there is too little text, or `resume` finds other options.
+        If a name is unknown, there is too little text or memory, `resume` finds other options, or
+        another run writes in `folder`.
 
     Examples
     --------
@@ -122,7 +124,13 @@ def train(
     )
     jobs = _jobs(every, checks.several(recipes, TrainingRecipe, "recipes"), seeds)
     corpus = read_corpus(every.files, least=every.size.context + 2)
-    results = _run_all(jobs, executor, on_step)
+    every.check_memory()
+    if every.folder is None:
+        results = _run_all(jobs, executor, on_step)
+    else:
+        every.folder.mkdir(parents=True, exist_ok=True)
+        with locked(every.folder):
+            results = _run_all(jobs, executor, on_step)
     sizes = {"parameters": every.size.parameters, "emulated": every.size.emulated}
     return Training(
         str(every.recipe),
@@ -138,7 +146,11 @@ def _jobs(every: Job, recipes: Sequence[TrainingRecipeLike], seeds: int | Sequen
     chosen = list(dict.fromkeys([every.recipe, *map(get_training_recipe, recipes)]))
     if len({str(recipe) for recipe in chosen}) < len(chosen):
         raise ValueError("two recipes have one name, and so one log and one row; give each a name of its own")
-    which = range(checks.positive_int(seeds, "seeds")) if isinstance(seeds, int) else seeds
+    if isinstance(seeds, int):
+        seeds = range(checks.positive_int(seeds, "seeds"))
+    which = [
+        checks.within(checks.whole_number(seed, "a seed"), "a seed", 0, checks.LARGEST) for seed in seeds
+    ]
     if not which:
         raise ValueError("seeds is empty: pass at least one, or how many")
     return [dataclasses.replace(every, recipe=recipe, seed=seed) for seed in which for recipe in chosen]

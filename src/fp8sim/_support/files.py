@@ -1,0 +1,174 @@
+"""Files: what can be read and written is said before any work, and what is written is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from fp8sim._support import memory
+
+__all__ = ["check_source", "check_target", "locked", "read_bytes", "written"]
+
+
+def check_source(path: str | Path) -> Path:
+    """Return `path` if it is a file that can be read to its end; what never ends or waits for ever is none.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file; the message names those with names near it.
+    ValueError
+        If it is a folder, a device, a pipe or a socket.
+
+    Examples
+    --------
+    >>> check_source("/dev/zero")
+    Traceback (most recent call last):
+    ValueError: /dev/zero is a device, a pipe or a socket; name a file
+    """
+    file = Path(path)
+    try:
+        found, folder = file.exists(), file.is_dir()
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL
+        raise ValueError(
+            f"{path} is no name of a file: {getattr(error, 'strerror', None) or error}"
+        ) from None
+    if not found:
+        siblings = file.parent.iterdir() if file.parent.is_dir() else ()
+        near = difflib.get_close_matches(file.name, [p.name for p in siblings], n=3)
+        hint = f"; near it are {', '.join(near)}" if near else ""
+        raise FileNotFoundError(f"no file {path}{hint}")
+    if folder:
+        raise ValueError(f"{path} is a folder; name a file in it")
+    if not file.is_file():
+        raise ValueError(f"{path} is a device, a pipe or a socket; name a file")
+    return file
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return all of a file that `check_source` takes, if there is memory for it.
+
+    Examples
+    --------
+    >>> read_bytes(__file__)[:3]
+    b'\"\"\"'
+    """
+    file = check_source(path)
+    memory.require(file.stat().st_size, str(path))
+    return file.read_bytes()
+
+
+def check_target(path: str | Path, such_as: str = "report.html") -> Path:
+    """Return where a file for `path` goes, links followed; refuse what cannot be written.
+
+    Called before anything is measured, so that a wrong name costs no waiting.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        If the name is a folder, a device or a pipe, or a link to itself.
+    PermissionError
+        If the folder is not writable, or the file that is there is read-only.
+
+    Examples
+    --------
+    >>> check_target("no/such/folder/report.html")
+    Traceback (most recent call last):
+    FileNotFoundError: no folder no/such/folder to write report.html in; make it first
+    """
+    try:
+        target = Path(path).resolve()
+        there, folder = target.exists(), target.is_dir()
+    except (OSError, RuntimeError, ValueError):  # Pythons differ on a link to itself; a NUL; too long
+        raise ValueError(f"{path} is no name of a file, or a link to itself; name a file") from None
+    if folder:
+        raise ValueError(f"{path} is a folder; name a file in it, such as {Path(path) / such_as}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"no folder {Path(path).parent} to write {Path(path).name} in; make it first")
+    if there and not target.is_file():
+        raise ValueError(f"{path} is no regular file; name one, such as {such_as}")
+    if there and not target.stat().st_mode & 0o222:  # a folder's owner could replace it all the same
+        raise PermissionError(f"{path} is read-only; name another file, or make it writable first")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"folder {target.parent} is not writable; name a file in another one")
+    return target
+
+
+@contextlib.contextmanager
+def written(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """Open a file to be written whole or not at all: beside its place, where it goes in one step at the end.
+
+    A reader sees the old file or the new one, and a full disk or an interrupt leaves the old one. `options`
+    are those of `open`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, PermissionError, OSError
+        As `check_target`, or if the disk is full.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with written(Path(folder) / "x.txt", "w", encoding="utf-8") as stream:
+    ...         _ = stream.write("all of it")
+    ...     [(file.name, file.read_text()) for file in Path(folder).iterdir()]
+    [('x.txt', 'all of it')]
+    """
+    target = check_target(path)
+    part = target.with_name(f".{secrets.token_hex(8)}.part")  # short, whatever the length of the name
+    try:
+        with part.open(mode.replace("w", "x"), **options) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        if target.exists():
+            shutil.copymode(target, part)
+        part.replace(target)
+    except OSError as error:
+        raise type(error)(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a folder for one run in a block, and refuse a second one; the system lets go of it in any case.
+
+    Where there is no such lock (Windows, some network file systems) nothing is refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, locked(Path(folder)):
+    ...     with locked(Path(folder)):
+    ...         pass
+    Traceback (most recent call last):
+    ValueError: another run writes in ...; wait for its end, or name another folder
+    """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another run writes in {folder}; wait for its end, or name another folder"
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)

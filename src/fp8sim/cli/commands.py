@@ -1,0 +1,8 @@
+"""Every command: each module adds its own to the application."""
+
+from __future__ import annotations
+
+from fp8sim.cli import catalogues, claims, compare, explain, model, train  # noqa: F401
+from fp8sim.cli.options import app
+
+__all__ = ["app"]
