@@ -627,12 +627,12 @@ LIMIT = 0.0025  # of the DeepSeek-V3 report
 LONG = {"steps": 10**6, "sequences": 10**3}  # of 1024 bytes: a trillion tokens
 
 
-def claim_row(*losses, steps=100, sequences=16, made="Made for a test."):
+def claim_row(*losses, steps=100, sequences=16, made="Made for a test.", blocks=1.002):
     """The row on training, of one curve per seed and a baseline that stays at 1."""
     runs = []
     for seed, ours in enumerate(losses):
         runs += [curves("bf16", seed, [1.0] * len(ours)), curves("fp32", seed, [1.0] * len(ours))]
-        runs += [curves("fp8-tensor", seed, [1.02] * len(ours))]
+        runs += [curves("deepseek-v3-block-gradients", seed, [blocks] * len(ours))]
         runs += [curves("deepseek-v3", seed, ours, diverged=any(map(math.isnan, ours)))]
     schedule = {"steps": steps, "sequences": sequences}
     training = Training("bf16", "made up", {"parameters": 1.5e6, "context": 1024}, schedule, tuple(runs))
@@ -672,16 +672,17 @@ def test_it_takes_as_many_tokens_as_the_report_trained_on(tokens, verdict):
     assert rule(np.nextafter(LIMIT, 1)) == rule(math.nan) == "does not hold"
 
 
-def test_the_row_on_training_says_what_it_saw_and_what_the_other_recipes_give():
+def test_the_row_on_training_says_what_it_saw_and_what_a_recipe_that_diverged_gives():
     row = claim_row([1.001] * 4, [0.998] * 4)
     assert (row.measured, row.published) == (pytest.approx(0.002), LIMIT)
     assert row.agreement is None  # the report's models are others
-    assert "On average -0.05 % over the last half of the steps (seeds: -0.2 % to +0.1 %)" in row.why
-    assert "without rounding +0 %, with one scale for a tensor +2 %" in row.why
-    assert row.why.endswith("Too small and short for 671 B. Made for a test.")
-    tokens = 100 * 16 * 1024
-    assert row.ruling == (
-        f"loss error of {tokens:.2g} tokens, where it takes 9e+11: cannot show that it holds, "
+    assert "On average -0.0500 % (seeds: -0.2000 % to +0.1000 %)" in row.why
+    assert "diverged (B.2), give 0.200 % here, and it passes too" in row.why
+    assert row.why.endswith("Made for a test.")
+    assert "it does not pass too" not in row.why
+    assert "give 0.400 % here, and it does not pass" in claim_row([1.001] * 4, blocks=1.004).why
+    assert row.ruling == (  # 100 steps of 16 times 1024 bytes
+        "loss error of 1.64 M tokens, where it takes 900.00 G: cannot show that it holds, "
         "partly up to 0.0025 (0.2 %)"
     )
 
