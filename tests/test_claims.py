@@ -318,7 +318,7 @@ def test_the_bottom_line_is_made_by_the_figures(result):
     assert "3 times as much" in changed[2]
     assert "strays by 1 % from BF16's" in changed[2]
     diverged = bottom_line(by_name(result, training={"measured": math.nan}))
-    assert diverged[2].endswith("trained so diverges.")
+    assert diverged[2].endswith("of a small model diverges.")
 
 
 def test_the_answers_are_made_by_the_figures(result):

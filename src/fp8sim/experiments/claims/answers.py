@@ -49,12 +49,12 @@ def bottom_line(rows: Mapping[str, Claim]) -> list[str]:
     left, product, training = _left(rows), rows["product"], rows["training"]
     state, cache = (change(left[name], one=True) for name in ("training state", "KV cache"))
     return [
-        f"Memory: weights {change(left['weights'])}; what training keeps of weights, gradients and moments "
-        f"{state}, a chat's cache {cache}.",
+        f"Memory: weights {change(left['weights'])}; all that training keeps of a parameter {state}, a "
+        f"chat's cache {cache}.",
         f"Computing: operations {change(left['operations'])}; a training step takes "
-        f"{left['training step']:.2f} of the time at a GPU's peaks{_others(left)}.",
-        f"Accuracy: a product errs by {percent_text(product.measured or 0.0)}, {left['product']:.0f} times "
-        f"as much as in BF16; the loss of a small model trained so {_loss(training)}.",
+        f"{left['training step']:.2f} of BF16's time at a GPU's best{_others(left)}.",
+        f"Accuracy: a multiply is off by {percent_text(product.measured or 0.0)}, {left['product']:.0f} times "
+        f"as much as in BF16; the training loss of a small model {_loss(training)}.",
     ]
 
 
@@ -62,19 +62,19 @@ def answers(rows: Mapping[str, Claim]) -> dict[str, str]:
     """Return an answer to each question, in a layman's words."""
     left, training = _left(rows), rows["training"]
     words: dict[Question, str] = {
-        "format": f"the baseline was BF16, not FP16: {_bits(rows['16 bits'])}, but "
-        f"{left['precision of 16 bits']:.1f} times the error of a product. And "
-        f"{percent_text(left['share in FP8'])} of the operations went to FP8.",
-        "bytes": f"weights {change(left['weights'])}; kept to train, activations "
+        "format": f"the baseline was BF16, not FP16: {_bits(rows['16 bits'])}, but a multiply is off "
+        f"{left['precision of 16 bits']:.1f} times as much in BF16. And {percent_text(left['share in FP8'])} "
+        "of the operations went to FP8.",
+        "bytes": f"weights {change(left['weights'])}; in training, activations "
         f"{change(left['activations'])}, weights with gradients and moments "
         f"{change(left['training state'])}; a chat's cache {change(left['KV cache'], one=True)}.",
         "operations": f"they {change(left['operations'])}, on numbers of half the bits.",
-        "time": f"a multiply takes {left['products at 4096 tokens']:.2f} of it at the GPU's peaks"
+        "time": f"a multiply takes {left['products at 4096 tokens']:.2f} of BF16's time at a GPU's best"
         f"{_measured(left)}; a training step {left['training step']:.2f} and a token served "
-        f"{left['token for 1024']:.2f} at the peaks.",
-        "accuracy": f"a multiply errs {left['product']:.0f} times as much as in BF16, yet the loss of a "
-        f"small model trained so {_loss(training)}: too small a test. DeepSeek reports "
-        f"less than {percent_text(training.published or 0.0)}, of 16 B and 230 B models.",
+        f"{left['token for 1024']:.2f} at best.",
+        "accuracy": f"a multiply is off {left['product']:.0f} times as much as in BF16, yet the training "
+        f"loss of a small model {_loss(training)}: too small a model to show more. DeepSeek reports less than "
+        f"{percent_text(training.published or 0.0)} for 16 B and 230 B parameters.",
     }
     by_question: dict[Question, list[Claim]] = {question: [] for question in QUESTIONS}
     for row in rows.values():
@@ -93,14 +93,14 @@ def _others(left: Mapping[str, float]) -> str:
     if "measured step" not in left:
         return ""
     measured = sorted((left["measured step"], left["MoE layer"]))
-    return "; measured elsewhere, {:.2f} to {:.2f}".format(*measured)
+    return "; others measured {:.2f} to {:.2f} elsewhere".format(*measured)
 
 
 def _measured(left: Mapping[str, float]) -> str:
     if "GEMM with quantising" not in left:
         return ""
     measured = sorted((left["GEMM quantised before"], left["GEMM with quantising"]))
-    return ", {:.2f} to {:.2f} as measured".format(*measured)
+    return ", {:.2f} to {:.2f} as others measured".format(*measured)
 
 
 def _bits(row: Claim) -> str:
