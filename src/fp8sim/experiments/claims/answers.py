@@ -53,8 +53,8 @@ def bottom_line(rows: Mapping[str, Claim]) -> list[str]:
         f"chat's cache {cache}.",
         f"Computing: operations {change(left['operations'])}; a training step takes "
         f"{left['training step']:.2f} of BF16's time at a GPU's best{_others(left)}.",
-        f"Accuracy: a multiply is off by {percent_text(product.measured or 0.0)}, {left['product']:.0f} times "
-        f"as much as in BF16; the training loss of a small model {_loss(training)}.",
+        f"Accuracy: a multiply is off by {percent_text(product.measured or 0.0)}, {left['product']:.0f} "
+        f"times as much as in BF16; the training loss of a small model {_loss(training)}.",
     ]
 
 
@@ -72,8 +72,8 @@ def answers(rows: Mapping[str, Claim]) -> dict[str, str]:
         "time": f"a multiply takes {left['products at 4096 tokens']:.2f} of BF16's time at a GPU's best"
         f"{_measured(left)}; a training step {left['training step']:.2f} and a token served "
         f"{left['token for 1024']:.2f} at best.",
-        "accuracy": f"a multiply is off {left['product']:.0f} times as much as in BF16, yet the training "
-        f"loss of a small model {_loss(training)}: too small a model to show more. DeepSeek reports less than "
+        "accuracy": f"a multiply is off {left['product']:.0f} times as much as in BF16, yet the "
+        f"training loss of a small model {_loss(training)}: too small a model to show more. DeepSeek reports less than "
         f"{percent_text(training.published or 0.0)} for 16 B and 230 B parameters.",
     }
     by_question: dict[Question, list[Claim]] = {question: [] for question in QUESTIONS}
