@@ -72,9 +72,9 @@ def answers(rows: Mapping[str, Claim]) -> dict[str, str]:
         "time": f"a multiply takes {left['products at 4096 tokens']:.2f} of BF16's time at a GPU's best"
         f"{_measured(left)}; a training step {left['training step']:.2f} and a token served "
         f"{left['token for 1024']:.2f} at best.",
-        "accuracy": f"a multiply is off {left['product']:.0f} times as much as in BF16, yet the "
-        f"training loss of a small model {_loss(training)}: too small a model to show more. DeepSeek reports less than "
-        f"{percent_text(training.published or 0.0)} for 16 B and 230 B parameters.",
+        "accuracy": f"a multiply is off {left['product']:.0f} times as much as in BF16, yet the training "
+        f"loss of a small model {_loss(training)}: too small a model to show more. DeepSeek reports less "
+        f"than {percent_text(training.published or 0.0)} for 16 B and 230 B parameters.",
     }
     by_question: dict[Question, list[Claim]] = {question: [] for question in QUESTIONS}
     for row in rows.values():
