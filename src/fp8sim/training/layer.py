@@ -179,7 +179,7 @@ class LinearGemms:
     def _quantize(self, tensor: str, x: FloatArray, operand: Operand, axis: int, remember: bool) -> Quantized:
         """Quantise x, w or dy; under delayed scaling by scales of the past, this step's amax remembered."""
         if operand == FP32 and x.dtype == np.float32:
-            return Quantized.of_fp32(np.asarray(x, dtype=np.float32), axis)
+            return Quantized.of_fp32(checks.as_array(x, tensor), axis)
         scales = None
         if self.delayed is not None:
             scales = self.delayed.scales(tensor, operand.fmt)
