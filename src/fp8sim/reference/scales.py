@@ -53,9 +53,11 @@ def group_amax(x: FloatArray, sizes: tuple[int, ...]) -> FloatArray:
     >>> group_amax(np.array([[1.0, -3.0, 2.0, 0.5, -0.25]]), (1, 2))
     array([[3.  , 2.  , 0.25]])
     """
+    if not x.size:  # reduceat takes no axis without elements
+        return np.zeros([-(-length // size) for length, size in zip(x.shape, sizes, strict=True)], x.dtype)
     amax: FloatArray = np.abs(x)
     for axis, size in enumerate(sizes):
-        if size > 1 and amax.size:
+        if size > 1:
             amax = np.maximum.reduceat(amax, np.arange(0, amax.shape[axis], size), axis=axis)
     return amax
 
