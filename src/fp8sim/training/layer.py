@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.products import float_product
 from fp8sim._support.typing import F32, FloatArray
 from fp8sim.accumulators import Fp32
 from fp8sim.gemm import multiply_quantized, round_output
@@ -199,8 +200,11 @@ class LinearGemms:
         if self.statistics is not None:
             self.statistics.record(gemm, a, b)
             if self.statistics.sqnr and y is not None:
-                both = x.dtype == y.dtype == np.float32
-                self.statistics.compare(gemm, product, self.fp32.matmul(x, y) if both else x @ y)
+                if x.dtype == y.dtype == np.float32:
+                    truth = self.fp32.matmul(x, y)
+                else:
+                    truth = float_product(x.astype(np.float64), y.astype(np.float64))
+                self.statistics.compare(gemm, product, truth)
         return product
 
 
