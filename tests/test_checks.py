@@ -14,12 +14,15 @@ import fp8sim
 from fp8sim import FloatFormat, metrics
 from fp8sim._support import checks
 from fp8sim._support.published import Figure
-from fp8sim.accumulators import Fp32, OneChain, Sequential, TensorCoreSum
+from fp8sim.accumulators import Fp32, OneChain, Sequential, TensorCoreSum, exact_dot
+from fp8sim.anatomy import explain_block, explain_dot
 from fp8sim.costs import get_device
 from fp8sim.experiments.train import ModelSize, Schedule
+from fp8sim.experiments.train.losses import smooth
 from fp8sim.models import get_model
 from fp8sim.quantization import Operand, Scaling
-from fp8sim.training import DelayedScaling, get_training_recipe
+from fp8sim.tensor_cores import promoted_matmul
+from fp8sim.training import DelayedScaling, LinearGemms, get_training_recipe
 
 ONES = np.ones((4, 4))
 
@@ -33,10 +36,32 @@ TAKES_AN_ARRAY = {
     "calc_diff": lambda x: metrics.calc_diff(ONES, x),
     "ulp_error": lambda x: metrics.ulp_error(x, ONES, "e4m3"),
 }
+#: Further arguments that are arrays, of other kinds than numbers or of one dimension.
+TAKES_ANOTHER = {
+    "decode": lambda x: fp8sim.decode(x, "e4m3"),
+    "a tensor core's a": lambda x: fp8sim.tensor_core_matmul(x, ONES),
+    "a tensor core's b": lambda x: fp8sim.tensor_core_matmul(ONES, x),
+    "a tensor core's c": lambda x: fp8sim.tensor_core_matmul(ONES, ONES, c=x),
+    "block scales": lambda x: fp8sim.tensor_core_matmul(
+        ONES, ONES, "blackwell-nvfp4", scales=(ONES[:, :1], x)
+    ),
+    "chain scales": lambda x: promoted_matmul(
+        ONES, ONES, "hopper-fp8", promote_every=32, a_scales=x, b_scales=ONES
+    ),
+    "compare": lambda x: fp8sim.compare(x, ONES),
+    "explain": lambda x: fp8sim.explain(x, "e4m3"),
+    "explain_block": explain_block,
+    "explain_dot": lambda x: explain_dot(x, [1.0, 2.0]),
+    "scales of a dot product": lambda x: explain_dot([1.0], [1.0], "blackwell-nvfp4", scales=(x, [1.0])),
+    "exact_dot": lambda x: exact_dot(x, x),
+    "outlier_channels": metrics.outlier_channels,
+    "losses": smooth,
+    "a layer": lambda x: LinearGemms(get_training_recipe("fp32")).forward(x, np.ones((2, 2), np.float32)),
+}
 BAD_ARRAYS = {
     "object": (np.array([1.0, None]), "is an object array .*pass np.asarray"),
     "huge integers": ([2**70], "is an object array"),
-    "ragged": ([[1.0], [1.0, 2.0]], "cannot be read as an array of numbers"),
+    "ragged": ([[1.0], [1.0, 2.0]], r"array of numbers: its rows differ in length; pad them to one$"),
     "none": (None, "is an object array"),
     "string": ("0.5", "has dtype <U3, which is not a real number type"),
     "strings": (["0.5", "1"], "not a real number type; pass a float or integer array"),
@@ -46,6 +71,11 @@ BAD_ARRAYS = {
     "datetime": (np.array(["2024-12-26"], "datetime64[D]"), "not a real number type"),
     "structured": (np.zeros(2, [("a", "f4")]), "not a real number type"),
     "masked": (np.ma.masked_array([1.0, 2.0], [False, True]), r"is a masked array.*filled"),
+    "masked rows": (
+        [[1.0, 2.0], np.ma.masked_array([1.0, 2.0], [False, True])],
+        r"is a masked array.*filled",
+    ),
+    "masked numbers": ([1.0, np.ma.masked], r"is a masked array.*filled"),
     "dictionary": ({"a": 1.0}, "is an object array"),
     "variable strings": (np.array(["a"], np.dtypes.StringDType()), "not a real number type")
     if hasattr(np.dtypes, "StringDType")
@@ -59,6 +89,22 @@ def test_what_is_no_array_of_real_numbers_is_a_type_error_that_names_the_way_out
     value, match = BAD_ARRAYS[bad]
     with pytest.raises(TypeError, match=match):
         TAKES_AN_ARRAY[call](value)
+
+
+@pytest.mark.parametrize("call", TAKES_ANOTHER)
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_a_mask_is_lost_nowhere(call, dtype):
+    masked = np.ma.masked_array(np.ones((2, 2), dtype), [[False, True], [False, False]])
+    with pytest.raises(
+        TypeError, match=r"is a masked array, whose mask would be lost; pass x.filled\(value\)"
+    ):
+        TAKES_ANOTHER[call](masked)
+
+
+@pytest.mark.parametrize("call", sorted(TAKES_ANOTHER.keys() - {"a layer"}))  # which takes arrays alone
+def test_no_text_of_numpys_comes_out_for_a_ragged_list(call):
+    with pytest.raises(TypeError, match=r"array of numbers: its rows differ in length; pad them to one$"):
+        TAKES_ANOTHER[call]([[1.0], [1.0, 2.0]])
 
 
 @pytest.mark.parametrize("what", ["a", "b"])

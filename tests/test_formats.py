@@ -168,6 +168,12 @@ def test_a_user_format_follows_from_its_fields(signed, data):
     np.testing.assert_array_equal(again, codes[back])
 
 
+def test_a_format_without_subnormals_may_reach_as_far_as_float32_has_its_steps():
+    fmt = FloatFormat("ends", 8, 10, bias=140, subnormals=False)
+    codes = np.arange(1 << 10, 1 << 11, dtype=np.uint32)  # the first binade, in steps of 2^-149
+    np.testing.assert_array_equal(fp8sim.encode(fp8sim.decode(codes, fmt), fmt), codes)
+
+
 def test_formats_are_frozen_and_hashable():
     with pytest.raises(dataclasses.FrozenInstanceError):
         E4M3.bias = 8
@@ -287,6 +293,17 @@ def test_what_is_no_format_is_refused_with_the_list_of_dtypes(fmt):
         ({"specials": "nan_only"}, ValueError, "unknown specials 'nan_only'; did you mean 'nan-only'"),
         ({"bias": 200}, ValueError, "do not all fit float32"),
         ({"bias": -200}, ValueError, "do not all fit float32"),
+        ({"exponent_bits": 8, "mantissa_bits": 10, "bias": 141}, ValueError, "do not all fit float32"),
+        (
+            {"exponent_bits": 8, "mantissa_bits": 10, "bias": 141, "subnormals": False},
+            ValueError,
+            "do not all fit",
+        ),
+        (
+            {"exponent_bits": 8, "mantissa_bits": 23, "subnormals": False, "zero": False},
+            ValueError,
+            "do not all fit",
+        ),
         ({"specials": "fnuz", "signed": False}, ValueError, "needs sign and zero"),
         ({"zero": False}, ValueError, "subnormals=False"),
         ({"exponent_bits": 1}, ValueError, "no exponent is left"),

@@ -363,6 +363,14 @@ def test_groups_of_zeros_give_zeros_of_their_sign_and_never_nan(dtype, granulari
         assert q.flushed == q.saturated == 0
 
 
+@pytest.mark.parametrize("shape", [(0, 256), (256, 0), (0, 0), (2, 0, 300)])
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_empty_blocks_of_rows_have_scales_of_their_shape_too(axis, shape):
+    q = fp8sim.quantize(np.ones(shape), "e4m3", "128x128", axis=axis)
+    assert q.scales.shape == scales_shape("128x128", shape, axis)
+    assert q.dequantize().shape == shape
+
+
 @pytest.mark.parametrize("shape", [(0,), (0, 256), (3, 0), (0, 5), (2, 0, 3)])
 @pytest.mark.parametrize("granularity", ["tensor", "row", "1x128", "1x2", "none"])
 @pytest.mark.parametrize("scale_format", ["fp32", "e8m0", "e4m3"])
@@ -370,6 +378,7 @@ def test_empty_arrays_give_empty_codes_and_no_error(scale_format, granularity, s
     q = fp8sim.quantize(np.ones(shape), "e4m3", granularity, scale_format=scale_format)
     assert q.codes.shape == q.dequantize().shape == shape
     assert (q.saturated, q.flushed) == (0, 0)
+    assert q.scales.shape == q.scale_codes.shape == scales_shape(granularity, shape)
     if granularity != "none":
         assert q.scales.size * Scaling(granularity, scale_format).scale_bytes == q.scale_nbytes - (
             4 if scale_format == "e4m3" else 0

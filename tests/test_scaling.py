@@ -223,6 +223,26 @@ def test_an_nvfp4_group_far_below_the_largest_has_a_scale_of_zero_and_no_nan():
     assert q.flushed == 16
 
 
+@pytest.mark.parametrize("name", ["bf16", "tf32", "fp32"])
+def test_e4m3_scales_of_formats_as_wide_as_float32_are_those_of_float64(name, rng):
+    x = rng.standard_normal((8, 64)).astype(np.float32)  # 448 times the largest value is beyond float32
+    q = fp8sim.quantize(x, name, "1x16", scale_format="e4m3")
+    exact = fp8sim.quantize(x.astype(np.float64), name, "1x16", scale_format="e4m3")
+    np.testing.assert_array_equal(q.scales, exact.scales)
+    assert fp8sim.metrics.relative_error(q.dequantize(np.float64), x) < 0.02  # an E4M3 scale may round down
+    assert q.flushed == 0
+
+
+@pytest.mark.parametrize("scale_format", ["fp32", "e4m3"])
+@pytest.mark.parametrize("size", [16, 8192])
+def test_a_scale_beyond_fp32_is_refused_in_every_scale_format(scale_format, size):
+    small = fp8sim.FloatFormat("below-one", 4, 3, bias=16, specials="nan-only")  # its largest value is 0.875
+    x = np.full((1, size), np.finfo(np.float32).max)
+    for array in (x, x.astype(np.float32)):
+        with pytest.raises(ValueError, match="needs a scale beyond FP32; divide the array first"):
+            fp8sim.quantize(array, small, "1x16", scale_format=scale_format)
+
+
 def test_nvfp4_scales_of_zeros_are_no_nan():
     for x in (np.zeros((2, 20)), np.full((2, 20), 1e-44, np.float32), np.full((2, 20), 1e-300)):
         q = fp8sim.quantize(x, "e2m1", "1x16", scale_format="e4m3")

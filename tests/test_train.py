@@ -359,6 +359,54 @@ def test_a_damaged_checkpoint_is_named_and_left(tmp_path, content):
 
 @needs_torch
 @pytest.mark.extra
+def test_no_flipped_bit_of_a_checkpoint_is_taken_up(tmp_path):
+    from fp8sim.experiments.train.run import _unsealed
+
+    tiny([], seeds=1, folder=tmp_path)
+    path = tmp_path / "bf16-seed0.pt"
+    whole = path.read_bytes()
+    assert set(_unsealed(whole)) == {"fingerprint", "model", "optimizer", "run"}
+    places = [*range(0, len(whole), 101), *range(len(whole) - 40, len(whole))]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 8
+        with pytest.raises(ValueError, match="digest"):
+            _unsealed(bytes(flipped))
+    flipped = bytearray(whole)
+    flipped[len(whole) // 4] ^= 16
+    for damaged in (bytes(flipped), whole[:-1], whole + b"\0", whole[32:]):
+        path.write_bytes(damaged)
+        with pytest.raises(
+            ValueError, match=r"bf16-seed0.pt is damaged or no checkpoint.*delete it, or start"
+        ):
+            tiny([], seeds=1, folder=tmp_path, resume=True)
+        assert path.read_bytes() == damaged
+
+
+@needs_torch
+@pytest.mark.extra
+@pytest.mark.parametrize(
+    "key", ["fingerprint", "model", "optimizer", "run", "a run without losses", "a shape"]
+)
+def test_an_edited_checkpoint_is_refused_in_the_same_words(tmp_path, key):
+    from fp8sim.experiments.train import run
+
+    tiny([], seeds=1, folder=tmp_path)
+    path = tmp_path / "bf16-seed0.pt"
+    state = run._unsealed(path.read_bytes())
+    if key == "a shape":
+        state["model"] = {name: value[:1] for name, value in state["model"].items()}
+    elif key == "a run without losses":
+        state["run"] = "{}"
+    else:
+        del state[key]
+    path.write_bytes(run._sealed(state))
+    with pytest.raises(ValueError, match=r"bf16-seed0.pt is damaged or no checkpoint"):
+        tiny([], seeds=1, folder=tmp_path, resume=True)
+
+
+@needs_torch
+@pytest.mark.extra
 @pytest.mark.parametrize("keep", [0, 2, None])
 def test_a_log_shorter_than_its_checkpoint_is_refused(tmp_path, keep):
     tiny([], seeds=1, folder=tmp_path)

@@ -91,10 +91,11 @@ class FloatFormat:
             raise ValueError(f"{self.name}: a format without zero has no subnormals: subnormals=False")
         if self.emax < self.emin:
             raise ValueError(f"{self.name}: no exponent is left for a normal number")
-        if self.max >= 2.0**128 or self.smallest_subnormal < 2.0**-149:
+        # Without subnormals too the smallest normal numbers are this far apart.
+        if self.max >= 2.0**128 or self.emin - self.mantissa_bits < -149:
             raise ValueError(
                 f"{self.name}: values from {self.smallest_subnormal:g} to {self.max:g} do not all fit "
-                "float32 (2**-149 to 2**128), which decode() returns; choose another bias"
+                "float32 (steps of 2**-149, up to 2**128), which decode() returns; choose another bias"
             )
 
     def __str__(self) -> str:

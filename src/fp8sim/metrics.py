@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fp8sim._support import checks
+from fp8sim._support.products import norm
 from fp8sim._support.typing import F64, ArrayLike
 from fp8sim.formats import FormatLike, get_format
 
@@ -98,7 +99,7 @@ def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
     """
     value, truth = (_scaled(array) for array in _pair(x, reference))
     norms = _norm(value) * _norm(truth)
-    return float(np.vdot(value, truth) / norms) if norms else math.nan
+    return float(np.sum(value * truth) / norms) if norms else math.nan
 
 
 @_quiet
@@ -316,7 +317,7 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
 def _norm(x: F64) -> float:
     """Return the Frobenius norm, safe from overflow and underflow of the squares."""
     largest = float(np.max(np.abs(x)))
-    return largest * float(np.linalg.norm(_scaled(x).ravel())) if math.isfinite(largest) else largest
+    return largest * norm(_scaled(x)) if math.isfinite(largest) else largest
 
 
 def _row_norms(x: F64) -> F64:

@@ -73,14 +73,15 @@ def nearest(fmt: FloatFormat, policy: str) -> Nearest | None:
     drop, base, top = 23 - mant, (emin + 126) << mant, fmt.top_code
     odd = int(drop > 0 and mant > 0)  # without a mantissa the significand is 1, odd: ties go up
     ieee, cutoff = policy == "ieee", _cutoff(fmt)
+    adder = emin > -126 or not mant  # else dropping bits does it; but the tie between 0 and 2^emin goes to 0
     numbers = {
         "drop": drop,
         "mask": 2**32 - (1 << drop),
         "half": (1 << drop >> 1) - odd,
         "odd": odd,
-        "first": (emin + 127) << 23 if emin > -126 else 0,
+        "first": (emin + 127) << 23 if adder else 0,
         "base": base,
-        "magic": _bits(2.0 ** (emin + drop)) if emin > -126 else 0,
+        "magic": _bits(2.0 ** (emin + drop)) if adder else 0,
         "limit": top + (ieee and (fmt.has_inf or fmt.has_nan)),
         "nan": fmt.nan_code,
         "sign_drop": 32 - fmt.bits,

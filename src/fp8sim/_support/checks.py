@@ -282,7 +282,7 @@ def generator(rng: object) -> np.random.Generator:
 
 def as_array(x: ArrayLike, what: str = "x") -> AnyArray:
     """Take `x` as a numpy array in native byte order; a torch tensor is viewed, in its own dtype."""
-    if isinstance(x, np.ma.MaskedArray):
+    if _has_mask(x):
         raise TypeError(f"{what} is a masked array, whose mask would be lost; pass x.filled(value)")
     torch = sys.modules.get("torch")  # there is no tensor before it is loaded
     if torch is not None and isinstance(x, torch.Tensor):
@@ -290,7 +290,9 @@ def as_array(x: ArrayLike, what: str = "x") -> AnyArray:
     try:
         array: AnyArray = np.asarray(x)
     except (ValueError, TypeError) as error:
-        raise TypeError(f"{what} cannot be read as an array of numbers: {error}") from None
+        ragged = "inhomogeneous" in str(error)  # numpy's word, at the end of a long text
+        why = "its rows differ in length; pad them to one" if ragged else error
+        raise TypeError(f"{what} cannot be read as an array of numbers: {why}") from None
     if array.dtype == object:
         raise TypeError(
             f"{what} is an object array (ragged lists, None or big integers?); "
@@ -301,6 +303,13 @@ def as_array(x: ArrayLike, what: str = "x") -> AnyArray:
             f"{what} has dtype {array.dtype}, which is not a real number type; pass a float array"
         )
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _has_mask(x: object, depth: int = 0) -> bool:
+    """Whether `x` is a masked array or holds one in lists, as deep as numpy has axes."""
+    if not isinstance(x, (list, tuple)) or depth > 64:
+        return isinstance(x, np.ma.MaskedArray)
+    return any(_has_mask(part, depth + 1) for part in x)
 
 
 def _from_torch(x: Any, what: str, torch: Any) -> AnyArray:

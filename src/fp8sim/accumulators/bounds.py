@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fp8sim._support.products import float_product
 from fp8sim._support.typing import F64, AnyArray
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.accumulators.float_sums import Fp32
@@ -60,7 +61,7 @@ def sum_error_bound(a: Quantized, b: Quantized, accumulator: Accumulator) -> F64
     True
     """
     if isinstance(accumulator, Fp32):
-        sizes = np.abs(a.dequantize(np.float64)) @ np.abs(b.dequantize(np.float64))
+        sizes = float_product(np.abs(a.dequantize(np.float64)), np.abs(b.dequantize(np.float64)))
         return np.asarray((a.shape[1] + 2) * _U32 * 1.01 * sizes)
     if not isinstance(accumulator, TensorCoreSum) or accumulator.core.output == "fp16-rne":
         return None
@@ -125,10 +126,12 @@ def _chain(left: _Side, right: _Side, core: TensorCore, start: int, stop: int) -
     terms = ((core.step // core.group if core.group else core.step) + 1) * 2.0**-core.fraction_bits
     for at in range(start, stop, SEGMENT * core.step):
         part = slice(at, min(at + SEGMENT * core.step, stop))
-        size += left.magnitudes[:, part] @ right.magnitudes[:, part].T
+        size += float_product(left.magnitudes[:, part], right.magnitudes[:, part].T)
         rows, columns = left.largest(part, core.step), right.largest(part, core.step)
         steps = rows.shape[1]
         binade = np.where(size > 0, np.exp2(np.frexp(size)[1] - 1.0), 0.0)
-        bound += terms * (rows @ columns.T + steps * np.maximum(binade, 2.0**core.exponent_floor))
+        bound += terms * (
+            float_product(rows, columns.T) + steps * np.maximum(binade, 2.0**core.exponent_floor)
+        )
         bound += steps * np.maximum(binade, 2.0**-126) * 2.0 ** -OUTPUTS[core.output]
     return bound, size

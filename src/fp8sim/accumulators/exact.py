@@ -9,7 +9,8 @@ from typing import final
 import numpy as np
 
 from fp8sim import _kernels
-from fp8sim._support.typing import F32, F64
+from fp8sim._support import checks
+from fp8sim._support.typing import F32, ArrayLike
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.quantization import Quantized
 
@@ -38,7 +39,7 @@ class Exact(Accumulator):
         return product
 
 
-def exact_dot(x: F64, y: F64) -> np.float32:
+def exact_dot(x: ArrayLike, y: ArrayLike) -> np.float32:
     """Return the dot product of two vectors as a student would check it: in fractions, rounded once.
 
     Examples
@@ -47,7 +48,8 @@ def exact_dot(x: F64, y: F64) -> np.float32:
     >>> float(exact_dot(np.array([1e20, 1.0, -1e20]), np.ones(3)))
     1.0
     """
-    total = sum((Fraction(p) * Fraction(q) for p, q in zip(x.tolist(), y.tolist(), strict=True)), Fraction(0))
+    left, right = checks.as_float(x, "x").tolist(), checks.as_float(y, "y").tolist()
+    total = sum((Fraction(p) * Fraction(q) for p, q in zip(left, right, strict=True)), Fraction(0))
     nearest = float(total)
     if Fraction(nearest) != total and np.float64(nearest).view(np.int64) % 2 == 0:
         # Round to odd, so that rounding to float32 sees what is left.

@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.products import float_product
 from fp8sim._support.typing import F32, F64, FloatArray
 from fp8sim.accumulators.base import ValueSum
 from fp8sim.casts import round_to
@@ -21,9 +22,9 @@ __all__ = ["Fp32", "Kahan", "Pairwise", "Sequential"]
 @final
 @dataclass(frozen=True)
 class Fp32(ValueSum):
-    """FP32 sums of FP32 products of the dequantised operands, in the order of a BLAS: numpy's, or another."""
+    """FP32 sums of FP32 products of the dequantised operands, as a BLAS sums blocks, or as `matmul` does."""
 
-    matmul: Callable[[F32, F32], F32] = field(default=np.matmul, repr=False, compare=False)
+    matmul: Callable[[F32, F32], F32] = field(default=float_product, repr=False, compare=False)
 
     name = "fp32"
 

@@ -325,7 +325,7 @@ def explain_dot(
     left, right = _row_and_column(a, b)
     if scales is not None and not (isinstance(scales, (tuple, list)) and len(scales) == 2):
         raise TypeError(f"scales must be a pair, those of a and those of b, got {shown(scales)}")
-    pair = None if scales is None else (np.reshape(scales[0], (1, -1)), np.reshape(scales[1], (-1, 1)))
+    pair = None if scales is None else _scales_of_one(*scales)
     problem = value_problem(
         left,
         right,
@@ -355,13 +355,18 @@ def explain_dot(
     )
 
 
+def _scales_of_one(a: ArrayLike, b: ArrayLike) -> tuple[AnyArray, AnyArray]:
+    """Take the block scales of two vectors as those of matrices."""
+    return checks.as_array(a, "scales of a").reshape(1, -1), checks.as_array(b, "scales of b").reshape(-1, 1)
+
+
 def _row_and_column(a: ArrayLike, b: ArrayLike) -> tuple[AnyArray, AnyArray]:
     """Take two vectors of one length, in their own types, as matrices that multiply."""
     for x, what in ((a, "a"), (b, "b")):
         shape = checks.as_float(x, what).shape
         if len(shape) != 1:
             raise ValueError(f"{what} must be a vector (1 dimension), got shape {shape}; pass one row")
-    row, column = np.asarray(a).reshape(1, -1), np.asarray(b).reshape(-1, 1)
+    row, column = checks.as_array(a).reshape(1, -1), checks.as_array(b).reshape(-1, 1)
     if row.size != column.size:
         raise ValueError(f"a has {row.size} elements and b has {column.size}; they must be equal")
     if not row.size:

@@ -11,10 +11,11 @@ import numpy as np
 
 from fp8sim import metrics
 from fp8sim._support import checks, memory
+from fp8sim._support.products import float_product, norm
 from fp8sim._support.quantities import bytes_text, percent_text, time_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
-from fp8sim._support.typing import F64, ArrayLike, FloatArray
+from fp8sim._support.typing import ArrayLike, FloatArray
 from fp8sim.accumulators import sum_error_bound
 from fp8sim.costs.devices import Device, DeviceLike, get_device
 from fp8sim.costs.gemm import GemmCost, gemm_cost
@@ -165,7 +166,7 @@ def compare(
     # the operands and three products in float64: the truth, a sum and what they differ by
     memory.require(8 * ((m + n) * k + 3 * m * n), f"comparing products of {m}x{n}x{k} in float64")
     with np.errstate(all="ignore"):
-        truth = left.astype(np.float64) @ right.astype(np.float64)
+        truth = float_product(left.astype(np.float64), right.astype(np.float64))
     checks.finite(truth, "the product", "an error cannot be measured then")
     if not truth.any():
         raise ValueError("the product is all zero: no relative error can be measured")
@@ -183,15 +184,22 @@ def compare(
 
 
 def _measure(
-    a: FloatArray, b: FloatArray, recipe: Recipe, truth: F64, *, base: GemmCost, device: Device, bounds: bool
+    a: FloatArray,
+    b: FloatArray,
+    recipe: Recipe,
+    truth: FloatArray,
+    *,
+    base: GemmCost,
+    device: Device,
+    bounds: bool,
 ) -> ComparisonRow:
     left, right = quantize_both(a, b, recipe)
     product = recipe.accumulator.multiply(left, right)
     with np.errstate(all="ignore"):  # an operand that overflowed to infinity, or became all zero
-        exact = left.dequantize(np.float64) @ right.dequantize(np.float64)
+        exact = float_product(left.dequantize(np.float64), right.dequantize(np.float64))
         elements = a.size + b.size
         bound = sum_error_bound(left, right, recipe.accumulator) if bounds else None
-        ratio = None if bound is None else float(np.linalg.norm(bound) / np.linalg.norm(exact))
+        ratio = None if bound is None else float(np.divide(norm(bound), norm(exact)))
         cost = gemm_cost(a.shape[0], b.shape[1], a.shape[1], recipe, device)
         return ComparisonRow(
             recipe=recipe.name,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.products import float_product
 from fp8sim._support.quantities import percent_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
@@ -170,6 +171,6 @@ def _compare(recipe: str, vectors: F32, truth: F32) -> EmbeddingRow:
 
 def _by_similarity(x: F32) -> Any:
     """Return for each row the others, the most similar first."""
-    similarity = x @ x.T
+    similarity = float_product(x, x.T)
     np.fill_diagonal(similarity, -np.inf)
     return np.argsort(-similarity, axis=1, kind="stable")

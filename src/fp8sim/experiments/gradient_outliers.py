@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.products import float_product, norm
 from fp8sim._support.quantities import percent_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
@@ -153,7 +154,7 @@ def _measure(
     _, saved = gemms.forward(np.zeros_like(weights[:1]), weights)
     dx, _ = gemms.backward(dy, saved, wgrad=False)
     assert dx is not None
-    exact = dy.astype(np.float64) @ weights
+    exact = float_product(dy.astype(np.float64), weights.astype(np.float64))
     errors = np.linalg.norm(dx - exact, axis=1) / np.linalg.norm(exact, axis=1)
     cosines = [
         cosine_similarity(mine, truth) if mine.any() else 0.0 for mine, truth in zip(dx, exact, strict=True)
@@ -166,5 +167,5 @@ def _measure(
         lost_tokens=float(np.mean(~dx.any(axis=1))),
         median_error=float(np.median(errors)),
         worst_cosine=float(np.quantile(cosines, 0.05)),
-        whole_error=float(np.linalg.norm(dx - exact) / np.linalg.norm(exact)),
+        whole_error=norm(dx - exact) / norm(exact),
     )

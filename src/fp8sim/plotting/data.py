@@ -67,7 +67,9 @@ def sqnr_against_scale(
     rms = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
     if rms == 0:
         raise ValueError("x is empty or all zero: it has no signal-to-noise ratio")
-    reaches = np.asarray(2.0 ** np.arange(0, 14.01, 0.25) if reach is None else reach, dtype=np.float64)
+    if reach is None:
+        reach = 2.0 ** np.arange(0, 14.01, 0.25)
+    reaches = checks.as_float(reach, "reach").astype(np.float64)
     targets = [get_format(fmt) for fmt in formats]
     names = [str(fmt) for fmt in targets]
     curves = [[_sqnr(array, fmt, float(r) * rms) for r in reaches] for fmt in targets]

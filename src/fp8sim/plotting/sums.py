@@ -9,6 +9,7 @@ import numpy as np
 
 from fp8sim import metrics
 from fp8sim._support import checks
+from fp8sim._support.products import float_product
 from fp8sim._support.typing import ArrayLike
 from fp8sim.plotting._style import axes_for, legend_above, line_look, octaves
 from fp8sim.tensor_cores import TensorCore, get_tensor_core, tensor_core_matmul
@@ -67,7 +68,8 @@ def error_against_k(
         if not 1 <= checks.positive_int(length, "a length") <= k:
             raise ValueError(f"a length must be 1 to {k}, the k of the operands, got {length}")
     references = [
-        left[:, :length].astype(np.float64) @ right[:length].astype(np.float64) for length in lengths
+        float_product(left[:, :length].astype(np.float64), right[:length].astype(np.float64))
+        for length in lengths
     ]
     ax = axes_for(ax)
     for index, every in enumerate(promote_every):

@@ -53,9 +53,11 @@ def group_amax(x: FloatArray, sizes: tuple[int, ...]) -> FloatArray:
     >>> group_amax(np.array([[1.0, -3.0, 2.0, 0.5, -0.25]]), (1, 2))
     array([[3.  , 2.  , 0.25]])
     """
+    if not x.size:  # reduceat takes no axis without elements
+        return np.zeros([-(-length // size) for length, size in zip(x.shape, sizes, strict=True)], x.dtype)
     amax: FloatArray = np.abs(x)
     for axis, size in enumerate(sizes):
-        if size > 1 and amax.size:
+        if size > 1:
             amax = np.maximum.reduceat(amax, np.arange(0, amax.shape[axis], size), axis=axis)
     return amax
 
@@ -105,7 +107,9 @@ def pick_scales(
     if scale_format == "e4m3":
         return _nvfp4_scales(amax, fmt, encode)
     if scale_rule == "amax":
-        values = _positive_fp32(amax / amax.dtype.type(fmt.max), amax)
+        with np.errstate(over="ignore"):
+            quotient = amax / amax.dtype.type(fmt.max)
+        values = _positive_fp32(quotient, amax)
     else:
         values = _power_of_two(amax, fmt, scale_rule)
     if scale_format == "e8m0":
@@ -116,12 +120,17 @@ def pick_scales(
 
 def _nvfp4_scales(amax: FloatArray, fmt: FloatFormat, encode: Encode) -> Scales:
     """E4M3 scales under one FP32 scale, so that the largest of them is 448 (TransformerEngine)."""
-    dtype, e4m3 = amax.dtype.type, FORMATS["e4m3"]
+    e4m3 = FORMATS["e4m3"]
+    if fmt.max * e4m3.max > float(np.finfo(amax.dtype).max):
+        amax = amax.astype(np.float64)  # that of BF16 and wider formats is beyond float32
+    dtype = amax.dtype.type
     top = amax.max(initial=0)
     tensor = _positive_fp32(np.asarray(top / dtype(fmt.max * e4m3.max)), np.asarray(top))
-    codes = encode(amax / dtype(fmt.max) / dtype(tensor), e4m3)
-    values = decode_table(e4m3)[codes.view(np.uint8)]
-    return Scales(np.asarray(values * tensor), codes, np.float32(tensor))
+    with np.errstate(over="ignore"):
+        codes = encode(amax / dtype(fmt.max) / dtype(tensor), e4m3)
+        values = np.asarray(decode_table(e4m3)[codes.view(np.uint8)] * tensor)
+    _refuse_infinite(values, amax)
+    return Scales(values, codes, np.float32(tensor))
 
 
 def _power_of_two(amax: FloatArray, fmt: FloatFormat, scale_rule: str | None) -> F32:
@@ -147,9 +156,13 @@ def _positive_fp32(scale: FloatArray, amax: FloatArray) -> F32:
     """Round scales to FP32, 1 for a group of zeros, and never zero or infinite."""
     with np.errstate(over="ignore"):
         rounded = scale.astype(np.float32)
-    if np.isinf(rounded).any():
-        raise ValueError(f"amax {amax.max():g} needs a scale beyond FP32; divide the array first")
+    _refuse_infinite(rounded, amax)
     return np.where(amax > 0, np.maximum(rounded, np.float32(_TINY)), np.float32(1))
+
+
+def _refuse_infinite(scale: F32, amax: FloatArray) -> None:
+    if np.isinf(scale).any():
+        raise ValueError(f"amax {amax.max():g} needs a scale beyond FP32; divide the array first")
 
 
 def apply_scales(x: FloatArray, scales: Scales, sizes: tuple[int, ...]) -> FloatArray:

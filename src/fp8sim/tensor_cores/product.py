@@ -131,6 +131,8 @@ def check_problem(
     m, n, k = checks.multiply_shapes(a.array, b.array)
     start, extent = (None, None) if c is None else check_start(c, (m, n), core, every)
     (a_scales, a_exponents), (b_scales, b_exponents) = check_scales(scales, core, m, n, k)
+    if promotion is not None:
+        promotion = checks.as_array(promotion[0], "a_scales"), checks.as_array(promotion[1], "b_scales")
     chains = -(-k // every) if every else 1
     for what, one, wanted in zip("ab", promotion or (), ((m, chains), (chains, n)), strict=False):
         if one.shape != wanted or one.dtype != np.float32:

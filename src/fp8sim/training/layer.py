@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.products import float_product
 from fp8sim._support.typing import F32, FloatArray
 from fp8sim.accumulators import Fp32
 from fp8sim.gemm import multiply_quantized, round_output
@@ -179,7 +180,7 @@ class LinearGemms:
     def _quantize(self, tensor: str, x: FloatArray, operand: Operand, axis: int, remember: bool) -> Quantized:
         """Quantise x, w or dy; under delayed scaling by scales of the past, this step's amax remembered."""
         if operand == FP32 and x.dtype == np.float32:
-            return Quantized.of_fp32(np.asarray(x, dtype=np.float32), axis)
+            return Quantized.of_fp32(checks.as_array(x, tensor), axis)
         scales = None
         if self.delayed is not None:
             scales = self.delayed.scales(tensor, operand.fmt)
@@ -199,8 +200,11 @@ class LinearGemms:
         if self.statistics is not None:
             self.statistics.record(gemm, a, b)
             if self.statistics.sqnr and y is not None:
-                both = x.dtype == y.dtype == np.float32
-                self.statistics.compare(gemm, product, self.fp32.matmul(x, y) if both else x @ y)
+                if x.dtype == y.dtype == np.float32:
+                    truth = self.fp32.matmul(x, y)
+                else:
+                    truth = float_product(x.astype(np.float64), y.astype(np.float64))
+                self.statistics.compare(gemm, product, truth)
         return product
 
 

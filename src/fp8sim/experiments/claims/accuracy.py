@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim import metrics
+from fp8sim._support.products import float_product
 from fp8sim._support.published import DEEPSEEK_V3
 from fp8sim._support.quantities import percent_text
 from fp8sim._support.typing import F32
@@ -119,7 +120,7 @@ def published_test(setting: Setting) -> list[Claim]:
         rng = np.random.default_rng(seed)
         a = rng.standard_normal((m, k), np.float32).astype(bf16).astype(np.float32)
         b = rng.standard_normal((k, n), np.float32).astype(bf16).astype(np.float32)
-        return metrics.calc_diff(matmul(a, b, "deepseek-v3"), a @ b)
+        return metrics.calc_diff(matmul(a, b, "deepseek-v3"), float_product(a, b))
 
     measured, spread = _over_seeds(measure, setting.seeds)
     published, limit, of_bf16 = (
@@ -214,7 +215,7 @@ def _sums(
             round_to(draw(rng, shape, dtype=np.float32), "e4m3").astype(np.float32)
             for shape in ((size, k), (k, size))
         )
-        exact = a.astype(np.float64) @ b.astype(np.float64)
+        exact = float_product(a.astype(np.float64), b.astype(np.float64))
         core = tensor_core_matmul(a, b, "hopper-fp8", promote_every=promote_every)
         for products, errors in ((core, sums), (Fp32().sum_products(a, b), fp32)):
             largest = np.abs(products - exact).max() / np.sqrt(np.mean(exact**2))
@@ -256,7 +257,7 @@ def training_loss(setting: Setting) -> list[Claim]:
 
 def _errors(layers: Sequence[Matrices], *recipes: str) -> list[float]:
     """Return the relative error of products as each recipe stores them, root mean square over layers."""
-    exact = [x.a.astype(np.float64) @ x.b for x in layers]
+    exact = [float_product(x.a.astype(np.float64), x.b.astype(np.float64)) for x in layers]
     errors = [
         [
             metrics.relative_error(matmul(x.a, x.b, recipe, output="recipe"), truth)

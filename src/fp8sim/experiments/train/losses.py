@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fp8sim._support import checks
 from fp8sim._support.typing import F64, ArrayLike
 
 __all__ = [
@@ -60,7 +61,7 @@ def smooth(losses: ArrayLike, coefficient: float = SMOOTHING) -> F64:
     >>> smooth([4.0, 2.0, 2.0])
     array([4.  , 3.8 , 3.62])
     """
-    averages = np.array(losses, dtype=np.float64)
+    averages = checks.as_float(losses, "losses").astype(np.float64)
     for step in range(1, len(averages)):
         averages[step] = coefficient * averages[step - 1] + (1 - coefficient) * averages[step]
     return averages

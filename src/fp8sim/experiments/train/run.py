@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim._support import checks
-from fp8sim._support.files import check_source, written
+from fp8sim._support.files import read_bytes, written
 from fp8sim.experiments.train.corpus import Corpus, read_corpus
 from fp8sim.experiments.train.jobs import Job
 from fp8sim.experiments.train.language_model import LanguageModel
@@ -146,7 +147,7 @@ class _Run:
         }
         try:
             with written(self.checkpoint) as file:
-                torch.save(state, file)
+                file.write(_sealed(state))
         except (OSError, RuntimeError) as error:  # PyTorch's writer has errors of its own
             raise OSError(f"{self.checkpoint} could not be written ({error}); is the disk full?") from None
 
@@ -167,7 +168,7 @@ class _Run:
     def _load(self, checkpoint: Path) -> None:
         """Take up a checkpoint of this run, or say why it is none."""
         try:
-            state = dict(torch.load(check_source(checkpoint), weights_only=True))
+            state = _unsealed(read_bytes(checkpoint))
             ours = state["fingerprint"] == self.job.fingerprint(self.corpus)
             if ours:
                 self._take_up(state)
@@ -220,6 +221,22 @@ class _Run:
             file.write(
                 json.dumps({k: None if v != v or v == math.inf else v for k, v in line.items()}) + "\n"
             )
+
+
+def _sealed(state: dict[str, Any]) -> bytes:
+    """Return the bytes of a checkpoint: what PyTorch writes, of which it checks nothing, and their digest."""
+    file = io.BytesIO()
+    torch.save(state, file)
+    content = file.getvalue()
+    return content + hashlib.sha256(content).digest()
+
+
+def _unsealed(sealed: bytes) -> dict[str, Any]:
+    """Return the state in a checkpoint; raise, whatever it is, where a bit of it has changed."""
+    content, digest = sealed[:-32], sealed[-32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("the digest is another")
+    return dict(torch.load(io.BytesIO(content), weights_only=True))
 
 
 def _describe(counts: Counts) -> dict[str, float]:
