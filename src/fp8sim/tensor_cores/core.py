@@ -44,8 +44,11 @@ class TensorCore:
     exponent_floor : int
         Least alignment exponent. It matters for sums near the smallest subnormal of the output alone.
     group : int
-        Products that are summed exactly before they are aligned, by the exponents of their scales;
-        0 aligns each product on its own.
+        Products that are summed exactly before they are aligned, by the exponents of their scales,
+        even where they cancel; 0 aligns each product on its own.
+    subgroup : int
+        What is summed exactly instead of a group where the exponent of a product, scales included, is
+        above that of c, which then counts for no alignment; 0: groups are the same everywhere.
     scale_format : str, optional
         Format of the block scales that the core multiplies by itself (MX formats and NVFP4).
     scale_block : int
@@ -76,6 +79,7 @@ class TensorCore:
     output: Output = "fp32-rz"
     exponent_floor: int = -133
     group: int = 0
+    subgroup: int = 0
     scale_format: str | None = None
     scale_block: int = 0
     source: str = field(default="user", compare=False, repr=False)
@@ -114,6 +118,7 @@ class TensorCore:
         return StepRule(
             step=self.step,
             group=self.group,
+            subgroup=self.subgroup,
             fraction_bits=self.fraction_bits,
             floor=self.exponent_floor,
             out_bits=OUTPUTS[self.output],
