@@ -94,22 +94,49 @@ class TensorCore:
                 raise ValueError(
                     f"{self.name}: {fmt} products are summed as integers, exactly: accumulator 'exact'"
                 )
+            if get_format(fmt).emin < -127:
+                raise ValueError(
+                    f"{self.name}: {fmt} has exponents below -127, which float32 keeps as subnormals alone"
+                )
         checks.positive_int(self.step, "step")
         checks.positive_int(self.fraction_bits, "fraction_bits")
         if not -900 <= self.exponent_floor <= 0:
             raise ValueError(f"{self.name}: exponent_floor must be -900 to 0, got {self.exponent_floor}")
-        if self.group and self.step % self.group:
-            raise ValueError(f"{self.name}: groups of {self.group} do not divide a step of {self.step}")
         if bool(self.scale_format) != bool(self.scale_block):
             raise ValueError(f"{self.name}: scale_format and scale_block go together")
-        if self.scale_format:
-            get_format(self.scale_format)
-        if self.group and self.scale_block % self.group:
-            raise ValueError(f"{self.name}: a group of {self.group} must share one scale: set scale_block")
+        self._check_groups()
+        if self._product_bits > 53:
+            raise ValueError(
+                f"{self.name}: products of {' and '.join(map(str, self.inputs))}, with groups and scales, "
+                f"have up to {self._product_bits} bits, beyond the 53 that stay exact; take narrower formats"
+            )
         if self._sum_bits > 52:
             raise ValueError(
                 f"{self.name}: a step of {self.step} with {self.fraction_bits} fraction bits needs sums of "
                 f"{self._sum_bits} bits, beyond the 52 that stay exact; take fewer"
+            )
+
+    def _check_groups(self) -> None:
+        """Check how products are grouped."""
+        for what in ("group", "subgroup", "scale_block"):
+            if checks.whole_number(getattr(self, what), what) < 0:
+                raise ValueError(f"{self.name}: {what} must be at least 0, got {getattr(self, what)}")
+        if self.group and self.step % self.group:
+            raise ValueError(f"{self.name}: groups of {self.group} do not divide a step of {self.step}")
+        if self.group and not self.scale_format:
+            raise ValueError(
+                f"{self.name}: groups are aligned by the exponents of their scales: set scale_format"
+            )
+        if self.group and self.scale_block % self.group:
+            raise ValueError(f"{self.name}: a group of {self.group} must share one scale: set scale_block")
+        if self.subgroup and (not self.group or self.group % self.subgroup):
+            raise ValueError(
+                f"{self.name}: subgroups of {self.subgroup} do not divide groups of {self.group}"
+            )
+        wide = [fmt.name for fmt in self.formats if fmt.emax - fmt.emin > 7]
+        if self.subgroup and wide:
+            raise ValueError(
+                f"{self.name}: subgroups are for formats of up to 8 binades, and {wide[0]} has more"
             )
 
     @property
@@ -134,6 +161,15 @@ class TensorCore:
     def __str__(self) -> str:
         """Return the name."""
         return self.name
+
+    @property
+    def _product_bits(self) -> int:
+        """Bits that an exact product, or sum of a group, may need with its scales; float64 has 53."""
+        bits = 2 * max(fmt.mantissa_bits + 1 for fmt in self.formats)
+        if self.group:
+            bits = 2 * max(fmt.emax - fmt.emin + fmt.mantissa_bits + 1 for fmt in self.formats)
+            bits += (self.group - 1).bit_length()
+        return bits + (2 * get_format(self.scale_format).mantissa_bits + 2 if self.scale_format else 0)
 
     @property
     def _sum_bits(self) -> int:

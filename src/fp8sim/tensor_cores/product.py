@@ -314,6 +314,8 @@ def _narrow(p: Problem) -> _Narrow | None:
     finite = a.range.finite and b.range.finite and (c is None or c.finite)
     if not finite or rule.group or rule.fraction_bits > 26 or not _are_powers_of_two(a.scales, b.scales):
         return None
+    if a.fmt.mantissa_bits + b.fmt.mantissa_bits > 22:  # a product of more than 24 bits
+        return None
     (a_low, a_top), (b_low, b_top) = _exponents(a), _exponents(b)
     low, top = a_low + b_low, a_top + b_top
     if c is not None and c.largest > 0:
