@@ -85,10 +85,10 @@ def scalings(draw: st.DrawFn, ndim: int) -> Scaling:
 
 
 @st.composite
-def user_formats(draw: st.DrawFn, signed: bool = True) -> tuple[FloatFormat, Layout]:
-    """Draw an ExMy of at most 12 bits that no table has, and the oracle's description of it."""
+def user_formats(draw: st.DrawFn, signed: bool = True, max_bits: int = 12) -> tuple[FloatFormat, Layout]:
+    """Draw an ExMy of at most `max_bits` that no table has, and the oracle's description of it."""
     exponent_bits = draw(st.integers(2, 8))
-    mantissa_bits = draw(st.integers(0, 11 - exponent_bits))
+    mantissa_bits = draw(st.integers(0, max_bits - 1 - exponent_bits))
     # from the least float32 can hold to the most, and often near the usual bias
     lowest, highest = 2**exponent_bits - 128, 150 - mantissa_bits
     usual = min(max(2 ** (exponent_bits - 1) - 1 + draw(st.integers(-3, 3)), lowest), highest)

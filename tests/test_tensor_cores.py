@@ -30,6 +30,7 @@ from fp8sim.tensor_cores import (
     tensor_core_matmul_reference,
 )
 from fp8sim.tensor_cores.product import codes_range
+from strategies import user_formats
 
 HOPPER_FP8 = TENSOR_CORES["hopper-fp8"]
 SIXTEEN_BITS = [name for name, core in TENSOR_CORES.items() if core.inputs[0] in ("fp16", "bf16", "tf32")]
@@ -231,6 +232,90 @@ def test_what_if_cores_agree_too(name: str, rng: np.random.Generator) -> None:
         for every in (None, 5 * changed.step):
             expected = tensor_core_matmul_reference(a, b, changed, promote_every=every)
             assert_same_bits(tensor_core_matmul(a, b, changed, promote_every=every), expected)
+
+
+@st.composite
+def cores(draw: st.DrawFn) -> dict[str, object]:
+    """Draw the fields of a core: of any inputs, 24 bits among them, groups, scales, outputs and floors."""
+    names = st.sampled_from([name for name in fp8sim.FORMATS if name != "int8"])
+    formats = st.one_of(names, user_formats(max_bits=24).map(lambda pair: pair[0]))
+    step = draw(st.sampled_from([1, 2, 4, 6, 8, 16, 32, 33, 64]))
+    divisor = st.sampled_from([size for size in range(1, step + 1) if step % size == 0])
+    scale_format = draw(st.sampled_from([None, None, "e8m0", "e4m3", "e5m2", "bf16", "e3m2"]))
+    group = draw(st.one_of(st.just(0), divisor))
+    small = draw(st.booleans()) and group  # formats whose groups stay exact
+    chosen = st.sampled_from(["e2m1", "e2m3", "e3m2"]) if small else formats
+    return {
+        "inputs": tuple(draw(st.lists(chosen, min_size=1, max_size=2))),
+        "step": step,
+        "fraction_bits": draw(st.integers(1, 40)),
+        "output": draw(st.sampled_from(["fp32-rz", "e8m13-rz", "fp16-rne"])),
+        "exponent_floor": draw(st.one_of(st.integers(-900, 0), st.integers(-140, -10))),
+        "group": group,
+        "subgroup": draw(st.one_of(st.just(0), divisor)) if group else 0,
+        "scale_format": scale_format,
+        "scale_block": (group or 1) * draw(st.sampled_from([1, 2, 3, 16])) if scale_format else 0,
+    }
+
+
+@settings(max_examples=300)
+@given(fields=cores(), data=st.data())
+def test_a_core_of_ones_own_runs_both_ways_to_the_same_bits_or_is_refused(
+    fields: dict[str, object], data: st.DataObject
+) -> None:
+    try:
+        core = TensorCore("mine", **fields)  # type: ignore[arg-type]
+    except ValueError:
+        with pytest.raises(ValueError, match=r"^mine: "):
+            TensorCore("mine", **fields)  # type: ignore[arg-type]
+        return
+    draw, rng = data.draw, np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    m, n, k = draw(st.integers(1, 3)), draw(st.sampled_from([1, 5, 66])), draw(st.integers(1, 3 * core.step))
+    formats = [draw(st.sampled_from(core.formats)) for _ in "ab"]
+
+    def some(fmt: FloatFormat, shape: tuple[int, int], kinds: list[str]) -> F32:
+        values = random_values(fmt, shape, draw(st.sampled_from(kinds)), rng)
+        return fp8sim.round_to(values if fmt.signed else np.abs(values), fmt, overflow="saturate")
+
+    a, b = some(formats[0], (m, k), KINDS), some(formats[1], (k, n), KINDS)
+    every = core.step * draw(st.integers(1, 2)) if draw(st.booleans()) else None
+    options = {"promote_every": every, "a_format": formats[0], "b_format": formats[1]}
+    if draw(st.booleans()):
+        start = get_format("fp16" if core.output == "fp16-rne" else "fp32")
+        options["c"] = random_values(start, (m, n), draw(st.sampled_from(KINDS)), rng)
+    if core.scale_format:
+        fmt, blocks = get_format(core.scale_format), -(-k // core.scale_block)
+        scales = some(fmt, (m, blocks), KINDS[:4]), some(fmt, (blocks, n), KINDS[:4])
+        options["scales"] = tuple(np.abs(x) for x in scales)
+    with np.errstate(over="ignore"):
+        expected = tensor_core_matmul_reference(a, b, core, **options)
+    assert_same_bits(tensor_core_matmul(a, b, core, **options), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("hopper-fp16", {"inputs": ("fp32",), "fraction_bits": 20}),
+        ("blackwell-nvfp4", {"output": "fp16-rne"}),
+        ("blackwell-mxfp4", {"output": "fp16-rne"}),
+        ("blackwell-nvfp4", {"output": "e8m13-rz"}),
+    ],
+)
+def test_24_bits_and_groups_with_other_outputs_agree(name: str, change: dict[str, object]) -> None:
+    core = dataclasses.replace(TENSOR_CORES[name], name="x", **change)
+    fmt = get_format(core.inputs[0])
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        a, b = (
+            random_values(fmt, (1, core.step), "normal", rng),
+            random_values(fmt, (core.step, 1), "normal", rng),
+        )
+        scales = None
+        if core.scale_format:
+            blocks = core.step // core.scale_block
+            scales = tuple(random_scales(core, shape, False, rng) for shape in ((1, blocks), (blocks, 1)))
+        expected = tensor_core_matmul_reference(a, b, core, scales=scales)
+        assert_same_bits(tensor_core_matmul(a, b, core, scales=scales), expected)
 
 
 # NaN, infinity, overflow, zero
@@ -479,6 +564,14 @@ def test_impossible_cores_are_refused() -> None:
         ({"group": 5}, "groups of 5 do not divide"),
         ({"scale_block": 16}, "go together"),
         ({"exponent_floor": 7}, "exponent_floor must be"),
+        ({"group": 4}, "groups are aligned by the exponents of their scales: set scale_format"),
+        ({"group": -1}, "group must be at least 0"),
+        ({"subgroup": 4}, "subgroups of 4 do not divide groups of 0"),
+        (
+            {"inputs": ("fp32",), "scale_format": "e4m3", "scale_block": 32},
+            "have up to 56 bits, beyond the 53",
+        ),
+        ({"inputs": (FloatFormat("low", 8, 2, bias=140),)}, "low has exponents below -127"),
     ):
         with pytest.raises(ValueError, match=message):
             dataclasses.replace(core, **change)

@@ -36,8 +36,13 @@ START = I64(0)
 NARROW_FLOOR = -100  # narrow: no alignment exponent is below, and 2^(fraction_bits + 100) is a float32
 #: Exponent of zero: even with the largest of any other it adds to less than the exponents of two
 #: numbers do (the narrow sum saturates).
-NO_PRODUCT_NARROW, NO_PRODUCT_WIDE = -128, -8000
-ABSENT = -100_000  # exponent of an accumulator or a group of products that is zero
+NO_PRODUCT_NARROW, NO_PRODUCT_WIDE = -128, -16_000
+ABSENT = -100_000  # exponent of an accumulator that is zero, and of groups without a product
+#: Where groups are summed, an int16 holds two exponents: that of the scale, from -SCALE_BIAS up, times RANKS,
+#: and that of the value, from the least up. E2M1's 6 is 2 above it: with a scale of 1, 256 x 16 + 2 = 4098.
+#: The largest sum of two, shifted, is the largest exponent of two scales.
+SCALE_BIAS, RANK_BITS = 256, 4
+RANKS = 1 << RANK_BITS
 
 
 class Plan(NamedTuple):
@@ -45,6 +50,7 @@ class Plan(NamedTuple):
 
     step: int  # products per fused step
     part: int  # products that are summed at once: as int32, or as a group before alignment
+    subpart: int  # ranked: products that are a group where one outranks the accumulator
     slab: int  # k packed at a time
     fraction_bits: int  # kept below the alignment exponent
     out_bits: int  # fraction bits of the output
@@ -58,6 +64,7 @@ class Plan(NamedTuple):
     narrow: bool  # computed in float32 and int32, which hold all that enters; else in float64
     light: bool  # narrow: every aligned sum is below 2^24, so float32 holds it
     grouped: bool  # groups of `part` products are summed exactly before they are aligned
+    ranked: bool  # grouped: whether a product outranks the accumulator can change a bit
     fp16: bool  # the output is rounded to nearest FP16, not truncated to FP32
     promote: int  # k of a chain, which is then added in FP32; 0: one chain for all of k
     scaled: bool  # a chain is multiplied by two FP32 scales as it is added
@@ -94,11 +101,24 @@ def _run_steps(plan: Any, packed: Any, row: int, steps: int, chain: Any, chain_a
         if plan.light:
             step_light(plan, packed, a_at, b_at, chain, chain_at)
         elif plan.grouped:
-            step_grouped(plan, packed, a_at, b_at, chain, chain_at)
+            _run_grouped(plan, packed, a_at, b_at, chain, chain_at)
         elif plan.fp16:
             step_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
         else:
             step_to_fp32(plan, packed, a_at, b_at, chain, chain_at)
+
+
+@jit
+def _run_grouped(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at: int) -> None:
+    """Run one step whose products are summed in groups."""
+    if plan.ranked and plan.fp16:
+        step_ranked_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
+    elif plan.ranked:
+        step_ranked(plan, packed, a_at, b_at, chain, chain_at)
+    elif plan.fp16:
+        step_grouped_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
+    else:
+        step_grouped(plan, packed, a_at, b_at, chain, chain_at)
 
 
 @jit
@@ -120,10 +140,11 @@ def _pack(plan: Any, x: Any, scale: Any, side: Any, packed: Any, to: int) -> Non
     factor, scale_exponent = scale
     values[to] = np.float64(x) * factor
     magnitude = np.float32(x).view(np.int32) & 0x7FFFFFFF
-    if plan.grouped:  # a group is aligned by its scales, even where it starts with zero
-        exponents[to] = scale_exponent
-    elif magnitude == 0:
+    if magnitude == 0 or (plan.grouped and scale_exponent < -SCALE_BIAS):  # a scale of zero, or NaN
         exponents[to] = NO_PRODUCT_NARROW if values.itemsize == 4 else NO_PRODUCT_WIDE
+    elif plan.grouped:
+        rank = min(max((magnitude >> 23) - 127, side[0]) - side[0], RANKS // 2 - 1) if plan.ranked else 0
+        exponents[to] = (scale_exponent + SCALE_BIAS) * RANKS + rank
     else:
         exponents[to] = max((magnitude >> 23) - 127, side[0]) - side[1] + scale_exponent
 
@@ -234,33 +255,61 @@ def wide_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
         return top.max(a_exp.load_one(k) + b_exp.load_row(k))
 
     top = w.fold(w.setting("step"), w.fill(I16, 2 * NO_PRODUCT_WIDE), larger).to(I32)
+    top = top.max(exponent_of(c, w.number("c_emin")))
     return aligned_sum(w, c, top, w.setting("step"), lambda k: a.load_one(k) * b.load_row(k))
 
 
 def grouped_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
     """Sum groups exactly, then align the groups by the exponents of their scales: the exact sum."""
-    a, a_exp, b, b_exp = operands
-    part = w.setting("part")
-    groups = w.builder.sdiv(w.setting("step"), part)
+    top = scale_exponent(w, operands).max(exponent_of(c, w.number("c_emin")))
+    return cut_groups(w, operands, c, top, w.setting("part"))
+
+
+def ranked_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
+    """Do the same, but sum and align smaller groups, without c, where a product outranks it."""
+    (_, a_exp, _, b_exp), c_exponent = operands, exponent_of(c, w.number("c_emin"))
+
+    def larger(k: Any, highest: Lanes) -> Lanes:
+        both = (a_exp.load_one(k) + b_exp.load_row(k)).max(0)
+        return highest.max((both >> RANK_BITS) + (both & RANKS - 1))
+
+    highest = w.fold(w.setting("step"), w.fill(I16, 0), larger).to(I32) - 2 * SCALE_BIAS
+    outranked = highest + w.number("a_emin") + w.number("b_emin") > c_exponent
+    top = scale_exponent(w, operands)
+    finer = cut_groups(w, operands, c, top, w.setting("subpart"))
+    return outranked.where(finer, cut_groups(w, operands, c, top.max(c_exponent), w.setting("part")))
+
+
+def scale_exponent(w: Writer, operands: list[Array]) -> Lanes:
+    """Find the largest exponent of two scales whose values multiply to anything but zero."""
+    _, a_exp, _, b_exp = operands
+
+    def larger(k: Any, top: Lanes) -> Lanes:
+        return top.max(a_exp.load_one(k) + b_exp.load_row(k))
+
+    top = w.fold(w.setting("step"), w.fill(I16, 2 * NO_PRODUCT_WIDE), larger).to(I32)
+    return (w.fill(I32, 0) > top).where(ABSENT, (top >> RANK_BITS) - 2 * SCALE_BIAS)
+
+
+def cut_groups(w: Writer, operands: list[Array], c: Lanes, top: Lanes, size: Any) -> Lanes:
+    """Sum groups of a size exactly, cut them off below an exponent, and add them."""
+    a, _, b, _ = operands
 
     def group(i: Any) -> Lanes:
+        first = w.builder.mul(i, size)
+
         def add(k: Any, total: Lanes) -> Lanes:
-            k = w.builder.add(w.builder.mul(i, part), k)
+            k = w.builder.add(first, k)
             return total + a.load_one(k) * b.load_row(k)
 
-        return w.fold(part, w.fill(F64, 0.0), add)
+        return w.fold(size, w.fill(F64, 0.0), add)
 
-    def larger(i: Any, top: Lanes) -> Lanes:
-        first = w.builder.mul(i, part)
-        exponent = (a_exp.load_one(first) + b_exp.load_row(first)).to(I32)
-        return top.max((group(i).bits_as(I64) << 1).is_zero().where(ABSENT, exponent))
-
-    return aligned_sum(w, c, w.fold(groups, w.fill(I32, ABSENT), larger), groups, group)
+    return aligned_sum(w, c, top, w.builder.sdiv(w.setting("step"), size), group)
 
 
 def aligned_sum(w: Writer, c: Lanes, top: Lanes, count: Any, term: Callable[[Any], Lanes]) -> Lanes:
-    """Cut terms and the accumulator off below the largest exponent, and add them, in float64."""
-    top, bits = top.max(exponent_of(c, w.number("c_emin"))).max(w.number("floor")), w.number("fraction_bits")
+    """Cut terms and the accumulator off below an exponent, or the least there is, and add them in float64."""
+    top, bits = top.max(w.number("floor")), w.number("fraction_bits")
     scale = power_of_two(bits - top, F64)
     aligned_c = (c.to(F64) * scale).call("trunc")
     total = w.fold(count, aligned_c, lambda i, t: t + (term(i) * scale).call("trunc"))
@@ -307,11 +356,11 @@ def define_step(method: str, finish: Callable[[Writer, Lanes, Lanes, bool], Lane
             operands = [w.array(1, at=at, part=part) for part, at in enumerate((2, 2, 3, 3))]
             home = w.array(4, at=5)
             c, narrow = home.load(), operands[0].kind is F32
-            if narrow and method != "grouped":
+            wide = {"plain": wide_sum, "grouped": grouped_sum, "ranked": ranked_sum}
+            if narrow and method in ("light", "plain"):
                 home.store(finish(w, narrow_sum(w, operands, c, light=method == "light"), c, narrow))
-            elif not narrow and method != "light":
-                total = grouped_sum if method == "grouped" else wide_sum
-                home.store(finish(w, total(w, operands, c), c, narrow))
+            elif not narrow and method in wide:
+                home.store(finish(w, wide[method](w, operands, c), c, narrow))
             return context.get_dummy_value()  # no plan asks for the others
 
         return types.void(plan, packed, a_at, b_at, chain, chain_at), write
@@ -323,6 +372,9 @@ step_light = define_step("light", to_fp32)
 step_to_fp32 = define_step("plain", to_fp32)
 step_to_fp16 = define_step("plain", to_fp16)
 step_grouped = define_step("grouped", to_fp32)
+step_grouped_to_fp16 = define_step("grouped", to_fp16)
+step_ranked = define_step("ranked", to_fp32)
+step_ranked_to_fp16 = define_step("ranked", to_fp16)
 
 
 @intrinsic

@@ -123,7 +123,7 @@ def _chain(left: _Side, right: _Side, core: TensorCore, start: int, stop: int) -
     """
     size = np.zeros((len(left.magnitudes), len(right.magnitudes)))
     bound = np.zeros_like(size)
-    terms = ((core.step // core.group if core.group else core.step) + 1) * 2.0**-core.fraction_bits
+    terms = (core.step // (core.subgroup or core.group or 1) + 1) * 2.0**-core.fraction_bits
     for at in range(start, stop, SEGMENT * core.step):
         part = slice(at, min(at + SEGMENT * core.step, stop))
         size += float_product(left.magnitudes[:, part], right.magnitudes[:, part].T)

@@ -10,7 +10,15 @@ import numpy as np
 from fp8sim._support.typing import F32, F64, AnyArray
 from fp8sim.anatomy.dot import Promotion
 from fp8sim.anatomy.step import StepAnatomy, Term
-from fp8sim.reference.fused_step import Factors, exact_products, fused_step, promote, split_number
+from fp8sim.reference.fused_step import (
+    NOTHING,
+    Factors,
+    exact_products,
+    fused_step,
+    outranks,
+    promote,
+    split_number,
+)
 from fp8sim.tensor_cores import TensorCore
 from fp8sim.tensor_cores.product import Problem, Side
 
@@ -51,10 +59,11 @@ def _take_step(problem: Problem, first: int, stop: int, chain: F32) -> tuple[Ste
     core, rule = problem.core, problem.core.rule
     a, b = (_factors(side, core, first) for side in (problem.a, problem.b))
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-        significands, exponents = exact_products(a, b, rule)
         significand, exponent = split_number(chain, rule.c_emin)
-    top = max(int(exponents.max()), int(exponent), core.exponent_floor)
-    size = core.group or 1
+        alone = bool(rule.subgroup and outranks(a, b, chain, rule))  # the products decide the alignment
+        size = (rule.subgroup if alone else rule.group) or 1
+        significands, exponents = exact_products(a, b, rule._replace(group=size if rule.group else 0))
+    top = max(int(exponents.max()), core.exponent_floor, NOTHING if alone else int(exponent))
     terms = []
     for index in range(-(-(stop - first) // size)):
         start = first + index * size
@@ -102,7 +111,8 @@ def _term(
     number, binade = float(significand), int(exponent)
     if not math.isfinite(number) or number == 0:
         bits = "+0." + "0" * core.fraction_bits if number == 0 else ""
-        return Term(first, last, a, b, number, None, bits, "", number, 0.0)
+        counts = number == 0 and binade > NOTHING // 2  # a group that cancels
+        return Term(first, last, a, b, number, binade if counts else None, bits, "", number, 0.0)
     exact = Fraction(number) * Fraction(2) ** (binade - top)
     kept, lost, cut = _bits(exact, core.fraction_bits)
     unit = Fraction(2) ** top

@@ -30,7 +30,9 @@ class Term(NamedTuple):
     a: float | None  #: factors, where it is one product
     b: float | None
     value: float
-    exponent: int | None  #: sum of the factors' exponents; None for zero, infinity and NaN
+    exponent: (
+        int | None
+    )  #: sum of the factors' (a group: its scales') exponents; None where it does not count
     kept: str  #: such as ``+1.0100000000000``, in units of two to the alignment exponent
     lost: str  #: the bits after those of `kept` to the last 1; empty if nothing falls off
     kept_value: float

@@ -14,7 +14,16 @@ import numpy as np
 from fp8sim._support.typing import F32, F64, AnyArray
 from fp8sim.reference.rounding import add_to_odd
 
-__all__ = ["Factors", "StepRule", "exact_products", "fused_step", "promote", "split_number", "sum_chains"]
+__all__ = [
+    "Factors",
+    "StepRule",
+    "exact_products",
+    "fused_step",
+    "outranks",
+    "promote",
+    "split_number",
+    "sum_chains",
+]
 
 #: An exponent below all others: with it, ldexp gives zero.
 NOTHING = -10_000
@@ -25,6 +34,7 @@ class StepRule(NamedTuple):
 
     step: int  #: products
     group: int  #: products summed exactly before they are aligned; 0: each on its own
+    subgroup: int  #: the same where a product outranks c, which then counts for no alignment; 0: no such rule
     fraction_bits: int  #: kept below the alignment exponent
     floor: int  #: least alignment exponent
     out_bits: int  #: fraction bits of the output
@@ -127,16 +137,38 @@ def fused_step(a: Factors, b: Factors, c: F32, rule: StepRule) -> F32:
     """
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         significand, exponent = exact_products(a, b, rule)
-        c_significand, c_exponent = split_number(c, rule.c_emin)
-
-        top = np.maximum(np.maximum(exponent.max(axis=-1), c_exponent), rule.floor)
-        last = top - rule.fraction_bits
-
-        # Whole numbers of 2^last, so the sum is exact; what is smaller is cut off.
-        terms = np.trunc(np.ldexp(significand, exponent - last[..., None]))
-        c_term = np.trunc(np.ldexp(c_significand, c_exponent - last))
-        total = np.ldexp(terms.sum(axis=-1) + c_term, last)
+        top = np.maximum(exponent.max(axis=-1), split_number(c, rule.c_emin)[1])
+        total = _aligned_sum(significand, exponent, c, top, rule)
+        if rule.subgroup:
+            significand, exponent = exact_products(a, b, rule._replace(group=rule.subgroup))
+            finer = _aligned_sum(significand, exponent, c, exponent.max(axis=-1), rule)
+            total = np.where(outranks(a, b, c, rule), finer, total)
         return _round_output(total, rule)
+
+
+def _aligned_sum(significand: F64, exponent: AnyArray, c: F32, top: AnyArray, rule: StepRule) -> F64:
+    """Cut terms and the accumulator off below 2^top, and add them, exactly."""
+    last = np.maximum(top, rule.floor) - rule.fraction_bits
+    c_significand, c_exponent = split_number(c, rule.c_emin)
+    # Whole numbers of 2^last, so the sum is exact; what is smaller is cut off.
+    terms = np.trunc(np.ldexp(significand, exponent - last[..., None]))
+    c_term = np.trunc(np.ldexp(c_significand, c_exponent - last))
+    return np.asarray(np.ldexp(terms.sum(axis=-1) + c_term, last))
+
+
+def outranks(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
+    """Whether the largest exponent of the products, scales included, is above that of the accumulator.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> rule, one = fp8sim.TENSOR_CORES["blackwell-nvfp4"].rule, np.ones(1, np.float32)
+    >>> a = Factors(6 * one, 0, one)  # 6 * 6 has the exponent 4
+    >>> [bool(outranks(a, a, np.float32(c), rule)) for c in (0, 15, 16)]
+    [True, True, False]
+    """
+    exponents = exact_products(a, b, rule._replace(group=0))[1]
+    return np.asarray(exponents.max(axis=-1) > split_number(c, rule.c_emin)[1])
 
 
 def promote(total: F32, chain: F32, a_scale: F32 | None = None, b_scale: F32 | None = None) -> F32:
@@ -174,8 +206,9 @@ def exact_products(a: Factors, b: Factors, rule: StepRule) -> tuple[F64, AnyArra
         return x.reshape(*x.shape[:-1], x.shape[-1] // rule.group, rule.group)
 
     sums = group(a.values.astype(np.float64) * b.values).sum(axis=-1)  # exact: sums of few small numbers
-    scaled = sums * group(a_scale * b_scale)[..., 0]
-    return scaled, np.where(scaled == 0, 2 * NOTHING, group(a_binade + b_binade)[..., 0])
+    # Products that cancel count all the same: the exponent of a group is that of its scales.
+    binade = np.where(significand * a_scale * b_scale == 0, 2 * NOTHING, a_binade + b_binade)
+    return sums * group(a_scale * b_scale)[..., 0], group(binade).max(axis=-1)
 
 
 def _round_output(x: F64, rule: StepRule) -> F32:

@@ -44,8 +44,11 @@ class TensorCore:
     exponent_floor : int
         Least alignment exponent. It matters for sums near the smallest subnormal of the output alone.
     group : int
-        Products that are summed exactly before they are aligned, by the exponents of their scales;
-        0 aligns each product on its own.
+        Products that are summed exactly before they are aligned, by the exponents of their scales,
+        even where they cancel; 0 aligns each product on its own.
+    subgroup : int
+        What is summed exactly instead of a group where the exponent of a product, scales included, is
+        above that of c, which then counts for no alignment; 0: groups are the same everywhere.
     scale_format : str, optional
         Format of the block scales that the core multiplies by itself (MX formats and NVFP4).
     scale_block : int
@@ -76,6 +79,7 @@ class TensorCore:
     output: Output = "fp32-rz"
     exponent_floor: int = -133
     group: int = 0
+    subgroup: int = 0
     scale_format: str | None = None
     scale_block: int = 0
     source: str = field(default="user", compare=False, repr=False)
@@ -83,7 +87,8 @@ class TensorCore:
     def __post_init__(self) -> None:
         """Check the fields."""
         counts = dict.fromkeys(("step", "fraction_bits"), (1, 2**20))
-        checks.fields(self, **counts, exponent_floor=(-900, 0), group=(0, 2**20), scale_block=(0, 2**20))
+        sizes = dict.fromkeys(("group", "subgroup", "scale_block"), (0, 2**20))
+        checks.fields(self, **counts, **sizes, exponent_floor=(-900, 0))
         if not self.inputs:
             raise ValueError(f"{self.name}: name at least one input format")
         for fmt in self.inputs:
@@ -91,18 +96,42 @@ class TensorCore:
                 raise ValueError(
                     f"{self.name}: {fmt} products are summed as integers, exactly: accumulator 'exact'"
                 )
-        if self.group and self.step % self.group:
-            raise ValueError(f"{self.name}: groups of {self.group} do not divide a step of {self.step}")
+            if get_format(fmt).emin < -127:
+                raise ValueError(
+                    f"{self.name}: {fmt} has exponents below -127, which float32 keeps as subnormals alone"
+                )
         if bool(self.scale_format) != bool(self.scale_block):
             raise ValueError(f"{self.name}: scale_format and scale_block go together")
-        if self.scale_format:
-            get_format(self.scale_format)
-        if self.group and self.scale_block % self.group:
-            raise ValueError(f"{self.name}: a group of {self.group} must share one scale: set scale_block")
+        self._check_groups()
+        if self._product_bits > 53:
+            raise ValueError(
+                f"{self.name}: products of {' and '.join(map(str, self.inputs))}, with groups and scales, "
+                f"have up to {self._product_bits} bits, beyond the 53 that stay exact; take narrower formats"
+            )
         if self._sum_bits > 52:
             raise ValueError(
                 f"{self.name}: a step of {self.step} with {self.fraction_bits} fraction bits needs sums of "
                 f"{self._sum_bits} bits, beyond the 52 that stay exact; take fewer"
+            )
+
+    def _check_groups(self) -> None:
+        """Check how products are grouped."""
+        if self.group and self.step % self.group:
+            raise ValueError(f"{self.name}: groups of {self.group} do not divide a step of {self.step}")
+        if self.group and not self.scale_format:
+            raise ValueError(
+                f"{self.name}: groups are aligned by the exponents of their scales: set scale_format"
+            )
+        if self.group and self.scale_block % self.group:
+            raise ValueError(f"{self.name}: a group of {self.group} must share one scale: set scale_block")
+        if self.subgroup and (not self.group or self.group % self.subgroup):
+            raise ValueError(
+                f"{self.name}: subgroups of {self.subgroup} do not divide groups of {self.group}"
+            )
+        wide = [fmt.name for fmt in self.formats if fmt.emax - fmt.emin > 7]
+        if self.subgroup and wide:
+            raise ValueError(
+                f"{self.name}: subgroups are for formats of up to 8 binades, and {wide[0]} has more"
             )
 
     @property
@@ -111,6 +140,7 @@ class TensorCore:
         return StepRule(
             step=self.step,
             group=self.group,
+            subgroup=self.subgroup,
             fraction_bits=self.fraction_bits,
             floor=self.exponent_floor,
             out_bits=OUTPUTS[self.output],
@@ -126,6 +156,15 @@ class TensorCore:
     def __str__(self) -> str:
         """Return the name."""
         return self.name
+
+    @property
+    def _product_bits(self) -> int:
+        """Bits that an exact product, or sum of a group, may need with its scales; float64 has 53."""
+        bits = 2 * max(fmt.mantissa_bits + 1 for fmt in self.formats)
+        if self.group:
+            bits = 2 * max(fmt.emax - fmt.emin + fmt.mantissa_bits + 1 for fmt in self.formats)
+            bits += (self.group - 1).bit_length()
+        return bits + (2 * get_format(self.scale_format).mantissa_bits + 2 if self.scale_format else 0)
 
     @property
     def _sum_bits(self) -> int:

@@ -18,9 +18,9 @@ from fp8sim._support import checks
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike
 from fp8sim.casts import decode
-from fp8sim.formats import FloatFormat
+from fp8sim.formats import FloatFormat, get_format
 from fp8sim.reference.codes import decode_table
-from fp8sim.reference.fused_step import Factors, sum_chains
+from fp8sim.reference.fused_step import NOTHING, Factors, sum_chains
 from fp8sim.tensor_cores.arguments import Range, check_format, check_interval, check_scales, check_start
 from fp8sim.tensor_cores.core import TensorCore
 
@@ -256,6 +256,7 @@ def _plan(p: Problem) -> Any:
     return Plan(
         step=rule.step,
         part=rule.group or (narrow.part if narrow else rule.step),
+        subpart=rule.subgroup or rule.group,
         slab=rule.step * slabs[-1],
         fraction_bits=rule.fraction_bits,
         out_bits=rule.out_bits,
@@ -269,10 +270,31 @@ def _plan(p: Problem) -> Any:
         narrow=narrow is not None,
         light=narrow is not None and narrow.light,
         grouped=rule.group > 0,
+        ranked=rule.subgroup > 0 and not _reaches_all(p),
         fp16=rule.fp16,
         promote=every,
         scaled=p.promotion is not None,
     )
+
+
+def _reaches_all(p: Problem) -> bool:
+    """Whether no product has a bit below the last place kept: then sizes of groups do not matter.
+
+    A product of E2M1 is a multiple of 2^-2, two significands of E4M3 of 2^-6, and c may be 3 above the scales
+    where 6 x 6 outranks it. So in NVFP4 all is exact where scales span at most 35 - 8 - 3 = 24 binades.
+    """
+    least = most = below = above = 0
+    for side in (p.a, p.b):
+        assert side.scale_exponents is not None
+        assert p.core.scale_format is not None
+        there = side.scale_exponents[side.scale_exponents > NOTHING]
+        if not there.size:
+            return True
+        least, most = least + int(there.min()), most + int(there.max())
+        below += side.fmt.mantissa_bits - side.fmt.emin + get_format(p.core.scale_format).mantissa_bits
+        above += side.fmt.emax
+    last = max(most + max(above - 1, 0), p.core.exponent_floor) - p.core.fraction_bits
+    return p.core.fraction_bits >= 23 and least - below >= last
 
 
 class _Narrow(NamedTuple):
@@ -293,6 +315,8 @@ def _narrow(p: Problem) -> _Narrow | None:
     a, b, rule, c = p.a, p.b, p.core.rule, None if p.promote_every else p.c_range
     finite = a.range.finite and b.range.finite and (c is None or c.finite)
     if not finite or rule.group or rule.fraction_bits > 26 or not _are_powers_of_two(a.scales, b.scales):
+        return None
+    if a.fmt.mantissa_bits + b.fmt.mantissa_bits > 22:  # a product of more than 24 bits
         return None
     (a_low, a_top), (b_low, b_top) = _exponents(a), _exponents(b)
     low, top = a_low + b_low, a_top + b_top
