@@ -578,7 +578,7 @@ def test_infinity_and_nan_go_through() -> None:
     assert math.isnan(explain_dot([np.inf, 1.0], [0.0, 1.0], "hopper-fp16").result)
     assert "infinity" in str(told)
     nothing = explain_dot([0.0], [1.0])
-    assert "aligned to 2^-132, the least there is" in str(nothing)
+    assert "aligned to 2^-133, the least there is" in str(nothing)
     assert (nothing.result, nothing.relative_error) == (0.0, 0.0)
 
 

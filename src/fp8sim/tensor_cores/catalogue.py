@@ -11,6 +11,7 @@ __all__ = ["TENSOR_CORES", "get_tensor_core", "split_interval"]
 
 _MMA_SIM = "MMA-Sim (arXiv 2511.10909v2), tables 4 and 5"
 _KM = "; agrees bit for bit with GPU outputs published with arXiv 2512.07004 ({})"
+_TCGEN05 = "; agrees bit for bit with words of a B200 in sf-tensor/tcgen05 (tests/data/b200.json)"
 _RECORDED = ", and with 25 million dot products per instruction recorded on an H100 (tests/hardware)"
 
 
@@ -18,9 +19,13 @@ def _cores() -> list[TensorCore]:
     """One core per generation and input format, in the order of the generations."""
     fp8, small = ("e4m3", "e5m2"), ("e4m3", "e5m2", "e2m3", "e3m2", "e2m1")
     # generation, products per step of 16-bit formats (TF32: half), fraction bits, floor of FP32 and of FP16
-    # sums, recorded on. The floors of FP16 sums are those of MMA-Sim's program (mmasim 2.1.1).
+    # sums, recorded on. All floors are those of MMA-Sim's program (mmasim 2.1.1): where one decides a bit and
+    # there is silicon, an H100 writes what it says (BF16, TF32 and FP16 sums, tests/test_silicon.py); and the
+    # last place of MXFP4, 2^(-139 - 35), is the 2^-174 that MODEL.md of sf-tensor/tcgen05 has from a B200.
+    # MODEL.md names no floor of the other kinds, and none of the 45 words tells. The FP32 floors of Volta and
+    # Turing, of FP8 without scales and of NVFP4 decide nothing: no product of theirs is that small.
     generations = [
-        ("volta", 4, 23, -132, -19, "V100"),
+        ("volta", 4, 23, -131, -19, "V100"),
         ("turing", 8, 24, -132, -20, ""),
         ("ampere", 8, 24, -132, -20, "A100, A2"),
         ("ada", 8, 24, -132, -20, "Ada, L40S"),
@@ -30,7 +35,8 @@ def _cores() -> list[TensorCore]:
     fp16_floors = {name: floor for name, _, _, _, floor, _ in generations}
     cores = []
     for name, step, bits, floor, _, recorded in generations:
-        source = _MMA_SIM + (_KM.format(recorded) if recorded else "") + _RECORDED * (name == "hopper")
+        source = _MMA_SIM + (_KM.format(recorded) if recorded else "")
+        source += _RECORDED * (name == "hopper") + _TCGEN05 * (name == "blackwell")
         formats = ["fp16"] if step == 4 or name == "turing" else ["fp16", "bf16", "tf32"]
         for fmt in formats:
             length = step // 2 if fmt == "tf32" else step
@@ -39,11 +45,14 @@ def _cores() -> list[TensorCore]:
         if name == "ada":
             cores.append(TensorCore("ada-fp8", fp8, 16, 13, "e8m13-rz", -132, source=source))
         if name == "hopper":
-            cores.append(TensorCore("hopper-fp8", fp8, 32, 13, "e8m13-rz", -132, source=source))
-    cores.append(TensorCore("blackwell-fp8", small, 32, 25, source=_MMA_SIM))
+            cores.append(TensorCore("hopper-fp8", fp8, 32, 13, "e8m13-rz", -133, source=source))
+    source = _MMA_SIM + _TCGEN05
+    cores.append(TensorCore("blackwell-fp8", small, 32, 25, source=source))
     cores.append(
-        TensorCore("blackwell-mxfp8", small, 32, 25, scale_format="e8m0", scale_block=32, source=_MMA_SIM)
+        TensorCore("blackwell-mxfp8", small, 32, 25, scale_format="e8m0", scale_block=32, source=source)
     )
+    # Groups are by MODEL.md, which agrees with MMA-Sim on MXFP4. On NVFP4 they part, by bits that are
+    # cut off where scales span 2^24 and more; MODEL.md is followed there, which its authors have from a B200.
     for name, scale_format, block in (("mxfp4", "e8m0", 32), ("nvfp4", "e4m3", 16)):
         cores.append(
             TensorCore(
@@ -56,12 +65,13 @@ def _cores() -> list[TensorCore]:
                 subgroup=4 if name == "nvfp4" else 0,
                 scale_format=scale_format,
                 scale_block=block,
-                source=_MMA_SIM,
+                source=source,
             )
         )
     for core in [c for c in cores if c.inputs[0] in ("fp16", "e4m3") and c.scale_format is None]:
         floor = fp16_floors[core.name.partition("-")[0]]
-        cores.append(replace(core, name=f"{core.name}-fp16out", output="fp16-rne", exponent_floor=floor))
+        half = replace(core, name=f"{core.name}-fp16out", output="fp16-rne", exponent_floor=floor)
+        cores.append(replace(half, source=core.source.replace(_TCGEN05, "")))  # no word of theirs is FP16
     return cores
 
 
