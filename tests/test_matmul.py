@@ -22,7 +22,18 @@ from fp8sim.quantization import Operand, Scaling
 from fp8sim.recipes import Recipe
 from oracle import LAYOUTS, NATIVE, assert_same
 
-NAMES = ["fp32", "bf16", "fp16", "fp8-tensor", "fp8-row", "deepseek-v3", "deepseek-v3.1", "mxfp8", "nvfp4"]
+NAMES = [
+    "fp32",
+    "bf16",
+    "fp16",
+    "fp8-tensor",
+    "fp8-row",
+    "deepseek-v3",
+    "deepseek-v3.1",
+    "mxfp8",
+    "mxfp8-floor",
+    "nvfp4",
+]
 
 
 def fp32_sums(name):
@@ -52,6 +63,7 @@ def dequantised(x, name, weights):
         "deepseek-v3": (128, 128) if weights else (1, 128),
         "deepseek-v3.1": (128, 128) if weights else (1, 128),
         "mxfp8": (1, 32),
+        "mxfp8-floor": (1, 32),
         "nvfp4": (1, 16),
     }[name]
     tensor = np.float32(np.abs(x).max() / np.float32(448 * 6))
@@ -62,7 +74,10 @@ def dequantised(x, name, weights):
         scale = amax / np.float32(448)
         if name == "deepseek-v3.1":
             scale = np.float32(2.0 ** math.ceil(math.log2(scale)))
-        elif name == "mxfp8":
+        elif name == "mxfp8":  # 448 is 0.875 2^9
+            significand, exponent = math.frexp(amax)
+            scale = np.float32(2.0 ** (exponent - 9 + (significand > 0.875)))
+        elif name == "mxfp8-floor":
             scale = np.float32(2.0 ** (math.frexp(amax)[1] - 1 - 8))
         elif name == "nvfp4":
             code = cast(np.float64(amax) / 6 / np.float64(tensor), ml_dtypes.float8_e4m3fn, 448)
@@ -317,7 +332,8 @@ def test_the_recipes_of_the_design_are_there():
         ("fp8-row", "e4m3 row fp32", "e4m3 row fp32", "bf16", 8),
         ("deepseek-v3", "e4m3 1x128 fp32", "e4m3 128x128 fp32", "bf16", 8),
         ("deepseek-v3.1", "e4m3 1x128 e8m0 ceil", "e4m3 128x128 e8m0 ceil", "bf16", 8),
-        ("mxfp8", "e4m3 1x32 e8m0 floor", "e4m3 1x32 e8m0 floor", "bf16", 8),
+        ("mxfp8", "e4m3 1x32 e8m0 ceil", "e4m3 1x32 e8m0 ceil", "bf16", 8),
+        ("mxfp8-floor", "e4m3 1x32 e8m0 floor", "e4m3 1x32 e8m0 floor", "bf16", 8),
         ("nvfp4", "e2m1 1x16 e4m3", "e2m1 1x16 e4m3", "bf16", 4),
     ],
 )

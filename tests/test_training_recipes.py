@@ -11,7 +11,7 @@ import pytest
 from fp8sim.accumulators import OneChain, get_accumulator
 from fp8sim.formats import FORMATS, FloatFormat, get_format
 from fp8sim.quantization import Operand, Scaling, quantize, quantize_with
-from fp8sim.recipes import Recipe
+from fp8sim.recipes import RECIPES, Recipe
 from fp8sim.tensor_cores import TENSOR_CORES, promoted_matmul, tensor_core_matmul
 from fp8sim.training import (
     GEMMS,
@@ -172,6 +172,12 @@ def test_nothing_that_is_passed_is_modified(name, layer):
     run(name, layer, rng=np.random.default_rng(0))
     for before, after in zip(copies, layer, strict=True):
         np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("name", sorted(TRAINING_RECIPES.keys() & RECIPES.keys()))
+def test_one_name_means_one_way_to_multiply_in_products_and_in_training(name):
+    product, training = RECIPES[name], TRAINING_RECIPES[name].fprop
+    assert (training.a, training.b, training.accumulator) == (product.a, product.b, product.accumulator)
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp8-tensor", "deepseek-v3", "mxfp8"])

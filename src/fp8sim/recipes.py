@@ -95,19 +95,23 @@ _FLOOR = 1e-4  # deepseek-ai/DeepSeek-V3, inference/kernel.py, act_quant
 _UNSCALED, _TENSOR, _ROW = ((Scaling(name),) * 2 for name in ("none", "tensor", "row"))
 _V3 = Scaling("1x128", amax_floor=_FLOOR), Scaling("128x128", amax_floor=_FLOOR)
 _V31 = Scaling("1x128", "e8m0", "ceil", _FLOOR), Scaling("128x128", "e8m0", "ceil", _FLOOR)
-_MX, _NVFP4 = (Scaling("1x32", "e8m0", "floor"),) * 2, (Scaling("1x16", "e4m3"),) * 2
+_MX, _MX_FLOOR = ((Scaling("1x32", "e8m0", rule),) * 2 for rule in ("ceil", "floor"))
+_NVFP4 = (Scaling("1x16", "e4m3"),) * 2
 _SUMMARY_V3 = "E4M3, activations 1x128, weights 128x128, FP32 promotion every 128 of k (report, 3.3.2)"
+_SUMMARY_MX = "E4M3, an E8M0 scale per 32, rounded up (TransformerEngine; RCEIL in torchao)"
+_SUMMARY_MX_FLOOR = "mxfp8 with scales rounded down: amax may saturate (OCP MX v1.0, 6.3)"
 _SUMMARY_V31 = "deepseek-v3 with power-of-two scales (config_v3.1.json, scale_fmt ue8m0)"
 
 _RECIPES = (
-    _recipe("fp32", "fp32", "fp32", _UNSCALED, "FP32 throughout: numpy's own product", "fp32"),
+    _recipe("fp32", "fp32", "fp32", _UNSCALED, "FP32 throughout, summed in blocks", "fp32"),
     _recipe("bf16", "bf16", "hopper-bf16", _UNSCALED, "BF16, as DeepSeek-V3's baseline (3.3)"),
     _recipe("fp16", "fp16", "hopper-fp16", _UNSCALED, "FP16", "fp16"),
     _recipe("fp8-tensor", "e4m3", "hopper-fp8", _TENSOR, "E4M3, one current scale per tensor"),
     _recipe("fp8-row", "e4m3", "hopper-fp8", _ROW, "E4M3, a scale per row of A and column of B"),
     _recipe("deepseek-v3", "e4m3", "hopper-fp8/128", _V3, _SUMMARY_V3),
     _recipe("deepseek-v3.1", "e4m3", "hopper-fp8/128", _V31, _SUMMARY_V31),
-    _recipe("mxfp8", "e4m3", "blackwell-mxfp8", _MX, "E4M3, an E8M0 scale per 32 (OCP MX v1.0)"),
+    _recipe("mxfp8", "e4m3", "blackwell-mxfp8", _MX, _SUMMARY_MX),
+    _recipe("mxfp8-floor", "e4m3", "blackwell-mxfp8", _MX_FLOOR, _SUMMARY_MX_FLOOR),
     _recipe("nvfp4", "e2m1", "blackwell-nvfp4", _NVFP4, "E2M1, E4M3 scales per 16 under an FP32 one"),
 )
 

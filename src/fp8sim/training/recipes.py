@@ -110,7 +110,6 @@ _FAST = get_recipe("fp8-tensor").accumulator
 
 _TENSOR = Operand(_E4M3, Scaling("tensor"))
 _ROW = Operand(_E4M3, Scaling("row"))
-_MX = Operand(_E4M3, Scaling("1x32", "e8m0", "ceil"))
 # The floor of 1e-4 under amax is of the inference kernel; gradients are smaller than that.
 _FINE = Operand(_E4M3, Scaling("1x128"))
 _ACTIVATION, _WEIGHT = get_recipe("deepseek-v3").a, get_recipe("deepseek-v3").b
@@ -203,8 +202,14 @@ TRAINING_RECIPES: Registry[TrainingRecipe] = Registry(
         _make(
             "mxfp8",
             "E4M3 in blocks of 32, E8M0 scales rounded up (TransformerEngine, MXFP8BlockScaling)",
-            x=_MX,
+            x=get_recipe("mxfp8").a,
             sums=get_recipe("mxfp8").accumulator,
+        ),
+        _make(
+            "mxfp8-floor",
+            "mxfp8 with scales rounded down: amax may saturate (OCP MX v1.0, 6.3)",
+            x=get_recipe("mxfp8-floor").a,
+            sums=get_recipe("mxfp8-floor").accumulator,
         ),
         _deepseek(
             "deepseek-v3-no-promotion",
