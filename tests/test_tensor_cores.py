@@ -565,7 +565,7 @@ def test_impossible_cores_are_refused() -> None:
         ({"scale_block": 16}, "go together"),
         ({"exponent_floor": 7}, "exponent_floor must be"),
         ({"group": 4}, "groups are aligned by the exponents of their scales: set scale_format"),
-        ({"group": -1}, "group must be at least 0"),
+        ({"group": -1}, "group must be 0 to 1048576"),
         ({"subgroup": 4}, "subgroups of 4 do not divide groups of 0"),
         (
             {"inputs": ("fp32",), "scale_format": "e4m3", "scale_block": 32},
