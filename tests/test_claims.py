@@ -316,7 +316,7 @@ def test_the_bottom_line_is_made_by_the_figures(result):
     assert "weights fall to 0.97" in changed[0]
     assert "operations halve (0.50)" in changed[1]
     assert "3 times as much" in changed[2]
-    assert "strays by 1 % from BF16's" in changed[2]
+    assert "strays by 1 % from BF16's (smoothed, second half)" in changed[2]
     diverged = bottom_line(by_name(result, training={"measured": math.nan}))
     assert diverged[2].endswith("of a small model diverges.")
 

@@ -22,7 +22,7 @@ CLAIM = (
 CLAIM_SOURCE = (
     "A news report about DeepSeek-R1 (of January 2025, by what it tells), in a paragraph that credits "
     "Aravind Srinivas, founder of Perplexity AI; the report gives no figure or source for it. DeepSeek's "
-    "own report is about V3, from whose base model R1 was made."
+    "report on FP8 is about V3, from whose base model R1 was made."
 )
 
 _REPORT = "DeepSeek-V3 Technical Report, arXiv 2412.19437"

@@ -245,7 +245,7 @@ def training_loss(setting: Setting) -> list[Claim]:
             measured=ours.largest,
             unit="share",
             published=limit.value / 100,
-            published_source=f"{limit.source}: less than that, of 16 B and 230 B, 0.9 and 1.33 T tokens",
+            published_source=f"{limit.source}: less than that, of 16 B and 230 B; 1.33 and 0.9 T tokens",
             comparable=False,  # of other models
             rule=rule,
             why=f"On average {mean} (seeds: {least} to {most}). Too small and short for 671 B: gradients in "

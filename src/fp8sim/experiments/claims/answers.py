@@ -49,8 +49,8 @@ def bottom_line(rows: Mapping[str, Claim]) -> list[str]:
     left, product, training = _left(rows), rows["product"], rows["training"]
     state, cache = (change(left[name], one=True) for name in ("training state", "KV cache"))
     return [
-        f"Memory: weights {change(left['weights'])}; all that training keeps of a parameter {state}, a "
-        f"chat's cache {cache}.",
+        f"Memory: weights {change(left['weights'])}; what training keeps of a parameter {state} by FP8 "
+        f"alone, a chat's cache {cache}.",
         f"Computing: operations {change(left['operations'])}; a training step takes "
         f"{left['training step']:.2f} of BF16's time at a GPU's best{_others(left)}.",
         f"Accuracy: a multiply is off by {percent_text(product.measured or 0.0)}, {left['product']:.0f} "
@@ -66,15 +66,15 @@ def answers(rows: Mapping[str, Claim]) -> dict[str, str]:
         f"{left['precision of 16 bits']:.1f} times as much in BF16. And {percent_text(left['share in FP8'])} "
         "of the operations went to FP8.",
         "bytes": f"weights {change(left['weights'])}; in training, activations "
-        f"{change(left['activations'])}, weights with gradients and moments "
+        f"{change(left['activations'])}, weights with gradients and moments by FP8 alone "
         f"{change(left['training state'])}; a chat's cache {change(left['KV cache'], one=True)}.",
-        "operations": f"they {change(left['operations'])}, on numbers of half the bits.",
+        "operations": f"they {change(left['operations'])}, most on half the bits.",
         "time": f"a multiply takes {left['products at 4096 tokens']:.2f} of BF16's time at a GPU's best"
-        f"{_measured(left)}; a training step {left['training step']:.2f} and a token served "
-        f"{left['token for 1024']:.2f} at best.",
+        f"{_measured(left)}; a training step {left['training step']:.2f}, a token served "
+        f"{left['token for 1']:.2f} to {left['token for 1024']:.2f} at best.",
         "accuracy": f"a multiply is off {left['product']:.0f} times as much as in BF16, yet the training "
-        f"loss of a small model {_loss(training)}: too small a model to show more. DeepSeek reports less "
-        f"than {percent_text(training.published or 0.0)} for 16 B and 230 B parameters.",
+        f"loss of a small model {_loss(training)}: too small to show more. DeepSeek reports less "
+        f"than {percent_text(training.published or 0.0)} of 16 B and 230 B models.",
     }
     by_question: dict[Question, list[Claim]] = {question: [] for question in QUESTIONS}
     for row in rows.values():
@@ -92,8 +92,8 @@ def _left(rows: Mapping[str, Claim]) -> dict[str, float]:
 def _others(left: Mapping[str, float]) -> str:
     if "measured step" not in left:
         return ""
-    measured = sorted((left["measured step"], left["MoE layer"]))
-    return "; others measured {:.2f} to {:.2f} elsewhere".format(*measured)
+    step, layer = left["measured step"], left["MoE layer"]
+    return f"; others measured {step:.2f} (another model), {layer:.2f} (V3 layer)"
 
 
 def _measured(left: Mapping[str, float]) -> str:
@@ -112,6 +112,5 @@ def _loss(training: Claim) -> str:
     if error is None or math.isnan(error):
         return "diverges"
     kept = training.verdict != _FAILS
-    return (
-        f"{'stays within' if kept else 'strays by'} {percent_text(error)} {'of' if kept else 'from'} BF16's"
-    )
+    away = f"{'stays within' if kept else 'strays by'} {percent_text(error)} {'of' if kept else 'from'}"
+    return f"{away} BF16's (smoothed, second half)"

@@ -62,7 +62,7 @@ def saved_bytes(device: Device) -> list[Claim]:
     return [
         _bytes_row(
             name="weights",
-            what="bytes of all weights of DeepSeek-V3 as published, over BF16's",
+            what="bytes of all weights of DeepSeek-V3's main model, over BF16's",
             measured=cost.weight_bytes / cost.baseline_weight_bytes,
             derived_from=f"{_CONFIG}; {_REPORT}, 3.3.1; DeepSeek-V3 README_WEIGHTS.md: the scales",
             why=f"One byte instead of two for {percent_text(in_fp8)} of the parameters; their scales add "
@@ -72,17 +72,17 @@ def saved_bytes(device: Device) -> list[Claim]:
             name="activations",
             what="bytes of activations that a token keeps for the backward pass, over BF16's",
             measured=kept[0] / kept[1],
-            derived_from=f"{_CONFIG}; {_REPORT}, 3.3.3: what is kept in which format",
-            why="Inputs of linear layers are kept in FP8, but those after attention in 12 bits, and what "
-            "attention keeps in BF16.",
+            derived_from=f"{_CONFIG}; {_REPORT}, 3.2.3 and 3.3.3: what is kept",
+            why="Inputs of linear layers are kept in FP8, but those after attention in 12 bits, and inputs "
+            "of norms in BF16.",
         ),
         _bytes_row(
             name="training state",
             what="bytes of weights, gradients and moments in training, FP8 alone, over BF16's",
             measured=fp8_only / baseline,
             derived_from=f"{_REPORT}, 3.3.3, which gives no figure",
-            why=f"Master weights and gradients stay FP32. Moments in BF16, which need no FP8, leave "
-            f"{state / baseline:.2f}.",
+            why="Master weights and gradients stay FP32. With moments in BF16 too, which need no FP8, "
+            f"{state / baseline:.2f} is left.",
         ),
         _bytes_row(
             name="sent",
@@ -154,7 +154,7 @@ def _product_time(device: Device, tokens: int) -> Claim:
     if device.name == "h800":
         published = sum(cost.flops / (s.tflops * 1e12) for cost, s in zip(fp8, speeds, strict=True))
     gap = "" if published is None else f" DeepGEMM's kernels took {published / modelled:.2f} times as long."
-    why = f"An ideal: peak over peak, without quantising.{gap} It published no times of BF16."
+    why = f"An ideal: peak rates, or bandwidth where that binds; no quantising.{gap} No times of BF16 there."
     if device.fp8 is None:
         why = f"{device.title} has no FP8 unit: only what is bound by memory gets faster."
     return _time_row(
@@ -164,7 +164,7 @@ def _product_time(device: Device, tokens: int) -> Claim:
         measured=modelled,
         unit="s",
         published=published,
-        published_source=None if published is None else f"{_SPEEDS[tokens][1]}, each shape once",
+        published_source=None if published is None else f"{_SPEEDS[tokens][1]}, from its TFLOPS",
         judged=modelled / sum(cost.seconds for cost in bf16),
         why=why,
     )
@@ -210,7 +210,7 @@ _PUBLISHED: tuple[tuple[str, str, str, str], ...] = (
         "MoE layer",
         "MoE layer of DeepSeek-V3",
         "time of an MoE layer of DeepSeek-V3, over BF16's",
-        "The one measured figure of DeepSeek-V3 itself.",
+        "The one measured comparison with BF16 of a part of DeepSeek-V3.",
     ),
     ("measured step", "", "time of a training step of another model, over BF16's: the largest gain", ""),
 )
@@ -225,8 +225,8 @@ def _published_speed(row: tuple[str, str, str, str]) -> Claim:
         speed = max(steps, key=lambda s: s.high)
         sources = len({s.source for s in steps})
         why = (
-            f"{sources} sources have speed-ups of {min(s.low for s in steps):.2f} to {speed.high:.2f}, of "
-            "other models. This one also sends fewer bytes between GPUs. DeepSeek's report measures none."
+            f"{sources} sources have speed-ups of up to {min(s.low for s in steps):.2f} to {speed.high:.2f}, "
+            "of other models. This one also sends fewer bytes between GPUs. DeepSeek's report measures none."
         )
     return _time_row(
         name=name,

@@ -161,7 +161,7 @@ def claims(
     >>> result["operations"].verdict
     'does not hold'
     >>> print(result.answers["Operations halved?"])
-    No: they stay the same (1.00), on numbers of half the bits.
+    No: they stay the same (1.00), most on half the bits.
     """
     target = get_device(device)
     if checks.whole_number(seed, "seed") < 0:
