@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -51,10 +51,16 @@ class Setting:
     training: Training  #: recorded, or made anew
     made: str = ""  #: when and with what it was recorded; nothing where it was made anew
 
+    @cached_property
+    def real_errors(self) -> dict[str, float]:
+        """Recipe -> error of the products of the real layers."""
+        recipes = ("fp16", "bf16", "deepseek-v3")
+        return dict(zip(recipes, _errors(self.real, *recipes), strict=True))
+
 
 def formats(setting: Setting) -> list[Claim]:
     """Return what DeepSeek came from: another format of 16 bits than the sentence says."""
-    fp16, bf16 = _errors(setting.real, "fp16", "bf16")
+    errors = setting.real_errors
     bits = [get_recipe(name).a.fmt.bits for name in ("fp16", "bf16")]
     return [
         Claim(
@@ -73,7 +79,7 @@ def formats(setting: Setting) -> list[Claim]:
             question="format",
             what="error of a product in BF16, over that in FP16",
             basis="emulated",
-            measured=bf16 / fp16,
+            measured=errors["bf16"] / errors["fp16"],
             unit="times",
             rule=AS_PRECISE,
             derived_from=f"{_REPORT}, 3.3: the baseline is BF16",
@@ -85,7 +91,7 @@ def formats(setting: Setting) -> list[Claim]:
 
 def product_errors(setting: Setting) -> list[Claim]:
     """Errors of products under DeepSeek-V3's recipe, on real layers and on generated ones."""
-    fp8, bf16 = _errors(setting.real, "deepseek-v3", "bf16")
+    fp8, bf16 = (setting.real_errors[name] for name in ("deepseek-v3", "bf16"))
     size = 128, 2112, 7168  # one of DeepSeek's
 
     errors = [_errors([llm_like_matrices(*size, seed=seed)], "deepseek-v3", "bf16") for seed in setting.seeds]
@@ -146,12 +152,8 @@ def published_test(setting: Setting) -> list[Claim]:
 def sum_errors(setting: Setting) -> list[Claim]:
     """Errors of Hopper's FP8 sums over k = 4096, operands exact in E4M3: one chain, and promoted."""
     published = DEEPSEEK_V3["sum_error"]
-    normal = np.random.Generator.standard_normal
-    uniform = np.random.Generator.random
-    one_chain, largest = _sums(setting.seeds, normal, None)
-    promoted, _ = _sums(setting.seeds, normal, 128)
-    positive, _ = _sums(setting.seeds, uniform, None)
-    positive_promoted, _ = _sums(setting.seeds, uniform, 128)
+    (one_chain, largest), (promoted, _) = _sums(setting.seeds, np.random.Generator.standard_normal)
+    (positive, _), (positive_promoted, _) = _sums(setting.seeds, np.random.Generator.random)
     k = _SUMS[1]
 
     def row(name: str, what: str, error: _SumError, why: str, **published: Any) -> Claim:
@@ -202,13 +204,13 @@ class _SumError:
     fp32: float  #: the same error where the same products are summed in FP32
 
 
-def _sums(
-    seeds: Sequence[int], draw: Callable[..., F32], promote_every: int | None
-) -> tuple[_SumError, _SumError]:
-    """Return the error of all sums of exact products, and the largest; both over their root mean square."""
+def _sums(seeds: Sequence[int], draw: Callable[..., F32]) -> list[tuple[_SumError, _SumError]]:
+    """Sum exact products in one chain, and promoted every 128.
+
+    Of each the error of all sums is returned, and the largest; both over their root mean square.
+    """
     size, k = _SUMS
-    sums: list[tuple[float, float]] = []
-    fp32: list[tuple[float, float]] = []
+    errors: list[list[tuple[float, float]]] = [[], [], []]  # in one chain, promoted, in FP32
     for seed in seeds:
         rng = np.random.default_rng(seed)
         a, b = (
@@ -216,15 +218,16 @@ def _sums(
             for shape in ((size, k), (k, size))
         )
         exact = float_product(a.astype(np.float64), b.astype(np.float64))
-        core = tensor_core_matmul(a, b, "hopper-fp8", promote_every=promote_every)
-        for products, errors in ((core, sums), (Fp32().sum_products(a, b), fp32)):
+        ways = [tensor_core_matmul(a, b, "hopper-fp8", promote_every=every) for every in (None, 128)]
+        for of_way, products in zip(errors, [*ways, Fp32().sum_products(a, b)], strict=True):
             largest = np.abs(products - exact).max() / np.sqrt(np.mean(exact**2))
-            errors.append((metrics.relative_error(products, exact), float(largest)))
-    whole, largest_of_all = (
-        _SumError(errors[0], _range(errors), beside[0])
-        for errors, beside in zip(zip(*sums, strict=True), zip(*fp32, strict=True), strict=True)
-    )
-    return whole, largest_of_all
+            of_way.append((metrics.relative_error(products, exact), float(largest)))
+    *ours, fp32 = [list(zip(*of_way, strict=True)) for of_way in errors]
+    results = [
+        [_SumError(mine[0], _range(mine), beside[0]) for mine, beside in zip(way, fp32, strict=True)]
+        for way in ours
+    ]
+    return [(whole, largest) for whole, largest in results]
 
 
 def training_loss(setting: Setting) -> list[Claim]:
