@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fp8sim import RECIPES, get_recipe
-from fp8sim.accumulators import get_accumulator, sum_error_bound
+from fp8sim.accumulators import bounds, get_accumulator, sum_error_bound
 from fp8sim.gemm import quantize_both
 
 
@@ -28,6 +28,43 @@ def test_no_sum_is_further_off_than_its_bound(recipe, seed, k, spread):
     error, bound, exact = measure(a, b, recipe)
     # The exact product is itself computed in float64.
     assert np.all(error <= bound + 1e-13 * np.abs(exact).max())
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=str)
+@given(
+    seed=st.integers(0, 2**32),
+    k=st.integers(1, 300),
+    sizes=st.tuples(st.integers(-148, 120), st.integers(-148, 120)),
+    spread=st.sampled_from([0, 12]),
+)
+def test_the_bound_holds_where_fp32_underflows_and_overflows(recipe, seed, k, sizes, spread):
+    rng = np.random.default_rng(seed)
+    a, b = (
+        (rng.standard_normal(shape) * 2.0 ** (size + rng.integers(-spread, spread + 1, shape))).clip(
+            -1e38, 1e38
+        )
+        for shape, size in zip(((4, k), (k, 5)), sizes, strict=True)
+    )
+    left, right = quantize_both(a.astype(np.float32), b.astype(np.float32), recipe)
+    operands = left.dequantize(np.float64), right.dequantize(np.float64)
+    assume(all(np.isfinite(x).all() for x in operands))  # what BF16 and the like make infinite has no error
+    exact = operands[0] @ operands[1]
+    error = np.abs(recipe.accumulator.multiply(left, right) - exact)
+    bound = sum_error_bound(left, right, recipe.accumulator)
+    assert np.all((error <= bound + 1e-13 * np.abs(exact).max()) | np.isinf(bound))
+
+
+@pytest.mark.parametrize("name", ["nvfp4", "fp8-row", "fp32"])
+def test_what_underflows_is_a_term_of_the_bound(name, monkeypatch):
+    rng = np.random.default_rng(0)
+    a = np.float32(2.0**-72) * rng.standard_normal((4, 64)).astype(np.float32)
+    b = np.float32(2.0**-72) * rng.standard_normal((64, 4)).astype(np.float32)
+    error, bound, _ = measure(a, b, get_recipe(name))
+    assert np.all(error <= bound)
+    monkeypatch.setattr(bounds, "_UNDERFLOW", 0.0)
+    monkeypatch.setattr(bounds, "_rounded", lambda scale: (np.float64(scale), np.zeros(np.shape(scale))))
+    error, bound, _ = measure(a, b, get_recipe(name))
+    assert np.any(error > bound)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=str)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fp8sim import _kernels
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.memory import empty
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, F64, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
@@ -118,6 +119,7 @@ def encode(
     return _cast(x, fmt, rounding, overflow, rng, codes=True)
 
 
+@default_environment
 def decode(codes: ArrayLike, fmt: FormatLike) -> F32:
     """Return the values of codes.
 
@@ -168,6 +170,7 @@ def worth_compiling(size: int) -> bool:
     return size >= COMPILED_FROM and _kernels.available()
 
 
+@default_environment
 def _cast(
     x: ArrayLike,
     fmt: FormatLike,

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.memory import scratch
 from fp8sim._support.typing import F32, ArrayLike, FloatArray
 from fp8sim.accumulators import Fp32, ValueSum
@@ -22,6 +23,7 @@ from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 __all__ = ["matmul", "multiply_quantized", "quantize_both", "round_output"]
 
 
+@default_environment
 def matmul(
     a: ArrayLike,
     b: ArrayLike,

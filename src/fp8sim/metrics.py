@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.products import norm
 from fp8sim._support.typing import F64, ArrayLike
 from fp8sim.formats import FormatLike, get_format
@@ -29,6 +30,7 @@ Measure = TypeVar("Measure", bound=Callable[..., Any])
 def _quiet(measure: Measure) -> Measure:
     """Let a measure say infinity of what overflows and NaN of what is undefined, without a warning of it."""
 
+    @default_environment
     @functools.wraps(measure)
     def quiet(*arguments: Any, **options: Any) -> Any:
         with np.errstate(all="ignore"):  # one of its own for each call: old ones cannot be entered twice

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.threads import run_in_threads, split
 from fp8sim._support.typing import AnyArray, FloatArray
 
@@ -21,6 +22,7 @@ SMALL = 9216  # multiply-adds that are done at once
 WIDE = 64  # blocks side by side, whose sums stay in a cache
 
 
+@default_environment
 def float_product(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return ``a @ b`` of two float32 or two float64 matrices, summed in a fixed order, without a warning.
 
@@ -56,6 +58,7 @@ def _padded(x: AnyArray, rows: int, columns: int) -> AnyArray:
     return np.pad(x, missing) if any(after for _, after in missing) else np.ascontiguousarray(x)
 
 
+@default_environment
 def norm(x: FloatArray) -> float:
     """Return the Frobenius norm, in C order whatever the layout; numpy's own is a BLAS's.
 

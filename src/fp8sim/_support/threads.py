@@ -10,6 +10,8 @@ from functools import cache
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fp8sim._support.float_environment import default_environment
+
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -86,29 +88,19 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
     todo = list(tasks)
     results: list[Any] = [None] * len(todo)
     turns = deque(range(len(todo)))
-
-    def work(place: Place | None = None) -> None:
-        if place:
-            place.take()
-        while True:
-            try:
-                turn = turns.popleft()
-            except IndexError:
-                return
-            results[turn] = function(*todo[turn])
-
+    share = function, todo, turns, results
     workers = min(get_num_threads(), len(todo))
     if workers < 2:
-        work()
+        _work(share)
         return results
     from concurrent.futures import wait  # not needed by whoever only imports fp8sim
 
     helpers: list[Future[None]] = []
     with contextlib.suppress(RuntimeError):  # no new thread, as when Python ends: this one does all
         for place in _places(workers):
-            helpers.append(_pool(os.getpid()).submit(work, place))
+            helpers.append(_pool(os.getpid()).submit(_work, share, place))
     try:
-        work()
+        _work(share)
     finally:
         turns.clear()
         started = [helper for helper in helpers if not helper.cancel()]
@@ -116,6 +108,20 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
     for helper in started:
         helper.result()  # raises what its task raised
     return results
+
+
+@default_environment  # a thread of the pool has that of whoever started it
+def _work(share: tuple[Any, ...], place: Place | None = None) -> None:
+    """Take one turn after the other, until none is left."""
+    function, todo, turns, results = share
+    if place:
+        place.take()
+    while True:
+        try:
+            turn = turns.popleft()
+        except IndexError:
+            return
+        results[turn] = function(*todo[turn])
 
 
 class Place(NamedTuple):

@@ -2,13 +2,15 @@
 
 A fused step cuts off each of its terms below 2^(e - F), where e is the largest exponent and F the fraction
 bits of the core, and then rounds its output. So a step of L products and the accumulator adds at most
-(L + 1) 2^(e - F), and one unit in the last place of what leaves it. A promotion to FP32 adds half a unit.
+(L + 1) 2^(e - F), and one unit in the last place of what leaves it. A promotion to FP32 adds half a unit, as
+does every other rounding in FP32; where that underflows, half of the smallest subnormal.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.products import float_product
 from fp8sim._support.typing import F64, AnyArray
 from fp8sim.accumulators.base import Accumulator
@@ -24,9 +26,12 @@ from fp8sim.tensor_cores import OUTPUTS, TensorCore
 __all__ = ["sum_error_bound"]
 
 _U32 = 2.0**-24  # unit roundoff of FP32
+_UNDERFLOW = 2.0**-150  # what rounding loses at most where FP32 is subnormal: half of its smallest value
+_MAX = float(np.finfo(np.float32).max)  # sums that could be larger have no bound
 SEGMENT = 8  # steps over which the accumulator is taken to be as large as at their end
 
 
+@default_environment
 def sum_error_bound(a: Quantized, b: Quantized, accumulator: Accumulator) -> F64 | None:
     """Bound the error of every sum against the exact product of the quantised operands.
 
@@ -61,30 +66,61 @@ def sum_error_bound(a: Quantized, b: Quantized, accumulator: Accumulator) -> F64
     True
     """
     if isinstance(accumulator, Fp32):
-        sizes = float_product(np.abs(a.dequantize(np.float64)), np.abs(b.dequantize(np.float64)))
-        return np.asarray((a.shape[1] + 2) * _U32 * 1.01 * sizes)
+        return _fp32(a, b)
     if not isinstance(accumulator, TensorCoreSum) or accumulator.core.output == "fp16-rne":
         return None
-    return _chained(a, b, accumulator)
+    with np.errstate(all="ignore"):
+        return _chained(a, b, accumulator)
+
+
+def _fp32(a: Quantized, b: Quantized) -> F64:
+    """Take the standard bound, and what is lost where an operand or a product is subnormal."""
+    left, right = (np.abs(x.dequantize(np.float64)) for x in (a, b))
+    lost = np.zeros((len(left), right.shape[1]))
+    if a.is_scaled:
+        lost += right.sum(axis=0)
+    if b.is_scaled:
+        lost += left.sum(axis=1)[:, None]
+    sizes = float_product(left, right)
+    bound = (a.shape[1] + 2) * _U32 * 1.01 * sizes + _UNDERFLOW * (lost + 2 * a.shape[1])
+    too_large = (left > _MAX).any(axis=1, keepdims=True) | (right > _MAX).any(axis=0)
+    return np.where(too_large | (sizes + bound > _MAX), np.inf, bound)
 
 
 def _chained(a: Quantized, b: Quantized, sums: TensorCoreSum) -> F64:
-    """Follow the steps of every chain, in units of the codes, and the chains into their FP32 sum."""
+    """Follow the steps of every chain, in units of the codes, then their FP32 sum, and its scales."""
     core, k = sums.core, a.shape[1]
-    inside = core.scale_format is not None
-    every = sums.interval(a, b) or max(k, 1)
+    inside, every = core.scale_format is not None, sums.interval(a, b) or max(k, 1)
     left, right = _Side(a, 1, core), _Side(b, 0, core)
+    scales_change = not inside and min(a.sizes[1], b.sizes[0]) < k
     bound = np.zeros((a.shape[0], b.shape[1]))
     total = np.zeros_like(bound)
     for start in range(0, k, every):
-        stop = min(start + every, k)
-        chain, size = _chain(left, right, core, start, stop)
-        scale = 1.0 if inside else left.scales[:, start, None] * right.scales[:, start]
-        total += size * scale + chain * scale
-        # The promotion: scales multiplied and rounded, one fused multiply-add.
-        bound += chain * scale + _U32 * 1.01 * (2 * (size + chain) * scale + total)
-    tensor_scale = float(a.tensor_scale) * float(b.tensor_scale) if inside else 1.0
-    return np.asarray(bound * tensor_scale + 3 * _U32 * total * tensor_scale)
+        chain, size = _chain(left, right, core, start, min(start + every, k))
+        if scales_change:  # the chain is promoted times the rounded product of its scales
+            scale, off = _rounded(left.scales[:, start, None] * right.scales[:, start])
+            chain, size = chain * scale + size * off, size * scale
+        total += size
+        bound += chain
+        if scales_change or every < k:  # one addition, rounded
+            bound += _U32 * 1.01 * (total + bound) + _UNDERFLOW
+    overflow = total + bound > _MAX
+    if not scales_change and (a.is_scaled or b.is_scaled):
+        pair = (a.tensor_scale, b.tensor_scale) if inside else (left.scales[:, :1], right.scales[:, 0])
+        exact = np.asarray(pair[0], np.float64) * pair[1]
+        scale, off = _rounded(exact)
+        if np.any(exact != 1):  # the sums times their scales, rounded, against scales that were rounded apart
+            drift = (1 + left.drift) * (1 + right.drift) - 1
+            bound = bound * scale + total * (off + drift * exact)
+            bound += _U32 * (total * scale + bound) + _UNDERFLOW
+            overflow |= (total * scale + bound > _MAX) | np.isinf(scale)
+    return np.where(overflow | np.isnan(bound), np.inf, bound)
+
+
+def _rounded(scale: np.float64 | F64) -> tuple[F64, F64]:
+    """Return a product of scales, rounded to FP32, and by how much it is off."""
+    rounded = np.asarray(scale, np.float32).astype(np.float64)
+    return rounded, np.abs(rounded - scale)
 
 
 class _Side:
@@ -94,6 +130,7 @@ class _Side:
         def rows(array: AnyArray) -> AnyArray:
             return array if k_axis == 1 else array.T
 
+        self.drift = 0.0  # of scales, relative
         scales = np.asarray(expand_groups(x.scales.astype(np.float64), x.sizes, x.shape))
         values = decode(x.codes, x.fmt)
         exponents = split_number(values, x.fmt.emin)[1].astype(np.float64)
@@ -102,6 +139,10 @@ class _Side:
             stored = decode(x.scale_codes, x.scaling.scale_format)
             stored = np.asarray(expand_groups(stored, x.sizes, x.shape))
             binades = split_number(stored, get_format(core.scale_format).emin)[1]
+            # The exact product is of scales rounded to FP32; the core multiplies by both of their factors.
+            exact = stored.astype(np.float64) * np.float64(x.tensor_scale)
+            off = np.abs(scales - exact)[exact > 0] / exact[exact > 0]
+            self.drift = float(off.max(initial=0))
             exponents = np.where(core.group, 0.0, exponents) + binades
             magnitudes = magnitudes * stored
         self.magnitudes, self.scales = rows(magnitudes), rows(scales)
@@ -130,8 +171,8 @@ def _chain(left: _Side, right: _Side, core: TensorCore, start: int, stop: int) -
         rows, columns = left.largest(part, core.step), right.largest(part, core.step)
         steps = rows.shape[1]
         binade = np.where(size > 0, np.exp2(np.frexp(size)[1] - 1.0), 0.0)
-        bound += terms * (
-            float_product(rows, columns.T) + steps * np.maximum(binade, 2.0**core.exponent_floor)
-        )
-        bound += steps * np.maximum(binade, 2.0**-126) * 2.0 ** -OUTPUTS[core.output]
+        least = 2.0 ** max(core.exponent_floor, -126)  # a subnormal accumulator has that exponent
+        accumulator = np.maximum(binade, least)
+        bound += terms * (float_product(rows, columns.T) + steps * accumulator)
+        bound += steps * accumulator * 2.0 ** -OUTPUTS[core.output]
     return bound, size

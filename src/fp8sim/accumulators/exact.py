@@ -10,6 +10,7 @@ import numpy as np
 
 from fp8sim import _kernels
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32, ArrayLike
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.quantization import Quantized
@@ -24,6 +25,7 @@ class Exact(Accumulator):
 
     name = "exact"
 
+    @default_environment
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the correctly rounded product."""
         left, right = (np.asarray(x.dequantize(np.float64), dtype=np.float64) for x in (a, b))
@@ -39,6 +41,7 @@ class Exact(Accumulator):
         return product
 
 
+@default_environment
 def exact_dot(x: ArrayLike, y: ArrayLike) -> np.float32:
     """Return the dot product of two vectors as a student would check it: in fractions, rounded once.
 

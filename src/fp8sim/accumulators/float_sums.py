@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.products import float_product
 from fp8sim._support.typing import F32, F64, FloatArray
 from fp8sim.accumulators.base import ValueSum
@@ -32,6 +33,7 @@ class Fp32(ValueSum):
         """Check the product."""
         checks.fields(self)
 
+    @default_environment
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return ``a @ b`` in float32."""
         with np.errstate(over="ignore", invalid="ignore"):
@@ -54,6 +56,7 @@ class Sequential(ValueSum):
         """What tables call it."""
         return f"{self.fmt} sequential"
 
+    @default_environment
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return the sums, one product after another."""
         left, right = (x.astype(np.float64) for x in (a, b))
@@ -72,6 +75,7 @@ class Pairwise(ValueSum):
 
     name = "fp32 pairwise"
 
+    @default_environment
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return the sums of neighbours, of neighbouring sums, and so on."""
         rows = []
@@ -92,6 +96,7 @@ class Kahan(ValueSum):
 
     name = "fp32 kahan"
 
+    @default_environment
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return the sums, what each addition lost carried to the next."""
         total: FloatArray = np.zeros((a.shape[0], b.shape[1]), np.float32)

@@ -9,6 +9,7 @@ from typing import final
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32, AnyArray
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.accumulators.tensor_core_sum import multiply_codes
@@ -59,6 +60,7 @@ class OneChain(Accumulator):
         """What tables call it."""
         return f"{self.core.name}, one chain"
 
+    @default_environment
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the sums, scaled once at the end."""
         register: F32 = np.zeros((a.shape[0], b.shape[1]), np.float32)

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.casts import decode
@@ -64,6 +65,7 @@ class TensorCoreSum(Accumulator):
             return self.promote_every
         return math.gcd(*groups)
 
+    @default_environment
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the sums of the codes' products, times the scales."""
         if self.core.scale_format is not None:

@@ -10,6 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.text import shown
 from fp8sim._support.typing import AnyArray, ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.anatomy.alignment import take_steps
@@ -108,6 +109,7 @@ def explain(
     return _explain(number, get_format(fmt), rounding, overflow, rng)
 
 
+@default_environment
 def _explain(
     x: FloatArray,
     fmt: FloatFormat,
@@ -143,6 +145,7 @@ def _explain(
     )
 
 
+@default_environment
 def explain_block(
     x: ArrayLike,
     fmt: FormatLike = "e4m3",
@@ -268,6 +271,7 @@ def _elements(
     return tuple(elements)
 
 
+@default_environment
 def explain_dot(
     a: ArrayLike,
     b: ArrayLike,

@@ -11,6 +11,7 @@ import numpy as np
 
 from fp8sim import metrics
 from fp8sim._support import checks, memory
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.products import float_product, norm
 from fp8sim._support.quantities import bytes_text, percent_text, time_text
 from fp8sim._support.results import Result
@@ -109,6 +110,7 @@ class Comparison(Result):
         return [savings, errors]
 
 
+@default_environment
 def compare(
     a: ArrayLike,
     b: ArrayLike,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim._support import checks, memory
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32, AnyArray, FloatArray
 
 __all__ = [
@@ -31,6 +32,7 @@ class Matrices:
     source: str  #: in words, for a table
 
 
+@default_environment
 def real_matrices() -> tuple[Matrices, ...]:
     """Return weights and activations of four linear layers of a real model, run on real text.
 
@@ -86,6 +88,7 @@ def _unpacked(packed: AnyArray, k: int) -> F32:
     return values
 
 
+@default_environment
 def llm_like_activations(m: int, k: int, rng: np.random.Generator) -> F32:
     """Make activations that look like a transformer's: heavy channels and unequal tokens.
 
@@ -120,6 +123,7 @@ def llm_like_activations(m: int, k: int, rng: np.random.Generator) -> F32:
     return x * tokens * channels
 
 
+@default_environment
 def llm_like_matrices(m: int, n: int, k: int, *, seed: int = 0) -> Matrices:
     """Make activations and Gaussian weights from a seed.
 
@@ -170,6 +174,7 @@ def sample_model_path() -> Path | None:
     return path if (path / "model.safetensors").is_file() else None
 
 
+@default_environment
 def weight_matrices(weight: FloatArray, name: str, *, m: int = 256, seed: int = 0) -> Matrices:
     """Pair a weight matrix, (n, k) as checkpoints store linear layers, with `llm_like_activations` (m, k).
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.memory import Allocate, empty
 from fp8sim._support.threads import run_in_threads
 from fp8sim._support.typing import F32, ArrayLike, Rounding
@@ -82,6 +83,7 @@ def quantize(
     return quantize_with(x, operand, axis=axis, rounding=rounding, rng=rng)
 
 
+@default_environment
 def round_trip(
     x: ArrayLike, operand: Operand, *, axis: int = -1, what: str = "x", allocate: Allocate = empty
 ) -> F32:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.memory import empty
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
@@ -43,6 +44,7 @@ TALLEST, WIDEST = 256, 1 << 14  # larger tiles do not stay in a cache between tw
 Place: TypeAlias = tuple[int, slice, slice]  # of a part of a stack: which matrix, its rows and its columns
 
 
+@default_environment
 def quantize_with(
     x: ArrayLike,
     operand: Operand,
@@ -183,6 +185,7 @@ class Quantized:
         plain = self.fmt == FP32.fmt and not self.is_scaled
         return self.codes if plain else np.asarray(self.dequantize(), dtype=np.float32)
 
+    @default_environment
     def dequantize(self, dtype: type[np.float32] | type[np.float64] = np.float32) -> FloatArray:
         """Return ``codes * scales``.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32, ArrayLike
 from fp8sim.formats import FormatLike
 from fp8sim.tensor_cores.arguments import checked_values
@@ -14,6 +15,7 @@ from fp8sim.tensor_cores.product import Problem, Side, check_problem, multiply, 
 __all__ = ["promoted_matmul", "tensor_core_matmul", "tensor_core_matmul_reference", "value_problem"]
 
 
+@default_environment
 def tensor_core_matmul(
     a: ArrayLike,
     b: ArrayLike,
@@ -80,6 +82,7 @@ def tensor_core_matmul(
     return multiply(value_problem(a, b, core, c=c, promote_every=every, scales=scales, **formats))
 
 
+@default_environment
 def promoted_matmul(
     a: ArrayLike,
     b: ArrayLike,
@@ -110,6 +113,7 @@ def promoted_matmul(
     return multiply(value_problem(a, b, get_tensor_core(core), **options))
 
 
+@default_environment
 def tensor_core_matmul_reference(
     a: ArrayLike,
     b: ArrayLike,

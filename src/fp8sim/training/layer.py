@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.float_environment import default_environment
 from fp8sim._support.products import float_product
 from fp8sim._support.typing import F32, FloatArray
 from fp8sim.accumulators import Fp32
@@ -74,6 +75,7 @@ class LinearGemms:
         if self.recipe.gradient_rounding == "stochastic":
             checks.generator(self.rng)
 
+    @default_environment
     def forward(
         self, x: FloatArray, w: FloatArray, bias: FloatArray | None = None, *, training: bool = True
     ) -> tuple[F32, Saved]:
@@ -120,6 +122,7 @@ class LinearGemms:
         )
         return round_output(y, recipe.fprop.output), saved
 
+    @default_environment
     def backward(
         self, dy: FloatArray, saved: Saved, *, dgrad: bool = True, wgrad: bool = True
     ) -> tuple[F32 | None, F32 | None]:
