@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import fp8sim
 from fp8sim import compare, gemm_cost, matmul, metrics
 from fp8sim.experiments.comparison import DEFAULT_RECIPES
+from fp8sim.experiments.comparison_row import advise
 
 
 @pytest.fixture
@@ -143,3 +145,88 @@ def test_what_cannot_be_compared_is_refused(a, b, match):
 def test_an_unknown_name_is_refused_with_the_nearest(options, match, matrices):
     with pytest.raises(ValueError, match=match):
         compare(*matrices, **options)
+
+
+def test_errors_of_more_rows_than_256_are_parted_over_256_unless_bounds_are_asked_for(rng):
+    a, b = rng.standard_normal((700, 64), np.float32), rng.standard_normal((64, 16), np.float32)
+    some, every = compare(a, b, ["fp8-row"]), compare(a, b, ["fp8-row"], bounds=True)
+    assert (some.parted_rows, every.parted_rows) == (256, 700)
+    assert "over 256 of 700 rows" in " ".join(str(some).split())
+    row, whole = some["fp8-row"], every["fp8-row"]
+    picked = compare(a[np.arange(256) * 700 // 256], b, ["fp8-row"])["fp8-row"]
+    assert row.quantization_error == pytest.approx(picked.quantization_error, rel=1e-12)
+    assert row.accumulation_error == pytest.approx(picked.accumulation_error, rel=1e-12)
+    assert row.relative_error == whole.relative_error
+    assert row.quantization_error == pytest.approx(whole.quantization_error, rel=0.1)
+    assert row.accumulation_bound is None
+    assert whole.accumulation_bound > whole.accumulation_error
+    assert "bound: what" not in str(some)
+    assert "bound: what" in str(every)
+
+
+def test_errors_by_row_and_of_ordinary_channels_are_those_of_metrics(matrices):
+    a, b = matrices
+    a = np.where(np.arange(256) == 7, np.float32(448), a)  # an outlier that is exact
+    row = compare(a, b, ["fp8-tensor"])["fp8-tensor"]
+    product, truth = matmul(a, b, "fp8-tensor"), a.astype(np.float64) @ b.astype(np.float64)
+    spread = metrics.row_error_spread(product, truth)
+    assert (row.row_error_median, row.row_error_p99, row.row_error_worst) == pytest.approx(spread, rel=1e-9)
+    stored = fp8sim.quantize(a, "e4m3").dequantize(np.float64)
+    ordinary = metrics.ordinary_channel_error(stored, a)
+    assert row.ordinary_channel_error == pytest.approx(ordinary, rel=1e-9)
+    assert ordinary > 1.5 * metrics.relative_error(stored, a)
+
+
+def made_up(name, *, nbytes, error, ordinary=0.02):
+    """Return a row with the figures that the advice is made from."""
+    row = compare(np.ones((2, 32)), np.ones((32, 2)), ["bf16"]).rows[0]
+    share, figures = nbytes / 1000, {"relative_error": error, "ordinary_channel_error": ordinary}
+    return dataclasses.replace(
+        row, recipe=name, nbytes=nbytes, bytes_ratio=share, seconds=share, time_ratio=share, **figures
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (
+            [("small", 500, 0.030), ("best", 520, 0.029)],
+            "small is enough here: an error of 3 % (bf16: 0.2 %)",
+        ),
+        ([("small", 500, 0.030), ("best", 520, 0.029)], "best takes 3.33 % off it for 20 B more"),
+        ([("small", 500, 0.040), ("best", 520, 0.029)], "best is enough here"),
+        ([("small", 500, 0.040), ("best", 520, 0.029)], "lies in outlier channels alone"),
+        (
+            [("tiny", 250, 0.090), ("best", 500, 0.030)],
+            "tiny saves another 50 % of them at 3.0 times the error",
+        ),
+        ([("wide", 1000, 0.001)], "None of these takes fewer bytes or less time than bf16."),
+        ([("broken", 500, np.nan)], "None of these"),
+    ],
+)
+def test_the_advice_follows_its_rule(rows, says):
+    made = [made_up("bf16", nbytes=1000, error=0.002)]
+    made += [made_up(name, nbytes=nbytes, error=error) for name, nbytes, error in rows]
+    assert says in advise(made, "bf16")
+
+
+def test_gains_of_ordinary_channels_are_not_called_those_of_outliers():
+    rows = [
+        made_up("bf16", nbytes=1000, error=0.002),
+        made_up("small", nbytes=500, error=0.04, ordinary=0.04),
+        made_up("best", nbytes=520, error=0.029, ordinary=0.02),
+    ]
+    assert "outlier" not in advise(rows, "bf16")
+
+
+def test_the_advice_is_printed_with_the_figures_and_fits(matrices):
+    result = compare(*matrices, ["fp8-row", "deepseek-v3"])
+    assert result.advice in " ".join(str(result).split())
+    assert result.advice.startswith(("fp8-row", "deepseek-v3"))
+
+
+@pytest.mark.parametrize(("device", "noted"), [("h800", True), ("b200", False), ("a100", False)])
+def test_a_device_without_block_scales_is_said_to_lack_them(device, noted, matrices):
+    row = compare(*matrices, ["mxfp8"], device=device)["mxfp8"]
+    assert ("no unit for E8M0 scales of 32" in row.note) == noted
+    assert compare(*matrices, ["fp8-row"], device=device)["bf16"].note == ""

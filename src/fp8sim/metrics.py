@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from fp8sim._support import checks
 from fp8sim._support.float_environment import default_environment
 from fp8sim._support.products import norm
-from fp8sim._support.typing import F64, ArrayLike
+from fp8sim._support.typing import F64, ArrayLike, FloatArray
 from fp8sim.formats import FormatLike, get_format
 
 __all__ = [
@@ -37,6 +38,89 @@ def _quiet(measure: Measure) -> Measure:
             return measure(*arguments, **options)
 
     return cast(Measure, quiet)
+
+
+class Truth:
+    """An array that others are measured against: what each measure needs of it is computed once."""
+
+    def __init__(self, values: F64) -> None:
+        self.values = values
+
+    def errors(self, x: FloatArray) -> Errors:
+        """Measure an array of its shape."""
+        return Errors(np.asarray(x, dtype=np.float64), self)
+
+    @cached_property
+    def norm(self) -> float:
+        """Frobenius norm."""
+        return _norm(self.values)
+
+    @cached_property
+    def largest(self) -> float:
+        """Largest magnitude."""
+        return _largest(self.values)
+
+    @cached_property
+    def row_norms(self) -> F64:
+        """Norm of each row."""
+        return _row_norms(self.values)
+
+
+class Errors:
+    """Each measure of an array against a `Truth`, defined once; the public functions return one of them."""
+
+    def __init__(self, x: F64, truth: Truth) -> None:
+        self.x, self.truth = x, truth
+
+    @cached_property
+    def difference(self) -> F64:
+        """What `x` is off by; infinity minus infinity is NaN, which says enough."""
+        return np.asarray(self.x - self.truth.values)
+
+    @cached_property
+    def relative(self) -> float:
+        """`relative_error`."""
+        return _ratio(_norm(self.difference), self.truth.norm)
+
+    @property
+    def sqnr_db(self) -> float:
+        """`sqnr_db`."""
+        error = self.relative
+        return math.inf if error == 0 else -math.inf if error == math.inf else -20 * math.log10(error)
+
+    @property
+    def calc_diff(self) -> float:
+        """`calc_diff`."""
+        left, right = self.x, self.truth.values
+        largest = max(_largest(left), self.truth.largest)
+        if largest and math.isfinite(largest):  # squares that neither overflow nor vanish
+            left, right = left / largest, right / largest
+        denominator = float(np.sum(left * left + right * right))
+        return 1.0 - 2.0 * float(np.sum(left * right)) / denominator if denominator else 0.0
+
+    @cached_property
+    def largest(self) -> float:
+        """`max_abs_error`."""
+        return _largest(self.difference)
+
+    @property
+    def max_relative(self) -> float:
+        """`max_relative_error`."""
+        return _ratio(self.largest, self.truth.largest)
+
+    @property
+    def rows(self) -> F64:
+        """`row_errors`."""
+        error, size = _row_norms(self.difference), self.truth.row_norms
+        return np.where(size == 0, np.where(error == 0, 0.0, np.inf), error / size)
+
+    @property
+    def row_spread(self) -> tuple[float, float, float]:
+        """`row_error_spread`."""
+        errors = np.sort(self.rows)  # NaN last
+        middle = errors[(errors.size - 1) // 2], errors[errors.size // 2]
+        in_hundred = -(-99 * errors.size // 100)  # in whole numbers: 0.99 is no binary fraction
+        return float(sum(middle) / 2), float(errors[in_hundred - 1]), float(errors[-1])
 
 
 @_quiet
@@ -63,8 +147,7 @@ def relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     >>> relative_error([3.0, 4.1], [3.0, 4.0])
     0.019999999999999928
     """
-    value, truth = _pair(x, reference)
-    return _ratio(_norm(_difference(value, truth)), _norm(truth))
+    return _errors(x, reference).relative
 
 
 @_quiet
@@ -81,8 +164,7 @@ def sqnr_db(x: ArrayLike, reference: ArrayLike) -> float:
     >>> round(sqnr_db([3.0, 4.1], [3.0, 4.0]), 2)
     33.98
     """
-    error = relative_error(x, reference)
-    return math.inf if error == 0 else -math.inf if error == math.inf else -20 * math.log10(error)
+    return _errors(x, reference).sqnr_db
 
 
 @_quiet
@@ -99,7 +181,7 @@ def cosine_similarity(x: ArrayLike, reference: ArrayLike) -> float:
     >>> cosine_similarity([1.0, 0.0], [2.0, 0.0])
     1.0
     """
-    value, truth = (_scaled(array) for array in _pair(x, reference))
+    value, truth = (_scaled(array, _largest(array)) for array in _pair(x, reference))
     norms = _norm(value) * _norm(truth)
     return float(np.sum(value * truth) / norms) if norms else math.nan
 
@@ -120,12 +202,7 @@ def calc_diff(x: ArrayLike, y: ArrayLike) -> float:
     >>> round(calc_diff([3.0, 4.1], [3.0, 4.0]), 6)
     0.000197
     """
-    left, right = _pair(x, y)
-    largest = max(float(np.max(np.abs(left))), float(np.max(np.abs(right))))
-    if largest and math.isfinite(largest):  # squares that neither overflow nor vanish
-        left, right = left / largest, right / largest
-    denominator = float(np.sum(left * left + right * right))
-    return 1.0 - 2.0 * float(np.sum(left * right)) / denominator if denominator else 0.0
+    return _errors(x, y).calc_diff
 
 
 @_quiet
@@ -142,8 +219,7 @@ def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
     >>> max_abs_error([1.0, 2.5], [1.0, 2.0])
     0.5
     """
-    value, truth = _pair(x, reference)
-    return float(np.max(np.abs(_difference(value, truth))))
+    return _errors(x, reference).largest
 
 
 @_quiet
@@ -163,8 +239,7 @@ def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     >>> max_relative_error([1.0, 2.5], [1.0, 2.0])
     0.25
     """
-    _, truth = _pair(x, reference)
-    return _ratio(max_abs_error(x, reference), float(np.max(np.abs(truth))))
+    return _errors(x, reference).max_relative
 
 
 @_quiet
@@ -183,9 +258,7 @@ def row_errors(x: ArrayLike, reference: ArrayLike) -> F64:
     >>> row_errors([[3.0, 4.5], [0.0, 20.0]], [[3.0, 4.0], [0.0, 20.0]])
     array([0.1, 0. ])
     """
-    value, truth = _pair(x, reference)
-    error, size = _row_norms(_difference(value, truth)), _row_norms(truth)
-    return np.where(size == 0, np.where(error == 0, 0.0, np.inf), error / size)
+    return _errors(x, reference).rows
 
 
 @_quiet
@@ -204,10 +277,7 @@ def row_error_spread(x: ArrayLike, reference: ArrayLike) -> tuple[float, float, 
     >>> row_error_spread(truth + np.arange(1, 201)[:, None], truth)  # errors of 1 %, 2 %, ... 200 %
     (1.005, 1.98, 2.0)
     """
-    errors = np.sort(row_errors(x, reference))  # NaN last
-    middle = errors[(errors.size - 1) // 2], errors[errors.size // 2]
-    in_hundred = -(-99 * errors.size // 100)  # in whole numbers: 0.99 is no binary fraction
-    return float(sum(middle) / 2), float(errors[in_hundred - 1]), float(errors[-1])
+    return _errors(x, reference).row_spread
 
 
 @_quiet
@@ -316,10 +386,20 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
     return left, right
 
 
+def _errors(x: ArrayLike, reference: ArrayLike) -> Errors:
+    value, truth = _pair(x, reference)
+    return Truth(truth).errors(value)
+
+
+def _largest(x: F64) -> float:
+    """Return the largest magnitude; NaN where there is one."""
+    return max(float(np.max(x)), -float(np.min(x)))
+
+
 def _norm(x: F64) -> float:
     """Return the Frobenius norm, safe from overflow and underflow of the squares."""
-    largest = float(np.max(np.abs(x)))
-    return largest * norm(_scaled(x)) if math.isfinite(largest) else largest
+    largest = _largest(x)
+    return largest * norm(_scaled(x, largest)) if math.isfinite(largest) else largest
 
 
 def _row_norms(x: F64) -> F64:
@@ -336,14 +416,8 @@ def _as_rows(x: F64) -> F64:
     return matrix.reshape(-1, matrix.shape[-1])
 
 
-def _difference(x: F64, y: F64) -> F64:
-    """Return x - y; infinity minus infinity is NaN, which says enough."""
-    return np.asarray(x - y)
-
-
-def _scaled(x: F64) -> F64:
+def _scaled(x: F64, largest: float) -> F64:
     """Divide by the largest magnitude, so that squares neither overflow nor vanish."""
-    largest = float(np.max(np.abs(x)))
     return x / largest if largest and math.isfinite(largest) else x
 
 

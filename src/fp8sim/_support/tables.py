@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from fp8sim._support.page import wrap
 from fp8sim._support.text import printable
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Table:
         for columns in self._stacks(width):
             console.print("", self._grid(columns), sep="\n")
         lines = [line.rstrip() for line in out.getvalue().rstrip().splitlines()]
-        return "\n".join([self.title, *lines, *([""] if self.notes else []), *self.notes])
+        notes = [line for note in self.notes for line in wrap(note, width or len(note))]
+        return "\n".join([self.title, *lines, *([""] if notes else []), *notes])
 
     def _narrowest(self, column: int) -> int:
         """Return the fewest characters a column takes: short cells and single words are never broken."""

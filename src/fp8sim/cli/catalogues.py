@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from fp8sim._support.published import Figure
 from fp8sim._support.results import members
 from fp8sim.cli.options import Json, app
 from fp8sim.cli.output import print_json, show
@@ -35,12 +36,12 @@ def _device(device: Device) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": device.name, "title": device.title}
     sources = {}
     for field in dataclasses.fields(device):
-        if field.name not in ("name", "title", "remark"):
-            figure = getattr(device, field.name)
+        figure = getattr(device, field.name)
+        if figure is None or isinstance(figure, Figure):
             unit = {"bandwidth": "bytes_per_second", "memory": "bytes"}.get(field.name, "flop_per_second")
             facts[f"{field.name}_{unit}"] = figure and figure.value
             sources[field.name] = figure and figure.source
-    return {**facts, "remark": device.remark, "sources": sources}
+    return {**facts, "block_scales": device.block_scales, "remark": device.remark, "sources": sources}
 
 
 def _add(name: str, what: str, registry: Any, facts: Callable[[Any], dict[str, Any]]) -> None:

@@ -21,21 +21,25 @@ def compare_command(
     shape: Annotated[str, typer.Option("--shape", help="MxNxK of a generated product.")] = "",
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="A safetensors file.")] = None,
     tensor: Annotated[str, typer.Option("--tensor", help="Weight matrix in it, (n, k).")] = "",
+    weights: Annotated[Path | None, typer.Option("--weights", help="Weight matrix (n, k) in .npy.")] = None,
     activations: Annotated[Path | None, typer.Option("--activations", help="(m, k) in .npy.")] = None,
     recipe: Annotated[
         list[str] | None, typer.Option("--recipe", help=choose("Repeat for several", RECIPES))
     ] = None,
     baseline: Annotated[str, typer.Option("--baseline", help="Recipe that ratios are taken to.")] = "bf16",
     device: DeviceName = "h800",
+    bounds: Annotated[bool, typer.Option("--bounds", help="Bound the error of sums too: slower.")] = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
     """Put recipes side by side on one product: bytes, modelled time and error."""
     from fp8sim.experiments.comparison import DEFAULT_RECIPES, compare
 
-    matrices = _matrices(shape, checkpoint, tensor, activations, seed)
+    matrices = _matrices(shape, checkpoint, tensor, weights, activations, seed)
     with progress("comparing", None):
-        result = compare(matrices.a, matrices.b, recipe or DEFAULT_RECIPES, baseline, device=device)
+        result = compare(
+            matrices.a, matrices.b, recipe or DEFAULT_RECIPES, baseline, device=device, bounds=bounds
+        )
     if as_json:
         print_json({"source": matrices.source, **result.to_dict()})
     else:
@@ -43,26 +47,41 @@ def compare_command(
         show(result)
 
 
-def _matrices(shape: str, checkpoint: Path | None, tensor: str, activations: Path | None, seed: int) -> Any:
+def _matrices(
+    shape: str,
+    checkpoint: Path | None,
+    tensor: str,
+    weights: Path | None,
+    activations: Path | None,
+    seed: int,
+) -> Any:
     """Return the matrices that `compare` was asked for."""
+    from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
     from fp8sim.experiments import data
 
-    if checkpoint is None:
-        if tensor or activations:
-            raise ValueError("--tensor and --activations go with --checkpoint FILE.safetensors")
+    if checkpoint is not None and weights is not None:
+        raise ValueError("--checkpoint and --weights both give the weights; pass one of them")
+    if tensor and checkpoint is None:
+        raise ValueError("--tensor names one of --checkpoint FILE.safetensors; pass that too")
+    if checkpoint is None and weights is None:
+        if activations:
+            raise ValueError("--activations goes with --weights FILE.npy, or --checkpoint and --tensor")
         return data.llm_like_matrices(*_parse_shape(shape or "256x2048x2048"), seed=seed)
     if shape:
-        raise ValueError("--shape makes a matrix and --checkpoint reads one; pass one of them")
-    from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
-
-    if not tensor:
-        names = [name for name, size in tensor_names(checkpoint).items() if len(size) == 2]
-        raise ValueError(f"--checkpoint needs --tensor NAME, such as {', '.join(names[:3]) or 'none'}")
-    matrices = data.weight_matrices(read_tensor(checkpoint, tensor), tensor, seed=seed)
+        raise ValueError("--shape makes matrices and a file holds them; pass one of them")
+    if weights is not None:
+        matrix, name = checks.as_matrix(read_array(weights), str(weights)), f"weights {weights}"
+    else:
+        assert checkpoint is not None
+        if not tensor:
+            names = [name for name, size in tensor_names(checkpoint).items() if len(size) == 2]
+            raise ValueError(f"--checkpoint needs --tensor NAME, such as {', '.join(names[:3]) or 'none'}")
+        matrix, name = read_tensor(checkpoint, tensor), tensor
     if activations is None:
-        return matrices
+        return data.weight_matrices(matrix, name, seed=seed)
     a = checks.as_matrix(read_array(activations), str(activations))
-    return data.Matrices(a, matrices.b, f"{tensor}, activations {activations}")
+    b = data.weight_matrices(matrix, name, m=1).b
+    return data.Matrices(a, b, f"{name}, activations {activations}")
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

@@ -55,6 +55,8 @@ class Device:
     measured_bf16, measured_fp8 : Figure, optional
         The highest FLOP/s that anyone measured over many GEMM shapes (MAMF, the maximum achievable
         matmul FLOPS), on that device or on the one that the source names.
+    block_scales : bool
+        Whether its units multiply by the scales of blocks of 16 or 32 themselves (MX formats, NVFP4).
     remark : str
         What else to know when FP8 is timed on it.
 
@@ -77,6 +79,7 @@ class Device:
     fp4: Figure | None = None
     measured_bf16: Figure | None = None
     measured_fp8: Figure | None = None
+    block_scales: bool = False
     remark: str = ""
 
     def __post_init__(self) -> None:
@@ -185,6 +188,7 @@ _SOURCES = {
     ("mi300x", "bandwidth bf16 fp16 fp8"): _ROCM,
     ("mi300x", "memory"): f"AMD Instinct MI300X specifications, read through {_STAS}",
 }
+_BLOCK_SCALES = ("b200", "gb200")  # _BLACKWELL: "micro-tensor scaling"; Hopper and CDNA3 have no such unit
 _REMARKS = {"mi300x": "its FP8 unit takes the FNUZ forms (E4M3 up to 240), not OCP's"}
 
 
@@ -198,7 +202,7 @@ def _device(name: str, title: str, row: tuple[float | None, ...]) -> Device:
             unit = {"bandwidth": "B/s", "memory": "B"}.get(field, "FLOP/s")
             source = sources.get(field, _MAMF) if field.startswith("measured") else sources[field]
             figures[field] = Figure(value * (1e9 if field == "memory" else 1e12), source, unit)
-    return Device(name, title, **figures, remark=_REMARKS.get(name, ""))
+    return Device(name, title, **figures, block_scales=name in _BLOCK_SCALES, remark=_REMARKS.get(name, ""))
 
 
 def _tera(figure: Figure | None) -> str:

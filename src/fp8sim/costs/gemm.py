@@ -89,6 +89,10 @@ class GemmCost(Result, Roofline):
             notes = [f"{rate.note}; this saves bytes, and no compute time"]
         if rate.operand_class == "fp8":
             notes.append(self.device.remark)
+        core = getattr(self.recipe.accumulator, "core", None)
+        if core and core.scale_format and not self.device.block_scales and rate.operand_class == asked:
+            scales = f"{core.scale_format.upper()} scales of {core.scale_block}"
+            notes.append(f"{self.device.title} has no unit for {scales}: its kernels scale sums in between")
         return "; ".join(filter(None, notes))
 
     def gbps_at(self, tflops: float, *, scales: bool = False) -> float:

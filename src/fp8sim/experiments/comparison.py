@@ -12,43 +12,24 @@ import numpy as np
 from fp8sim import metrics
 from fp8sim._support import checks, memory
 from fp8sim._support.float_environment import default_environment
+from fp8sim._support.page import Page, Span, wrap
 from fp8sim._support.products import float_product, norm
-from fp8sim._support.quantities import bytes_text, percent_text, time_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
-from fp8sim._support.typing import ArrayLike, FloatArray
+from fp8sim._support.typing import F64, AnyArray, ArrayLike, FloatArray
 from fp8sim.accumulators import sum_error_bound
 from fp8sim.costs.devices import Device, DeviceLike, get_device
 from fp8sim.costs.gemm import GemmCost, gemm_cost
+from fp8sim.experiments.comparison_row import ComparisonRow, advise, error_cells, saving_cells, token_cells
 from fp8sim.gemm import quantize_both
+from fp8sim.quantization import FP32, Quantized
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = ["Comparison", "ComparisonRow", "compare"]
 
+#: Rows over which an error is parted into that of the operands and that of the sums.
+PARTED_ROWS = 256
 DEFAULT_RECIPES = ("fp32", "bf16", "fp16", "fp8-tensor", "fp8-row", "deepseek-v3", "mxfp8", "nvfp4")
-
-
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One recipe on one product."""
-
-    recipe: str
-    a: str  #: format and scaling of A
-    b: str  #: format and scaling of B
-    accumulator: str  #: how the products were summed
-    nbytes: int  #: A, B and the output, scales included
-    bytes_ratio: float  #: to the baseline's
-    seconds: float  #: modelled roofline time on the device
-    time_ratio: float  #: to the baseline's
-    relative_error: float  #: Frobenius, against the float64 product of the unquantised inputs
-    quantization_error: float  #: of it, from the operands alone: exact sums of the quantised inputs
-    accumulation_error: float  #: of it, from the sums alone: against those exact sums
-    accumulation_bound: float | None  #: what `accumulation_error` cannot exceed, None where no bound is known
-    sqnr_db: float
-    calc_diff: float  #: DeepGEMM's measure
-    max_relative_error: float  #: largest error over largest value of the product
-    saturated: float  #: share of the operands' elements
-    flushed: float  #: share of the operands' elements
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,6 +44,8 @@ class Comparison(Result):
         Name of the device that times are modelled on.
     baseline : str
         Name of the recipe that ratios are taken to.
+    parted_rows : int
+        Rows, evenly spaced, over which errors are parted into those of operands and of sums.
     rows : tuple of ComparisonRow
         One per recipe; ``comparison["deepseek-v3"]`` finds one.
 
@@ -79,6 +62,7 @@ class Comparison(Result):
     k: int
     device: str
     baseline: str
+    parted_rows: int
     rows: tuple[ComparisonRow, ...]
 
     def __getitem__(self, recipe: str) -> ComparisonRow:
@@ -89,25 +73,49 @@ class Comparison(Result):
         """Return everything as plain data, ready for JSON."""
         return dataclasses.asdict(self)
 
-    def parts(self) -> list[Table]:
+    @property
+    def advice(self) -> str:
+        """One sentence on which recipe is enough, made by a rule from the figures.
+
+        The rule: of the recipes that take less time or fewer bytes than the baseline, those within a tenth
+        of the least error are as good as each other, and of these the one with the fewest bytes is enough.
+        """
+        return advise(self.rows, self.baseline)
+
+    def parts(self) -> list[Table | Page]:
         """Return what the recipes save, and what they cost in accuracy."""
         lost = ("saturated>", "flushed>")
+        bounded = any(row.accumulation_bound is not None for row in self.rows)
+        notes = dict.fromkeys(f"{row.recipe}: {row.note}" for row in self.rows if row.note)
         savings = Table(
             f"({self.m}, {self.k}) @ ({self.k}, {self.n}): bytes, and time modelled on {self.device}",
             ["recipe", "A", "B", "bytes>", f"to {self.baseline}>", "time>", f"to {self.baseline}>"],
-            [_saving_cells(row) for row in self.rows],
-            ("bytes: operands with their scales and the output, as stored; time: roofline, a lower bound",),
-        )
-        errors = Table(
-            "Error: relative Frobenius, against the float64 product of the unquantised inputs",
-            ["recipe", "sums in", "error>", "of operands>", "of sums>", "bound>", "SQNR>", *lost],
-            [_error_cells(row) for row in self.rows],
+            [saving_cells(row) for row in self.rows],
             (
-                "of operands: the exact product of what was quantised; of sums: the result against that",
-                "bound: what the error of the sums cannot exceed, from exponents alone",
+                "bytes: operands with their scales and the output, as stored; time: roofline, a lower bound",
+                *notes,
             ),
         )
-        return [savings, errors]
+        over = "" if self.parted_rows == self.m else f", over {self.parted_rows} of {self.m} rows"
+        errors = Table(
+            "Error: relative Frobenius, against the float64 product of the unquantised inputs",
+            [
+                *("recipe", "sums in", "error>", "of operands>", "of sums>", *["bound>"] * bounded, "SQNR>"),
+                *lost,
+            ],
+            [error_cells(row, bounded=bounded) for row in self.rows],
+            (
+                "of operands: the exact product of what was quantised; of sums: the result against that"
+                + over,
+                *["bound: what the error of the sums cannot exceed, from exponents alone"] * bounded,
+            ),
+        )
+        tokens = Table(
+            "Error by row (token), and of the channels of A that are no outliers",
+            ["recipe", "median row>", "99 %>", "worst>", "ordinary channels>"],
+            [token_cells(row) for row in self.rows],
+        )
+        return [savings, errors, tokens, Page([[Span(line)] for line in wrap(self.advice)])]
 
 
 @default_environment
@@ -118,7 +126,7 @@ def compare(
     baseline: RecipeLike = "bf16",
     *,
     device: DeviceLike = "h800",
-    bounds: bool = True,
+    bounds: bool = False,
 ) -> Comparison:
     """Multiply two matrices under several recipes and put what it saves and costs side by side.
 
@@ -135,7 +143,8 @@ def compare(
     device : str or Device
         Whose roofline the time is modelled on.
     bounds : bool
-        Whether to work out the bound for the error of sums, which takes about as long as the products.
+        Whether to work out the bound for the error of sums, and to part the error of all rows where
+        there are more than 256: both take about as long as the products.
 
     Returns
     -------
@@ -168,7 +177,7 @@ def compare(
     # the operands and three products in float64: the truth, a sum and what they differ by
     memory.require(8 * ((m + n) * k + 3 * m * n), f"comparing products of {m}x{n}x{k} in float64")
     with np.errstate(all="ignore"):
-        truth = float_product(left.astype(np.float64), right.astype(np.float64))
+        truth = np.asarray(float_product(left.astype(np.float64), right.astype(np.float64)), np.float64)
     checks.finite(truth, "the product", "an error cannot be measured then")
     if not truth.any():
         raise ValueError("the product is all zero: no relative error can be measured")
@@ -177,60 +186,78 @@ def compare(
     candidates = list(dict.fromkeys(map(get_recipe, checks.several(recipes, Recipe, "recipes"))))
     if base not in candidates:
         candidates.insert(0, base)
-    target = get_device(device)
-    cost = gemm_cost(m, n, k, base, target)
-    rows = [
-        _measure(left, right, recipe, truth, base=cost, device=target, bounds=bounds) for recipe in candidates
-    ]
-    return Comparison(m, n, k, target.name, base.name, tuple(rows))
+    parted = np.arange(m) if bounds or m <= PARTED_ROWS else np.arange(PARTED_ROWS) * m // PARTED_ROWS
+    case = _Case(left, right, truth, parted, bounds=bounds, device=get_device(device), base=base)
+    rows = tuple(map(case.measure, candidates))
+    return Comparison(m, n, k, case.device.name, base.name, len(parted), rows)
 
 
-def _measure(
-    a: FloatArray,
-    b: FloatArray,
-    recipe: Recipe,
-    truth: FloatArray,
-    *,
-    base: GemmCost,
-    device: Device,
-    bounds: bool,
-) -> ComparisonRow:
-    left, right = quantize_both(a, b, recipe)
-    product = recipe.accumulator.multiply(left, right)
-    with np.errstate(all="ignore"):  # an operand that overflowed to infinity, or became all zero
-        exact = float_product(left.dequantize(np.float64), right.dequantize(np.float64))
-        elements = a.size + b.size
-        bound = sum_error_bound(left, right, recipe.accumulator) if bounds else None
-        ratio = None if bound is None else float(np.divide(norm(bound), norm(exact)))
-        cost = gemm_cost(a.shape[0], b.shape[1], a.shape[1], recipe, device)
-        return ComparisonRow(
-            recipe=recipe.name,
-            a=str(recipe.a),
-            b=str(recipe.b),
-            accumulator=recipe.accumulator.name,
-            nbytes=int(cost.bytes),
-            bytes_ratio=cost.bytes / base.bytes,
-            seconds=cost.seconds,
-            time_ratio=cost.seconds / base.seconds,
-            relative_error=metrics.relative_error(product, truth),
-            quantization_error=metrics.relative_error(exact, truth),
-            accumulation_error=metrics.relative_error(product, exact),
-            accumulation_bound=ratio,
-            sqnr_db=metrics.sqnr_db(product, truth),
-            calc_diff=metrics.calc_diff(product, truth),
-            max_relative_error=metrics.max_relative_error(product, truth),
-            saturated=(left.saturated + right.saturated) / elements,
-            flushed=(left.flushed + right.flushed) / elements,
-        )
+class _Case:
+    """A product that recipes are measured on, and what all of them are measured against."""
 
+    def __init__(
+        self,
+        a: FloatArray,
+        b: FloatArray,
+        truth: F64,
+        parted: AnyArray,
+        *,
+        bounds: bool,
+        device: Device,
+        base: Recipe,
+    ) -> None:
+        self.a, self.b, self.bounds, self.device = a, b, bounds, device
+        self.truth, self.parted = metrics.Truth(truth), parted
+        self.base = self._cost(base)
+        self.parted_truth = self.truth if len(parted) == len(a) else metrics.Truth(truth[parted])
+        ordinary = ~metrics.outlier_channels(a)
+        self.ordinary = metrics.Truth(a[parted][:, ordinary].astype(np.float64))
+        self.columns = np.flatnonzero(ordinary)
 
-def _saving_cells(row: ComparisonRow) -> list[str]:
-    size, time = bytes_text(row.nbytes), time_text(row.seconds)
-    return [row.recipe, row.a, row.b, size, f"{row.bytes_ratio:.3f}", time, f"{row.time_ratio:.3f}"]
+    def _cost(self, recipe: Recipe) -> GemmCost:
+        return gemm_cost(self.a.shape[0], self.b.shape[1], self.a.shape[1], recipe, self.device)
 
+    def measure(self, recipe: Recipe) -> ComparisonRow:
+        """Return the row of a recipe."""
+        left, right = quantize_both(self.a, self.b, recipe)
+        product = recipe.accumulator.multiply(left, right)
+        elements = self.a.size + self.b.size
+        cost, base = self._cost(recipe), self.base
+        with np.errstate(all="ignore"):  # an operand that overflowed to infinity, or became all zero
+            operand = np.asarray(left.dequantize(np.float64)[self.parted], dtype=np.float64)
+            same = recipe.a == recipe.b == FP32 and self.a.dtype == self.b.dtype == np.float32
+            exact = self.parted_truth if same else self._exact(operand, right)
+            bound = sum_error_bound(left, right, recipe.accumulator) if self.bounds else None
+            errors = self.truth.errors(product)
+            spread = errors.row_spread
+            return ComparisonRow(
+                recipe=recipe.name,
+                a=str(recipe.a),
+                b=str(recipe.b),
+                accumulator=recipe.accumulator.name,
+                nbytes=int(cost.bytes),
+                bytes_ratio=cost.bytes / base.bytes,
+                seconds=cost.seconds,
+                time_ratio=cost.seconds / base.seconds,
+                relative_error=errors.relative,
+                quantization_error=self.parted_truth.errors(exact.values).relative,
+                accumulation_error=exact.errors(product[self.parted]).relative,
+                accumulation_bound=None
+                if bound is None
+                else float(np.divide(norm(bound), norm(exact.values))),
+                row_error_median=spread[0],
+                row_error_p99=spread[1],
+                row_error_worst=spread[2],
+                ordinary_channel_error=self.ordinary.errors(operand[:, self.columns]).relative,
+                sqnr_db=errors.sqnr_db,
+                calc_diff=errors.calc_diff,
+                max_relative_error=errors.max_relative,
+                saturated=(left.saturated + right.saturated) / elements,
+                flushed=(left.flushed + right.flushed) / elements,
+                note=cost.note,
+            )
 
-def _error_cells(row: ComparisonRow) -> list[str]:
-    errors = (row.relative_error, row.quantization_error, row.accumulation_error)
-    bound = "-" if row.accumulation_bound is None else percent_text(row.accumulation_bound)
-    lost = (percent_text(row.saturated), percent_text(row.flushed))
-    return [row.recipe, row.accumulator, *map(percent_text, errors), bound, f"{row.sqnr_db:.1f} dB", *lost]
+    def _exact(self, operand: F64, right: Quantized) -> metrics.Truth:
+        """Return the exact product of quantised operands, over the rows whose error is parted."""
+        exact = float_product(operand, np.asarray(right.dequantize(np.float64), dtype=np.float64))
+        return metrics.Truth(np.asarray(exact, dtype=np.float64))

@@ -207,9 +207,8 @@ class Quantized:
         """
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype must be numpy.float32 or numpy.float64, got {dtype!r}")
-        quick = self.is_scaled and dtype == np.float32 and self.fmt.bits <= 16
-        if quick and worth_compiling(self.codes.size):
-            return self._dequantize_compiled()
+        if self.is_scaled and self.fmt.bits <= 16 and worth_compiling(self.codes.size):
+            return self._dequantize_compiled(dtype)
         values: FloatArray = decode(self.codes, self.fmt).astype(dtype, copy=False)
         if not self.is_scaled:
             return values
@@ -218,14 +217,14 @@ class Quantized:
             product: FloatArray = values * scales
         return product
 
-    def _dequantize_compiled(self) -> F32:
+    def _dequantize_compiled(self, dtype: type[np.float32] | type[np.float64]) -> FloatArray:
         from fp8sim._kernels.quantize_kernels import dequantize_rows
 
-        t, table = Tiling.of(self.codes, self.sizes), decode_table(self.fmt)
+        t, table = Tiling.of(self.codes, self.sizes), decode_table(self.fmt).astype(dtype, copy=False)
         stack, grid, out = (
             t.stack(self.bits, t.shape),
-            t.stack(self.scales, t.tiles),
-            empty(t.shape, np.float32),
+            t.stack(self.scales.astype(dtype, copy=False), t.tiles),
+            empty(t.shape, dtype),
         )
 
         def run(element: Place, tile: Place) -> None:

@@ -1,0 +1,119 @@
+"""One recipe on one product, and which of several is enough: a sentence made from their figures by a rule.
+
+Of the recipes that take fewer bytes or less time than the baseline, those whose error is within a tenth of
+the least are as good as each other; of these, the one with the fewest bytes is enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fp8sim._support.quantities import bytes_text, percent_text, time_text
+
+__all__ = ["AS_GOOD", "ComparisonRow", "advise", "error_cells", "saving_cells", "token_cells"]
+
+AS_GOOD = 1.1  # times the least error: what is as good
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """One recipe on one product."""
+
+    recipe: str
+    a: str  #: format and scaling of A
+    b: str  #: format and scaling of B
+    accumulator: str  #: how the products were summed
+    nbytes: int  #: A, B and the output, scales included
+    bytes_ratio: float  #: to the baseline's
+    seconds: float  #: modelled roofline time on the device
+    time_ratio: float  #: to the baseline's
+    relative_error: float  #: Frobenius, against the float64 product of the unquantised inputs
+    quantization_error: float  #: of it, from the operands alone: exact sums of the quantised inputs
+    accumulation_error: float  #: of it, from the sums alone: against those exact sums
+    accumulation_bound: (
+        float | None
+    )  #: what `accumulation_error` cannot exceed, None where not asked or known
+    row_error_median: float  #: relative error of the median row, a token
+    row_error_p99: float  #: which 99 rows in 100 do not exceed
+    row_error_worst: float
+    ordinary_channel_error: float  #: of A as quantised, over the columns that are no outliers
+    sqnr_db: float
+    calc_diff: float  #: DeepGEMM's measure
+    max_relative_error: float  #: largest error over largest value of the product
+    saturated: float  #: share of the operands' elements
+    flushed: float  #: share of the operands' elements
+    note: str  #: what the device lacks, if anything
+
+
+def advise(rows: Sequence[ComparisonRow], baseline: str) -> str:
+    """Say which recipe is enough, what the best would gain, and what fewer bits would cost.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> from fp8sim.experiments.data import llm_like_matrices
+    >>> matrices = llm_like_matrices(64, 128, 512)
+    >>> rows = fp8sim.compare(matrices.a, matrices.b, ["bf16", "fp16"]).rows
+    >>> advise(rows, "bf16")
+    'None of these takes fewer bytes or less time than bf16.'
+    """
+    base = next(row for row in rows if row.recipe == baseline)
+    cheaper = [
+        row
+        for row in rows
+        if (row.nbytes < base.nbytes or row.seconds < base.seconds) and math.isfinite(row.relative_error)
+    ]
+    if not cheaper:
+        return f"None of these takes fewer bytes or less time than {baseline}."
+    best = min(cheaper, key=lambda row: (row.relative_error, row.nbytes))
+    limit = AS_GOOD * best.relative_error
+    enough = min((row for row in cheaper if row.relative_error <= limit), key=lambda row: row.nbytes)
+    return "; ".join(_clauses(enough, best, cheaper, base)) + "."
+
+
+def _clauses(
+    enough: ComparisonRow, best: ComparisonRow, cheaper: list[ComparisonRow], base: ComparisonRow
+) -> Iterator[str]:
+    error, bases = percent_text(enough.relative_error), percent_text(base.relative_error)
+    size = f"{percent_text(enough.bytes_ratio)} of the bytes"
+    yield f"{enough.recipe} is enough here: an error of {error} ({base.recipe}: {bases}) for {size}"
+    if best is not enough:
+        gained = percent_text(1 - best.relative_error / enough.relative_error)
+        more = bytes_text(best.nbytes - enough.nbytes)
+        yield f"{best.recipe} takes {gained} off it for {more} more"
+    wider = [row for row in cheaper if row.relative_error > AS_GOOD * best.relative_error]
+    alike = [
+        row
+        for row in wider
+        if row.nbytes <= enough.nbytes
+        and row.ordinary_channel_error <= AS_GOOD * enough.ordinary_channel_error
+    ]
+    if alike:
+        nearest = min(alike, key=lambda row: row.relative_error)
+        yield f"what {enough.recipe} gains over {nearest.recipe} lies in outlier channels alone"
+    least = min(cheaper, key=lambda row: row.nbytes)
+    if least.nbytes < 0.9 * enough.nbytes:
+        saved, times = 1 - least.nbytes / enough.nbytes, least.relative_error / enough.relative_error
+        yield f"{least.recipe} saves another {percent_text(saved)} of them at {times:.1f} times the error"
+
+
+def saving_cells(row: ComparisonRow) -> list[str]:
+    """Write what a recipe saves."""
+    size, time = bytes_text(row.nbytes), time_text(row.seconds)
+    return [row.recipe, row.a, row.b, size, f"{row.bytes_ratio:.3f}", time, f"{row.time_ratio:.3f}"]
+
+
+def error_cells(row: ComparisonRow, *, bounded: bool) -> list[str]:
+    """Write its error, what it is made of, and what was lost; the bound where one was asked for."""
+    errors = (row.relative_error, row.quantization_error, row.accumulation_error)
+    bound = "-" if row.accumulation_bound is None else percent_text(row.accumulation_bound)
+    sqnr, lost = f"{row.sqnr_db:.1f} dB", (percent_text(row.saturated), percent_text(row.flushed))
+    return [row.recipe, row.accumulator, *map(percent_text, errors), *[bound] * bounded, sqnr, *lost]
+
+
+def token_cells(row: ComparisonRow) -> list[str]:
+    """Write its error by row, and that of ordinary channels."""
+    errors = (row.row_error_median, row.row_error_p99, row.row_error_worst, row.ordinary_channel_error)
+    return [row.recipe, *map(percent_text, errors)]
