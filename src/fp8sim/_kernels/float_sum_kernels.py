@@ -32,7 +32,7 @@ class Rounding(NamedTuple):
     """What rounding to the nearest value of a format asks of it."""
 
     smallest_normal: float
-    adder: int  #: what turns the exponent field of a number into the bits of its adder
+    adder: int  #: from the exponent field of a number up to that of 2^52 of its steps
     max: float  #: largest value
     beyond: float  #: what is beyond it
     zero: float  #: added to the result: -0 leaves it as it is, 0 makes a -0 a 0
@@ -44,8 +44,8 @@ def _rounding(fmt: FloatFormat, policy: str) -> Rounding | None:
     if not (fmt.signed and fmt.zero and fmt.subnormals):
         return None
     beyond = fmt.max if policy == "saturate" else np.inf if fmt.has_inf else np.nan
-    adder = ((52 - fmt.mantissa_bits) << 52) + (1 << 51)
-    return Rounding(fmt.smallest_normal, adder, fmt.max, beyond, -0.0 if fmt.has_negative_zero else 0.0)
+    zero = -0.0 if fmt.has_negative_zero else 0.0
+    return Rounding(fmt.smallest_normal, (52 - fmt.mantissa_bits) << 52, fmt.max, beyond, zero)
 
 
 def sum_in_sequence(a: F32, b: F32, fmt: FloatFormat, policy: str) -> F32 | None:
@@ -176,9 +176,9 @@ def _add_to_odd(x: float, y: float) -> Any:
 def _nearest(x: float, p: Any) -> Any:
     """Round to the nearest value of a format, ties to even, as the adder of the CPU does.
 
-    Adding 1.5 x 2^52 steps leaves room for whole steps alone. In FP16 the steps around 2049 are 2 wide, from
-    its exponent, 11, less 10 bits. 2049 + 1.5 x 2^53 is half way between 1024 and 1025 steps more than that,
-    and goes to the even number of them: 2048.
+    Beside 2^52 steps there is room for whole steps alone. In FP16 the steps around 2049 are 2 wide: its
+    exponent is 11, and 10 bits follow. 2^53 + 2049 is half way between 1024 and 1025 steps more than 2^53,
+    and goes to the even number of them: 2048. Infinity and NaN stay, whatever their field is raised to.
     """
     magnitude = abs(x)
     field = np.float64(max(magnitude, p.smallest_normal)).view(np.int64) & EXPONENT
