@@ -185,12 +185,12 @@ def test_what_a_format_has_no_code_for_is_refused(fmt, message):
 # --- which way is taken ---------------------------------------------------------------------------
 
 
-def way(sums: Any, k: int, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(sums: Any, k: int, monkeypatch: pytest.MonkeyPatch, dtype: Any = np.float32) -> str:
     """Return whether a product of 8 x 8 x k ran on a kernel."""
     used = []
     run = kernels._in_blocks
     monkeypatch.setattr(kernels, "_in_blocks", lambda *args: used.append(args[0]) or run(*args))
-    sums.sum_products(np.ones((8, k), np.float32), np.ones((k, 8), np.float32))
+    sums.sum_products(np.ones((8, k), dtype), np.ones((k, 8), dtype))
     return used[0].__name__.removeprefix("_") if used else "readable"
 
 
@@ -204,6 +204,7 @@ def test_kernels_serve_all_formats_but_odd_ones_and_large_products_alone(monkeyp
     assert [way(sums, 64, monkeypatch) for sums in SUMS[:2]] == ["add_pairs", "add_corrected"]
     assert {way(sums, 63, monkeypatch) for sums in SUMS[:6]} == {"readable"}
     assert readable(way, SUMS[0], 64, monkeypatch) == "readable"
+    assert way(SUMS[0], 64, monkeypatch, np.float64) == "readable"
 
 
 def test_without_fused_multiply_adds_fp32_is_a_format_like_the_others(monkeypatch, rng):

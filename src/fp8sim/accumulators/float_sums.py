@@ -56,8 +56,9 @@ class _StepByStep(ValueSum):
     @default_environment
     def sum_products(self, a: F32, b: F32) -> F32:
         """Return the sums of the products."""
+        served = worth_compiling(a.size * b.shape[1]) and a.dtype == b.dtype == np.float32
         with np.errstate(over="ignore", invalid="ignore"):
-            compiled = self._compiled(a, b) if worth_compiling(a.size * b.shape[1]) else None
+            compiled = self._compiled(a, b) if served else None
             sums = self._readable(a, b) if compiled is None else compiled
         sums[np.isnan(sums)] = np.nan  # whose sign and payload hang on the CPU
         return sums
