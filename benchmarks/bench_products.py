@@ -13,8 +13,9 @@ import numpy as np
 
 import fp8sim
 import harness
-from fp8sim.accumulators import ACCUMULATORS
-from fp8sim.quantization import quantize
+from fp8sim import _kernels
+from fp8sim.accumulators import ACCUMULATORS, Accumulator
+from fp8sim.quantization import Quantized, quantize
 from fp8sim.tensor_cores import TENSOR_CORES, tensor_core_matmul_reference
 from harness import Case, Options, Peer
 
@@ -26,6 +27,13 @@ CORES = {  # core -> least share of numpy's speed
     "ampere-bf16": 25,
     "blackwell-fp8": None,
     "volta-fp16": None,
+}
+SUMS = {  # accumulator -> least multiply-adds per second
+    "fp32-sequential": 2e9,
+    "fp32-pairwise": 2e9,
+    "fp32-kahan": 2e9,
+    "bf16-sequential": 1e9,
+    "fp16-sequential": 1e9,
 }
 
 
@@ -58,15 +66,20 @@ def cases(options: Options) -> Iterator[Case]:
             "multiply-adds",
         )
 
-    short = slice(0, k // 16)
-    left, right = quantize(a[:, short], "fp16", "none", axis=1), quantize(b[short], "fp16", "none", axis=0)
+    left, right = quantize(a, "fp16", "none", axis=1), quantize(b, "fp16", "none", axis=0)
     for name, accumulator in ACCUMULATORS.items():
+        peers = {"numpy float32": Peer(lambda: lambda: a @ b, check=harness.within(0.1))}
+        if options.smoke and name in SUMS:
+            peers["the readable way"] = Peer(
+                lambda accumulator=accumulator: lambda: readable_sums(accumulator, left, right)
+            )
         yield Case(
-            f"sums in {name}, {m} x {n} x {k // 16}",
+            f"sums in {name}, {size}",
             lambda accumulator=accumulator: accumulator.multiply(left, right),
-            {"numpy float32": Peer(lambda: lambda: a[:, short] @ b[short], check=harness.within(0.1))},
-            m * n * (k // 16),
+            peers,
+            m * n * k,
             "multiply-adds",
+            SUMS.get(name),
         )
 
     for name in fp8sim.RECIPES:
@@ -88,6 +101,12 @@ def cases(options: Options) -> Iterator[Case]:
             side**3,
             "multiply-adds",
         )
+
+
+def readable_sums(accumulator: Accumulator, a: Quantized, b: Quantized) -> np.ndarray:
+    """Sum without any kernel."""
+    with _kernels.readable():
+        return accumulator.multiply(a, b)
 
 
 def mmaemu_product(a: np.ndarray, b: np.ndarray) -> harness.Call:

@@ -130,13 +130,17 @@ class Peer:
 
 @dataclass(frozen=True)
 class Case:
-    """One piece of work: our call, the peers by name, and how much of which unit one call does."""
+    """One piece of work: our call, the peers by name, and how much of which unit one call does.
+
+    `goal` is the least of it that we should do per second.
+    """
 
     name: str
     ours: Call
     peers: Mapping[str, Peer]
     work: float
     unit: str
+    goal: float | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,8 @@ def main(
         chosen.json.write_text(json.dumps(report, indent=1) + "\n")
     if chosen.write:
         write_section(name, markdown(report))
-    missed = [row for case in report["cases"] for row in case["peers"] if row.get("met") is False]
+    judged = [row for case in report["cases"] for row in (case, *case["peers"])]
+    missed = [row for row in judged if row.get("met") is False]
     return int(bool(missed) and not options.smoke)
 
 
@@ -213,6 +218,7 @@ def _run(case: Case, options: Options) -> dict[str, Any]:
         judge(peer_name, seconds, ours, None if options.smoke else case.peers[peer_name].goal)
         for peer_name, seconds in times.items()
     ]
+    goal = None if options.smoke else case.goal
     return {
         "case": case.name,
         "seconds": ours,
@@ -220,6 +226,7 @@ def _run(case: Case, options: Options) -> dict[str, Any]:
         "unit": case.unit,
         "per_second": case.work / ours,
         "extra_bytes": extra,
+        **({} if goal is None else {"goal": goal, "met": case.work / ours >= goal}),
         "peers": rows,
         "skipped": skipped,
     }
@@ -324,10 +331,15 @@ def _seconds(value: float) -> str:
 
 
 def _rate(case: Mapping[str, Any]) -> str:
-    prefix, scale = next(
-        (p, s) for p, s in (("G ", 1e9), ("M ", 1e6), ("", 1)) if case["per_second"] >= s / 10
-    )
-    return f"{case['per_second'] / scale:.3g} {prefix}{case['unit']}/s"
+    rate = f"{_count(case['per_second'])}{case['unit']}/s"
+    if "goal" not in case:
+        return rate
+    return f"{rate} (goal {_count(case['goal']).strip()}, {'met' if case['met'] else 'missed'})"
+
+
+def _count(value: float) -> str:
+    prefix, scale = next((p, s) for p, s in (("G ", 1e9), ("M ", 1e6), ("", 1)) if value >= s / 10)
+    return f"{value / scale:.3g} {prefix}"
 
 
 def _ratio(value: float) -> str:

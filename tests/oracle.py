@@ -364,3 +364,19 @@ def exact_product(a: Array, b: Array) -> NDArray[np.float32]:
         for row in left
     ]
     return np.array(sums, np.float32).reshape(a.shape[0], b.shape[1])
+
+
+def sum_in_sequence(x: Array, y: Array, layout: Layout, overflow: str) -> float:
+    """Add products of two vectors one after the other, each sum rounded once; NaN as in `round_one`."""
+    total = 0.0
+    for p, q in zip(x.tolist(), y.tolist(), strict=True):
+        if not (math.isfinite(total) and math.isfinite(p) and math.isfinite(q)):
+            exact: float | Fraction = total + p * q  # infinity or NaN: nothing is lost in float64
+        else:
+            exact = Fraction(total) + Fraction(p) * Fraction(q)
+            if exact == 0:  # whose sign IEEE 754 6.3 has, and a fraction has not
+                exact = total + p * q if p * q == 0 else 0.0
+        total = round_one(exact, layout, "nearest-even", overflow)
+        if math.isnan(total):
+            return total
+    return total

@@ -138,3 +138,16 @@ def test_goals_are_judged_and_shown():
     assert "2.00x, met" in table
     assert "2.50x, missed" in table
     assert "| other | not installed |" in table
+
+
+@pytest.mark.parametrize(
+    ("goal", "words"), [(5.0, "(goal 5, met)"), (2e9, "(goal 2 G, missed)"), (None, "calls/s |")]
+)
+def test_a_rate_is_judged_by_its_goal(goal, words):
+    def cases(_: Options) -> Iterator[Case]:
+        yield Case("nothing", lambda: None, {}, 1, "calls", goal)
+
+    report = harness.measure("nothing", "Nothing", cases, Options(seconds=0.01))
+    assert words in harness._rate(report["cases"][0]) + " |"
+    assert harness.main("nothing", "Nothing", cases, ["--seconds", "0.01"]) == (goal == 2e9)
+    assert harness.main("nothing", "Nothing", cases, ["--smoke"]) == 0
