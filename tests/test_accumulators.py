@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fp8sim import RECIPES, get_recipe, matmul, quantize
-from fp8sim._kernels.exact_kernels import exact_product
+from fp8sim import RECIPES, _kernels, get_recipe, matmul, quantize
 from fp8sim.accumulators import ACCUMULATORS, Exact, Sequential, get_accumulator
 from fp8sim.formats import FORMATS
 
@@ -77,8 +76,11 @@ def test_what_three_levels_cannot_settle_is_settled_in_fractions():
     # it holds 2^-100.
     a = np.array([[1.0, 2.0**-24, 2.0**-100, 2.0**-149, -(2.0**-100)]])
     b = np.array([[1.0], [1.0], [1.0], [2.0**-149], [1.0]])
-    _, unsettled = exact_product(a, b)
-    assert unsettled.all()
+    if _kernels.available():
+        from fp8sim._kernels.exact_kernels import exact_product
+
+        _, unsettled = exact_product(a, b)
+        assert unsettled.all()
     assert Exact().multiply(*operands(a, b))[0, 0] == np.float32(1 + 2.0**-23)
 
 

@@ -19,7 +19,7 @@ import fp8sim
 
 PACKAGE = Path(fp8sim.__file__).parent
 SUBMODULES = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-OPTIONAL = {"matplotlib", "torch", "safetensors", "transformers", "dask"}
+OPTIONAL = {"matplotlib", "torch", "safetensors", "transformers", "dask", "numba", "llvmlite"}
 
 
 def bound_names(source: str) -> set[str]:
