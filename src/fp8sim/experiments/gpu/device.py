@@ -199,7 +199,7 @@ def _driver() -> str:
         return "unknown"
     query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        shown = subprocess.run(query, capture_output=True, text=True, check=True, timeout=60).stdout
+        shown = subprocess.check_output(query, stderr=subprocess.DEVNULL, text=True, timeout=60)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
     return shown.strip().partition("\n")[0] or "unknown"
