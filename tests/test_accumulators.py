@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fp8sim import RECIPES, _kernels, get_recipe, matmul, quantize
 from fp8sim.accumulators import ACCUMULATORS, Exact, Sequential, get_accumulator
 from fp8sim.formats import FORMATS
+from readable import readable
 
 
 def operands(a, b, fmt="fp32"):
@@ -98,6 +99,11 @@ def test_exact_passes_infinity_and_nan_on():
     a = np.array([[np.inf, 1.0], [np.inf, -np.inf], [np.nan, 1.0], [1.0, 1.0]])
     result = Exact().multiply(*operands(a, np.ones((2, 1))))
     np.testing.assert_array_equal(result.ravel(), np.float32([np.inf, np.nan, np.nan, 2]))
+    slow = readable(Exact().multiply, *operands(a, np.ones((2, 1))))
+    np.testing.assert_array_equal(slow, result)
+    with _kernels.readable():
+        zero_times = Exact().multiply(*operands(a, np.array([[0.0], [1.0]])))
+    np.testing.assert_array_equal(zero_times.ravel(), np.float32([np.nan, np.nan, np.nan, 1]))
 
 
 @pytest.mark.parametrize(("fmt", "dtype"), [("fp16", np.float16), ("bf16", ml_dtypes.bfloat16)])
