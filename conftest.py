@@ -34,6 +34,15 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the example that measures the whole verdict where numba is missing."""
+    from fp8sim import _kernels
+
+    for item in items:
+        if item.name == "fp8sim.experiments.claims.sentence.claims" and not _kernels.available():
+            item.add_marker(pytest.mark.skip("without numba, the verdict takes longer than all other tests"))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     """Skip an example that stops for want of an extra, by what it says itself."""
