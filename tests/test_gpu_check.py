@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fp8sim
+from fp8sim import _kernels
 from fp8sim.experiments.gpu import OPERATIONS, CudaDevice, Emulated, check_gpu, find_gpu, generation_of
 from fp8sim.experiments.gpu import device as devices
 from fp8sim.experiments.gpu.check import LENGTHS
@@ -21,6 +22,7 @@ from silicon import FORMATS as SHORT
 from test_silicon import RECORDING, recorded_products
 
 FP8 = "scaled_mm e4m3 e4m3"
+SLOW = pytest.mark.skipif(not _kernels.available(), reason="many long sums take too long without numba")
 
 
 class StandIn(Emulated):
@@ -44,6 +46,7 @@ class StandIn(Emulated):
 
 
 @pytest.mark.parametrize("capability", [(7, 0), (8, 9), (9, 0), (12, 0)])
+@SLOW
 def test_a_gpu_that_is_as_the_model_agrees_in_all_it_has(capability):
     result = check_gpu(side=16, device=StandIn(capability))
     assert result.agrees
@@ -73,12 +76,14 @@ def test_the_readable_way_stands_in_for_a_gpu():
         (f"{FP8}, fast", "2 slices of 512", "1024"),
     ],
 )
+@SLOW
 def test_another_order_of_summing_is_found_and_named(operation, way, k):
     result = check_gpu(side=16, operations=operation, device=StandIn(way=way))
     assert result.agrees
     assert way in {row.sums for row in result.rows if row.length.startswith(k)}
 
 
+@SLOW
 def test_orders_of_summing_give_words_of_their_own():
     operation = OPERATIONS["mm bf16 to fp32"]
     core = core_of(operation, "hopper")
@@ -112,6 +117,7 @@ def planted(kind, bit=1, at=(3, 5)):
 
 @pytest.mark.parametrize("kind", ["normal", "any codes", "cancelling", "tiny sums", "signed zeros"])
 @pytest.mark.parametrize("name", [FP8, "mm fp16", "mm tf32"])
+@SLOW
 def test_one_flipped_bit_is_found_with_its_place_and_inputs(name, kind):
     operation, bit = OPERATIONS[name], 1 << (8 if name == "mm fp16" else 13)
     result = check_gpu(side=16, seed=7, operations=name, device=StandIn(spoil=planted(kind, bit)))
@@ -152,6 +158,7 @@ def test_a_number_in_the_place_of_nan_differs():
         ("mm fp16, fp16 sums", {"exponent_floor": -20}),
     ],
 )
+@SLOW
 def test_a_core_with_a_fault_differs(name, fault):
     result = check_gpu(side=32, operations=name, device=StandIn(**fault))
     assert any(row.differ for row in result.rows)
@@ -175,6 +182,7 @@ def plain_cases(cases):
     return [case for case in fits if named_operation(case) in OPERATIONS and OPERATIONS[named_operation(case)].out == SHORT[case["out"]]]  # fmt: skip
 
 
+@SLOW
 def test_the_words_of_an_h100_are_explained_by_a_known_order():
     chosen = [(c, x, d) for c, x, d in recorded_products() if plain_cases([c])]
     assert len(chosen) > 100
