@@ -21,17 +21,27 @@ def wanted_extra(error: BaseException | None) -> str | None:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Pass over the examples of modules that cannot be loaded without an extra that is not installed."""
+    """Pass over the examples of modules that cannot be loaded without what is not installed."""
     if collection_path.suffix != ".py" or SOURCES not in collection_path.parents:
         return None
     name = ".".join(collection_path.relative_to(SOURCES).with_suffix("").parts).removesuffix(".__init__")
     try:
         importlib.import_module(name)
     except ModuleNotFoundError as error:
-        return True if wanted_extra(error) else None
+        return True if wanted_extra(error) or error.name in ("numba", "llvmlite") else None
     except Exception:
         return None  # collecting it will say what is wrong
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the examples that measure the whole verdict where numba is missing."""
+    from fp8sim import _kernels
+
+    measuring = ("sentence.claims", "page.html_report", "page.write_report")
+    for item in items:
+        if item.name.endswith(measuring) and not _kernels.available():
+            item.add_marker(pytest.mark.skip("without numba, the verdict takes longer than all other tests"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -38,6 +38,21 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *session.posargs)
 
 
+@nox.session
+def nonumba(session: nox.Session) -> None:
+    """Run the tests where numba is not installed: the readable way of everything, slowly."""
+    session.install("-q", "-e", ".[test]")
+    session.run("pip", "uninstall", "-q", "-y", "numba", "llvmlite")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def machines(session: nox.Session) -> None:
+    """Compute the same bits as on other CPUs, by other numbers of threads, and without numba."""
+    session.install("-q", "-e", ".[test]")
+    session.run("python", "tests/machines.py", "--all", *session.posargs)
+
+
 @nox.session(python=PYTHONS)
 def interpreters(session: nox.Session) -> None:
     """Run the tests on every Python that is found, with the newest versions of what they need."""

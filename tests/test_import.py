@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,7 @@ def test_import_loads_nothing_heavy():
 
 @pytest.mark.parametrize("code", ["import numba", "import rich", "import fp8sim, typer"])
 def test_the_check_can_fail(code):
+    pytest.importorskip(re.split(r"\W+", code)[-1])
     assert packages(loaded_by(code)) & HEAVY
 
 

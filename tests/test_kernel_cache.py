@@ -46,6 +46,7 @@ class Run(NamedTuple):
 
 @pytest.fixture
 def copy(tmp_path):
+    pytest.importorskip("numba")
     folder = tmp_path / "src" / "fp8sim"
     shutil.copytree(PACKAGE, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "_kernels" / "called.py").write_text(CALLED)

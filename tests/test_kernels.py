@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 import fp8sim
 from fp8sim import FORMATS, FloatFormat, _kernels, casts
-from fp8sim._kernels import quantize_kernels as kernels
-from fp8sim._kernels.cast_kernels import encode_nearest
 from fp8sim._support.threads import run_in_threads, set_num_threads
 from fp8sim.casts import COMPILED_FROM
 from fp8sim.quantization import Operand, Quantized, Scaling, quantize_with, quantized, round_trip
@@ -29,6 +27,10 @@ from fp8sim.reference.rounding import ROUNDINGS, round_reference
 from fp8sim.reference.scales import expand_groups, group_amax
 from fp8sim.tensor_cores.arguments import values_range
 from readable import quantize_readable
+
+pytest.importorskip("numba")
+from fp8sim._kernels import quantize_kernels as kernels
+from fp8sim._kernels.cast_kernels import encode_nearest
 
 Array = NDArray[Any]
 

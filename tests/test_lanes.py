@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite
 import pytest
+
+pytest.importorskip("llvmlite")
+import llvmlite
 from llvmlite import binding, ir
 
 from fp8sim._kernels.tensor_core_kernels import F32, I64, WIDTH, Array, Writer

@@ -19,7 +19,7 @@ import fp8sim
 
 PACKAGE = Path(fp8sim.__file__).parent
 SUBMODULES = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or path.is_dir()}
-OPTIONAL = {"matplotlib", "torch", "safetensors", "transformers", "dask"}
+OPTIONAL = {"matplotlib", "torch", "safetensors", "transformers", "dask", "numba", "llvmlite"}
 
 
 def bound_names(source: str) -> set[str]:
@@ -60,7 +60,7 @@ FOR_USERS = [
     *(f"fp8sim.{name}" for name in ("metrics", "models", "plotting", "pytorch", "quantization", "recipes")),
     *(f"fp8sim.{name}" for name in ("report", "tensor_cores", "training")),
     *(f"fp8sim.experiments.{name}" for name in ("claims", "comparison", "data", "embeddings", "train")),
-    "fp8sim.experiments.gradient_outliers",
+    *(f"fp8sim.experiments.{name}" for name in ("gpu", "gradient_outliers")),
 ]
 DOCS = Path(__file__).parent.parent / "docs"
 DIRECTIVE = re.compile(

@@ -487,6 +487,7 @@ def test_nothing_passed_in_is_modified(rng: np.random.Generator) -> None:
 
 
 def test_kernels_compile_where_no_cache_can_be_kept() -> None:
+    pytest.importorskip("numba")
     from fp8sim._kernels._jit import jit
 
     namespace: dict[str, object] = {}

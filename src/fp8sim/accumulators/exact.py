@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
@@ -45,6 +46,8 @@ class Exact(Accumulator):
 def exact_dot(x: ArrayLike, y: ArrayLike) -> np.float32:
     """Return the dot product of two vectors as a student would check it: in fractions, rounded once.
 
+    Products with infinity and NaN are those of IEEE 754, and beside them no finite one counts.
+
     Examples
     --------
     >>> import numpy as np
@@ -52,7 +55,11 @@ def exact_dot(x: ArrayLike, y: ArrayLike) -> np.float32:
     1.0
     """
     left, right = checks.as_float(x, "x").tolist(), checks.as_float(y, "y").tolist()
-    total = sum((Fraction(p) * Fraction(q) for p, q in zip(left, right, strict=True)), Fraction(0))
+    pairs = list(zip(left, right, strict=True))
+    beyond = [p * q for p, q in pairs if not (math.isfinite(p) and math.isfinite(q))]
+    if beyond:
+        return np.float32(sum(beyond))
+    total = sum((Fraction(p) * Fraction(q) for p, q in pairs), Fraction(0))
     nearest = float(total)
     if Fraction(nearest) != total and np.float64(nearest).view(np.int64) % 2 == 0:
         # Round to odd, so that rounding to float32 sees what is left.

@@ -1,5 +1,7 @@
 """The command line: the only place that prints. Exit status 0, or 2 with one line on standard error.
 
+`check-gpu` ends with 1 where it found a difference.
+
 Nothing that takes time is imported before `main`, which answers for what happens meanwhile too.
 """
 
