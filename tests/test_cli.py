@@ -147,6 +147,21 @@ def test_compare_of_a_checkpoint_and_activations(run, checkpoint, tmp_path, rng)
     assert json.loads(out)["m"] == 5
 
 
+def test_compare_of_weights_in_a_file_and_of_several_layers(run, checkpoint, tmp_path, rng):
+    np.save(tmp_path / "w.npy", rng.standard_normal((24, 64)))
+    status, out, _ = run("compare", "--weights", tmp_path / "w.npy", "--recipe", "fp8-row", "--json")
+    assert status == 0
+    assert (json.loads(out)["n"], json.loads(out)["k"]) == (24, 64)
+    save_file({name: rng.standard_normal((8, 16), np.float32) for name in ("up", "down")}, checkpoint)
+    tensors = ["--checkpoint", checkpoint, "--tensor", "up", "--tensor", "down", "--recipe", "fp8-row"]
+    status, out, _ = run("compare", *tensors, "--json")
+    assert status == 0
+    assert list(json.loads(out)["layers"]) == ["up", "down"]
+    status, out, _ = run("compare", *tensors)
+    assert status == 0
+    assert "All 2 layers together" in out
+
+
 def test_the_source_of_a_comparison_reaches_a_terminal_escaped(run, checkpoint, tmp_path, rng):
     activations = tmp_path / "x\x1b[31m.npy"
     np.save(activations, rng.standard_normal((5, 64)))

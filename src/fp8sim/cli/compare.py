@@ -20,7 +20,9 @@ def compare_command(
     *,
     shape: Annotated[str, typer.Option("--shape", help="MxNxK of a generated product.")] = "",
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="A safetensors file.")] = None,
-    tensor: Annotated[str, typer.Option("--tensor", help="Weight matrix in it, (n, k).")] = "",
+    tensor: Annotated[
+        list[str] | None, typer.Option("--tensor", help="Weight matrix in it, (n, k); repeat for several.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="Weight matrix (n, k) in .npy.")] = None,
     activations: Annotated[Path | None, typer.Option("--activations", help="(m, k) in .npy.")] = None,
     recipe: Annotated[
@@ -34,16 +36,23 @@ def compare_command(
 ) -> None:
     """Put recipes side by side on one product: bytes, modelled time and error."""
     from fp8sim.experiments.comparison import DEFAULT_RECIPES, compare
+    from fp8sim.experiments.layer_comparison import compare_layers
 
-    matrices = _matrices(shape, checkpoint, tensor, weights, activations, seed)
+    names = list(dict.fromkeys(tensor or []))
+    read = [_matrices(shape, checkpoint, name, weights, activations, seed) for name in names or [""]]
+    how: dict[str, Any] = {"device": device, "bounds": bounds}
     with progress("comparing", None):
-        result = compare(
-            matrices.a, matrices.b, recipe or DEFAULT_RECIPES, baseline, device=device, bounds=bounds
-        )
+        result: Any
+        if len(read) == 1:
+            result = compare(read[0].a, read[0].b, recipe or DEFAULT_RECIPES, baseline, **how)
+        else:
+            layers = {name: (x.a, x.b) for name, x in zip(names, read, strict=True)}
+            result = compare_layers(layers, recipe or DEFAULT_RECIPES, baseline, **how)
+    sources = [x.source for x in read]
     if as_json:
-        print_json({"source": matrices.source, **result.to_dict()})
+        print_json({"source": "; ".join(sources), **result.to_dict()})
     else:
-        typer.echo(f"{printable(matrices.source)}\n")
+        typer.echo("\n".join(map(printable, sources)) + "\n")
         show(result)
 
 
