@@ -160,6 +160,9 @@ def test_compare_of_weights_in_a_file_and_of_several_layers(run, checkpoint, tmp
     status, out, _ = run("compare", *tensors)
     assert status == 0
     assert "All 2 layers together" in out
+    status, out, _ = run("compare", "--data", "real", "--recipe", "fp8-row")
+    assert status == 0
+    assert "All 4 layers together" in out
 
 
 def test_the_source_of_a_comparison_reaches_a_terminal_escaped(run, checkpoint, tmp_path, rng):
@@ -320,8 +323,10 @@ def test_the_package_can_be_run_as_a_module():
         (["compare", "--shape", f"{2**40}x{2**20}x1"], "of memory, and there are"),
         (["compare", "--recipe", "deepseek"], "did you mean 'deepseek-v3"),
         (["compare", "--baseline", "fp17"], "unknown recipe 'fp17'"),
-        (["compare", "--tensor", "w"], "one of --checkpoint"),
-        (["compare", "--activations", "TEXT"], "goes with --weights FILE.npy"),
+        (["compare", "--tensor", "w"], "--tensor goes with --checkpoint"),
+        (["compare", "--activations", "TEXT"], "or --weights FILE.npy"),
+        (["compare", "--data", "laplac"], "did you mean 'laplace'"),
+        (["compare", "--data", "real", "--shape", "1x1x1"], "leave --shape away"),
         (["compare", "--weights", "TEXT"], ".npy"),
         (["compare", "--weights", "TEXT", "--shape", "1x1x1"], "pass one of them"),
         (["compare", "--weights", "TEXT", "--checkpoint", "CHECKPOINT"], "pass one of them"),

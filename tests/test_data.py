@@ -15,7 +15,13 @@ import write_real_data as writer
 import fp8sim
 from fp8sim import metrics
 from fp8sim.checkpoints import read_tensor
-from fp8sim.experiments.data import Matrices, real_matrices, sample_model_path
+from fp8sim.experiments.data import (
+    GENERATORS,
+    Matrices,
+    generated_matrices,
+    real_matrices,
+    sample_model_path,
+)
 
 FOLDER = Path(fp8sim.__file__).parent / "experiments" / "recorded"
 RECORD = json.loads((FOLDER / "real.json").read_text(encoding="utf-8"))
@@ -180,3 +186,31 @@ def read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Matrices, ...]:
         (folder / name).rename(folder / "recorded" / name)
     monkeypatch.setattr(data.resources, "files", lambda package: folder)
     return data._recorded.__wrapped__()
+
+
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_generated_data_is_of_its_kind_and_the_same_for_a_seed(kind):
+    x = generated_matrices(kind, 512, 8, 1024, seed=3)
+    assert np.array_equal(x.a, generated_matrices(kind.upper(), 512, 8, 1024, seed=3).a)
+    assert not np.array_equal(x.a, generated_matrices(kind, 512, 8, 1024, seed=4).a)
+    assert x.a.dtype == x.b.dtype == np.float32
+    assert (x.a.shape, x.b.shape) == ((512, 1024), (1024, 8))
+    values = x.a.astype(np.float64)
+    kurtosis = np.mean(values**4) / np.mean(values**2) ** 2
+    # of the distributions: uniform 9/5, normal 3, Student's t of 8 degrees 3 + 6/(8 - 4), Laplace 6
+    expected = {"uniform": 1.8, "gaussian": 3, "student-t": 4.5, "laplace": 6}.get(kind)
+    assert kurtosis > 20 if expected is None else kurtosis == pytest.approx(expected, rel=0.05)
+    columns, rows = (np.sqrt(np.mean(values**2, axis=axis)) for axis in (0, 1))
+    assert (columns.max() > 8 * np.median(columns)) == (kind in ("llm-like", "outlier-channels"))
+    assert (rows.max() > 8 * np.median(rows)) == (kind == "outlier-tokens")
+
+
+@pytest.mark.parametrize(("m", "k"), [(1, 1), (1, 8), (8, 1)])
+@pytest.mark.parametrize("kind", GENERATORS)
+def test_generated_data_can_be_small(kind, m, k):
+    assert generated_matrices(kind, m, 2, k).a.shape == (m, k)
+
+
+def test_an_unknown_kind_of_data_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="did you mean 'laplace'"):
+        generated_matrices("laplac", 2, 2, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,8 @@ from fp8sim._support import checks
 from fp8sim._support.text import printable
 from fp8sim.cli.options import Command, DeviceName, Json, Seed, app, choose
 from fp8sim.cli.output import print_json, progress, show
+from fp8sim.experiments import data
+from fp8sim.experiments.data import GENERATORS, Matrices
 from fp8sim.recipes import RECIPES
 
 
@@ -19,6 +22,9 @@ from fp8sim.recipes import RECIPES
 def compare_command(
     *,
     shape: Annotated[str, typer.Option("--shape", help="MxNxK of a generated product.")] = "",
+    kind: Annotated[
+        str, typer.Option("--data", help=choose("Activations to generate, or real", [*GENERATORS, "real"]))
+    ] = "llm-like",
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="A safetensors file.")] = None,
     tensor: Annotated[
         list[str] | None, typer.Option("--tensor", help="Weight matrix in it, (n, k); repeat for several.")
@@ -38,17 +44,17 @@ def compare_command(
     from fp8sim.experiments.comparison import DEFAULT_RECIPES, compare
     from fp8sim.experiments.layer_comparison import compare_layers
 
-    names = list(dict.fromkeys(tensor or []))
-    read = [_matrices(shape, checkpoint, name, weights, activations, seed) for name in names or [""]]
+    layers = _layers(shape, kind, checkpoint, list(dict.fromkeys(tensor or [])), weights, activations, seed)
     how: dict[str, Any] = {"device": device, "bounds": bounds}
     with progress("comparing", None):
         result: Any
-        if len(read) == 1:
-            result = compare(read[0].a, read[0].b, recipe or DEFAULT_RECIPES, baseline, **how)
+        if len(layers) == 1:
+            (one,) = layers.values()
+            result = compare(one.a, one.b, recipe or DEFAULT_RECIPES, baseline, **how)
         else:
-            layers = {name: (x.a, x.b) for name, x in zip(names, read, strict=True)}
-            result = compare_layers(layers, recipe or DEFAULT_RECIPES, baseline, **how)
-    sources = [x.source for x in read]
+            pairs = {name: (x.a, x.b) for name, x in layers.items()}
+            result = compare_layers(pairs, recipe or DEFAULT_RECIPES, baseline, **how)
+    sources = [x.source for x in layers.values()]
     if as_json:
         print_json({"source": "; ".join(sources), **result.to_dict()})
     else:
@@ -56,41 +62,58 @@ def compare_command(
         show(result)
 
 
-def _matrices(
+def _layers(
     shape: str,
+    kind: str,
     checkpoint: Path | None,
-    tensor: str,
+    tensors: list[str],
     weights: Path | None,
     activations: Path | None,
     seed: int,
-) -> Any:
-    """Return the matrices that `compare` was asked for."""
-    from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
-    from fp8sim.experiments import data
-
-    if checkpoint is not None and weights is not None:
-        raise ValueError("--checkpoint and --weights both give the weights; pass one of them")
-    if tensor and checkpoint is None:
-        raise ValueError("--tensor names one of --checkpoint FILE.safetensors; pass that too")
+) -> dict[str, Matrices]:
+    """Return the matrices that `compare` was asked for, by name: those of one layer or of several."""
     if checkpoint is None and weights is None:
-        if activations:
-            raise ValueError("--activations goes with --weights FILE.npy, or --checkpoint and --tensor")
-        return data.llm_like_matrices(*_parse_shape(shape or "256x2048x2048"), seed=seed)
+        for given, what in ((tensors, "--tensor"), (activations, "--activations")):
+            if given:
+                raise ValueError(f"{what} goes with --checkpoint FILE.safetensors, or --weights FILE.npy")
+        if kind != "real":
+            made = data.generated_matrices(kind, *_parse_shape(shape or "256x2048x2048"), seed=seed)
+            return {"generated": made}
+        if shape:
+            raise ValueError("--data real has shapes of its own; leave --shape away")
+        return {f"layer {number}": layer for number, layer in enumerate(data.real_matrices(), 1)}
     if shape:
         raise ValueError("--shape makes matrices and a file holds them; pass one of them")
+    return {
+        name: _with_activations(w, name, activations, seed) for name, w in _read(checkpoint, tensors, weights)
+    }
+
+
+def _read(checkpoint: Path | None, tensors: list[str], weights: Path | None) -> Iterator[tuple[str, Any]]:
+    """Read weights, (n, k), from a file of one array or tensors of a checkpoint."""
+    from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
+
     if weights is not None:
-        matrix, name = checks.as_matrix(read_array(weights), str(weights)), f"weights {weights}"
-    else:
-        assert checkpoint is not None
-        if not tensor:
-            names = [name for name, size in tensor_names(checkpoint).items() if len(size) == 2]
-            raise ValueError(f"--checkpoint needs --tensor NAME, such as {', '.join(names[:3]) or 'none'}")
-        matrix, name = read_tensor(checkpoint, tensor), tensor
+        if checkpoint is not None or tensors:
+            raise ValueError("--weights and --checkpoint both give the weights; pass one of them")
+        yield f"weights {weights}", checks.as_matrix(read_array(weights), str(weights))
+        return
+    assert checkpoint is not None
+    if not tensors:
+        names = [name for name, size in tensor_names(checkpoint).items() if len(size) == 2]
+        raise ValueError(f"--checkpoint needs --tensor NAME, such as {', '.join(names[:3]) or 'none'}")
+    for name in tensors:
+        yield name, read_tensor(checkpoint, name)
+
+
+def _with_activations(weight: Any, name: str, activations: Path | None, seed: int) -> Matrices:
+    """Pair weights with activations from a file, or made ones."""
+    from fp8sim.checkpoints.tensors import read_array
+
     if activations is None:
-        return data.weight_matrices(matrix, name, seed=seed)
+        return data.weight_matrices(weight, name, seed=seed)
     a = checks.as_matrix(read_array(activations), str(activations))
-    b = data.weight_matrices(matrix, name, m=1).b
-    return data.Matrices(a, b, f"{name}, activations {activations}")
+    return data.Matrices(a, data.weight_matrices(weight, name, m=1).b, f"{name}, activations {activations}")
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -18,8 +19,8 @@ from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32, AnyArray, FloatArray
 
 __all__ = [
-    "Matrices", "llm_like_activations", "llm_like_matrices", "real_matrices",
-    "sample_model_path", "weight_matrices",
+    "GENERATORS", "Matrices", "generated_matrices", "llm_like_activations", "llm_like_matrices",
+    "real_matrices", "sample_model_path", "weight_matrices",
 ]  # fmt: skip
 
 
@@ -123,12 +124,43 @@ def llm_like_activations(m: int, k: int, rng: np.random.Generator) -> F32:
     return x * tokens * channels
 
 
+def _outlier_channels(m: int, k: int, rng: np.random.Generator) -> F32:
+    """Make normal numbers in which one channel (column) in 128, at least one, is 50 times as large."""
+    factors = np.ones(k, np.float32)
+    factors[rng.choice(k, size=max(1, k // 128), replace=False)] = 50.0
+    return rng.standard_normal((m, k), dtype=np.float32) * factors
+
+
+def _outlier_tokens(m: int, k: int, rng: np.random.Generator) -> F32:
+    """Make normal numbers in which one token (row) in 128, at least one, is 50 times as large."""
+    return np.ascontiguousarray(_outlier_channels(k, m, rng).T)
+
+
+def _normal(m: int, k: int, rng: np.random.Generator) -> F32:
+    return rng.standard_normal((m, k), dtype=np.float32)
+
+
+#: Name -> activations (m, k) of that kind from a generator of random numbers. Of unit scale, but for outliers.
+GENERATORS: dict[str, Callable[[int, int, np.random.Generator], F32]] = {
+    "llm-like": llm_like_activations,
+    "gaussian": _normal,
+    "laplace": lambda m, k, rng: rng.laplace(size=(m, k)).astype(np.float32),
+    # 8 degrees of freedom, as Kuzmin et al. 2022 have it (Qualcomm-AI-research/FP8-quantization)
+    "student-t": lambda m, k, rng: rng.standard_t(8, size=(m, k)).astype(np.float32),
+    "uniform": lambda m, k, rng: rng.uniform(-1, 1, size=(m, k)).astype(np.float32),
+    "outlier-channels": _outlier_channels,
+    "outlier-tokens": _outlier_tokens,
+}
+
+
 @default_environment
-def llm_like_matrices(m: int, n: int, k: int, *, seed: int = 0) -> Matrices:
-    """Make activations and Gaussian weights from a seed.
+def generated_matrices(kind: str, m: int, n: int, k: int, *, seed: int = 0) -> Matrices:
+    """Make activations of a kind and Gaussian weights from a seed.
 
     Parameters
     ----------
+    kind : str
+        A name in `GENERATORS`.
     m, n, k : int
         Sizes of the product; the flops are 2 m n k.
     seed : int
@@ -137,25 +169,37 @@ def llm_like_matrices(m: int, n: int, k: int, *, seed: int = 0) -> Matrices:
     Returns
     -------
     Matrices
-        Activations as `llm_like_activations`, weights normal with standard deviation 0.006
-        (DeepSeek-V3 report, section 4.2: initialisation).
+        Activations of that kind, weights normal with standard deviation 0.006 (DeepSeek-V3 report,
+        section 4.2: initialisation).
 
     Raises
     ------
     ValueError
-        If a size is not positive.
+        If the kind is unknown, or a size is not positive.
+
+    Examples
+    --------
+    >>> generated_matrices("student-t", 8, 4, 16).source
+    'generated, student-t (8x4x16, seed 0)'
+    """
+    draw = checks.lookup(kind, GENERATORS, "kind of data")
+    m, n, k = (checks.positive_int(v, name) for v, name in ((m, "m"), (n, "n"), (k, "k")))
+    memory.require(8 * (m + n) * k, f"generating {m}x{n}x{k}")  # FP32, with a copy each
+    rng = np.random.default_rng(seed)
+    a = draw(m, k, rng)
+    b = np.float32(0.006) * rng.standard_normal((k, n), dtype=np.float32)
+    return Matrices(a, b, f"generated, {kind.lower().replace('llm', 'LLM')} ({m}x{n}x{k}, seed {seed})")
+
+
+def llm_like_matrices(m: int, n: int, k: int, *, seed: int = 0) -> Matrices:
+    """Make `generated_matrices` of the kind ``llm-like``.
 
     Examples
     --------
     >>> llm_like_matrices(8, 4, 16).source
     'generated, LLM-like (8x4x16, seed 0)'
     """
-    m, n, k = (checks.positive_int(v, name) for v, name in ((m, "m"), (n, "n"), (k, "k")))
-    memory.require(8 * (m + n) * k, f"generating {m}x{n}x{k}")  # FP32, with a copy each
-    rng = np.random.default_rng(seed)
-    a = llm_like_activations(m, k, rng)
-    b = np.float32(0.006) * rng.standard_normal((k, n), dtype=np.float32)
-    return Matrices(a, b, f"generated, LLM-like ({m}x{n}x{k}, seed {seed})")
+    return generated_matrices("llm-like", m, n, k, seed=seed)
 
 
 def sample_model_path() -> Path | None:
