@@ -140,7 +140,7 @@ def _normal(m: int, k: int, rng: np.random.Generator) -> F32:
     return rng.standard_normal((m, k), dtype=np.float32)
 
 
-#: Name -> activations (m, k) of that kind from a generator of random numbers. Of unit scale, but for outliers.
+#: Name -> activations (m, k) of that kind, drawn from a generator; of unit scale, but for outliers.
 GENERATORS: dict[str, Callable[[int, int, np.random.Generator], F32]] = {
     "llm-like": llm_like_activations,
     "gaussian": _normal,
