@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fp8sim._support import checks
 from fp8sim._support.products import norm
+from fp8sim._support.text import shown
 from fp8sim._support.typing import F64, ArrayLike
 from fp8sim.formats import FormatLike, get_format
 
@@ -239,8 +240,8 @@ def outlier_channels(x: ArrayLike, *, limit: float = 5.0) -> NDArray[np.bool_]:
     array([False, False,  True, False])
     """
     values, _ = _pair(x, x)
-    if not limit >= 1:
-        raise ValueError(f"limit must be at least 1, got {limit!r}: below, no channel may be ordinary")
+    if not checks.number(limit, "limit") >= 1:
+        raise ValueError(f"limit must be at least 1, got {shown(limit)}: below, no channel may be ordinary")
     # columns are of one length, so their norms are as their root mean squares
     sizes = _row_norms(_as_rows(values).T)
     return np.asarray(sizes > limit * np.median(sizes))

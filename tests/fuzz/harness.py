@@ -188,12 +188,12 @@ def calm(words: str) -> bool:
 
 def fingerprint(x: object) -> object:
     """Return what changes when an input is modified."""
-    if isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray) and x is not np.ma.masked:
         if x.dtype == object or x.dtype.kind == "T":
             return repr(x)
         return x.shape, x.strides, x.dtype, x.tobytes()
     if isinstance(x, (list, tuple)):
-        return type(x), tuple(fingerprint(one) for one in x[:50])
+        return type(x), tuple(id(one) if isinstance(one, (list, tuple)) else fingerprint(one) for one in x[:50])
     if type(x).__module__ == "torch":
         return repr(x)
     return id(x)

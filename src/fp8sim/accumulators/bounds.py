@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fp8sim._support import checks
 from fp8sim._support.products import float_product
 from fp8sim._support.typing import F64, AnyArray
 from fp8sim.accumulators.base import Accumulator
@@ -60,6 +61,9 @@ def sum_error_bound(a: Quantized, b: Quantized, accumulator: Accumulator) -> F64
     >>> bool(np.all(error <= sum_error_bound(a, b, recipe.accumulator)))
     True
     """
+    for side in (a, b):
+        checks.of_kind(side, Quantized, "an operand")
+    checks.of_kind(accumulator, Accumulator, "accumulator")
     if isinstance(accumulator, Fp32):
         sizes = float_product(np.abs(a.dequantize(np.float64)), np.abs(b.dequantize(np.float64)))
         return np.asarray((a.shape[1] + 2) * _U32 * 1.01 * sizes)

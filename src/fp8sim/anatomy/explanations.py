@@ -21,7 +21,7 @@ from fp8sim.anatomy.value import ValueAnatomy, ValueInFormats
 from fp8sim.casts import decode, overflow_policy, round_to
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
 from fp8sim.quantization import Quantized, quantize
-from fp8sim.reference.rounding import round_exact
+from fp8sim.reference.rounding import ROUNDINGS, round_exact
 from fp8sim.tensor_cores import TensorCore, split_interval
 from fp8sim.tensor_cores.value_product import value_problem
 
@@ -120,6 +120,7 @@ def _explain(
             f"explain() reads the fields of a floating-point code, and {fmt} has none; "
             f"explain_block(x, {fmt.name!r}) tells of integers under a scale"
         )
+    checks.one_of(rounding, ROUNDINGS, "rounding")
     draw = copy.deepcopy(checks.generator(rng)).random(()) if rounding == "stochastic" else None
     value = float(round_to(x, fmt, rounding=rounding, overflow=overflow, rng=rng))
     number, rounded, place = float(x), float(x), Place(None, None, None, math.nan)

@@ -94,6 +94,7 @@ def round_trip(
     >>> round_trip([1.0, 0.3, -0.001], Operand("e4m3", Scaling("row")))
     array([ 1.000000e+00,  2.857143e-01, -9.765625e-04], dtype=float32)
     """
+    checks.of_kind(operand, Operand, "operand")
     array = checks.as_float(x, what)
     if operand == FP32 and array.dtype == np.float32:
         return np.asarray(array, dtype=np.float32)
