@@ -62,8 +62,8 @@ def relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     >>> relative_error([3.0, 4.1], [3.0, 4.0])
     0.019999999999999928
     """
-    value, truth = _pair(x, reference)
-    return _ratio(_norm(_difference(value, truth)), _norm(truth))
+    value, truth = _in_reach(*_pair(x, reference))
+    return _ratio(_norm(value - truth), _norm(truth))
 
 
 @_quiet
@@ -142,7 +142,7 @@ def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
     0.5
     """
     value, truth = _pair(x, reference)
-    return float(np.max(np.abs(_difference(value, truth))))
+    return float(np.max(np.abs(value - truth)))
 
 
 @_quiet
@@ -162,8 +162,8 @@ def max_relative_error(x: ArrayLike, reference: ArrayLike) -> float:
     >>> max_relative_error([1.0, 2.5], [1.0, 2.0])
     0.25
     """
-    _, truth = _pair(x, reference)
-    return _ratio(max_abs_error(x, reference), float(np.max(np.abs(truth))))
+    value, truth = _in_reach(*_pair(x, reference))
+    return _ratio(float(np.max(np.abs(value - truth))), float(np.max(np.abs(truth))))
 
 
 @_quiet
@@ -182,8 +182,8 @@ def row_errors(x: ArrayLike, reference: ArrayLike) -> F64:
     >>> row_errors([[3.0, 4.5], [0.0, 20.0]], [[3.0, 4.0], [0.0, 20.0]])
     array([0.1, 0. ])
     """
-    value, truth = _pair(x, reference)
-    error, size = _row_norms(_difference(value, truth)), _row_norms(truth)
+    value, truth = _in_reach(*_pair(x, reference))
+    error, size = _row_norms(value - truth), _row_norms(truth)
     return np.where(size == 0, np.where(error == 0, 0.0, np.inf), error / size)
 
 
@@ -335,9 +335,10 @@ def _as_rows(x: F64) -> F64:
     return matrix.reshape(-1, matrix.shape[-1])
 
 
-def _difference(x: F64, y: F64) -> F64:
-    """Return x - y; infinity minus infinity is NaN, which says enough."""
-    return np.asarray(x - y)
+def _in_reach(x: F64, y: F64) -> tuple[F64, F64]:
+    """Make both smaller by one power of two where a difference or a norm could be beyond float64."""
+    largest = max(float(np.max(np.abs(array), where=np.isfinite(array), initial=0)) for array in (x, y))
+    return (np.ldexp(x, -64), np.ldexp(y, -64)) if largest > 2.0**960 else (x, y)
 
 
 def _scaled(x: F64) -> F64:
