@@ -138,13 +138,21 @@ def limited() -> Iterator[None]:
 @contextlib.contextmanager
 def unchanged_process() -> Iterator[None]:
     """Hold that a block changes nothing of the process that others see."""
-    before = np.geterr(), dict(os.environ), Path.cwd(), np.random.get_state()[1].tobytes()  # type: ignore[index,union-attr]
+
+    def look() -> tuple[Any, ...]:
+        # PyTorch sets TORCHINDUCTOR_CACHE_DIR as parts of it are loaded
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("TORCHINDUCTOR")}
+        drawn: Any = np.random.get_state()
+        return np.geterr(), environment, Path.cwd(), drawn[1].tobytes()
+
+    before = look()
     yield
-    after = np.geterr(), dict(os.environ), Path.cwd(), np.random.get_state()[1].tobytes()  # type: ignore[index,union-attr]
+    after = look()
     names = ("numpy's error state", "the environment", "the working folder", "numpy's global generator")
     for name, old, new in zip(names, before, after, strict=True):
         if old != new:
-            raise Failure("wrong bits", f"{name} is another one afterwards")
+            changed = sorted(set(old.items()) ^ set(new.items())) if isinstance(old, dict) else ""
+            raise Failure("wrong bits", f"{name} is another one afterwards {changed}")
 
 
 # --- calls ------------------------------------------------------------------------------------------------
@@ -183,7 +191,7 @@ def attempt(call: Callable[..., T], *args: Any, **options: Any) -> tuple[T | Non
 
 def calm(words: str) -> bool:
     """Whether raw words stand in a sentence of the library's own, which says what to do."""
-    return any(advice in words for advice in ("must be", "pass ", "cannot be read", "write ", "did you mean"))
+    return any(advice in words for advice in ("must be", "is no readable", "pass ", "cannot be read", "write ", "did you mean"))
 
 
 def fingerprint(x: object) -> object:

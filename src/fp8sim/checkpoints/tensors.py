@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import tokenize
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,8 +123,10 @@ def read_array(path: str | Path) -> AnyArray:
     """
     file = check_source(path)
     try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with warnings.catch_warnings():  # of a header as Python 2 wrote it, which is read all the same
+            warnings.simplefilter("ignore", UserWarning)
+            array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError) as error:  # the header is Python
         why = (
             "it holds something else" if "allow_pickle" in str(error) else error
         )  # never that: it can run code
