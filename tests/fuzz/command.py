@@ -32,7 +32,22 @@ HAS_TORCH = find_spec("torch") is not None
 CONTROLS = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 Words = tuple[str, ...]
-INTEGERS: Words = ("0", "1", "2", "3", "-1", "9" * 30, "9" * 400, "x", "1.5", "", "0x3", "\u0663", "1_0", str(2**63))
+INTEGERS: Words = (
+    "0",
+    "1",
+    "2",
+    "3",
+    "-1",
+    "9" * 30,
+    "9" * 400,
+    "x",
+    "1.5",
+    "",
+    "0x3",
+    "\u0663",
+    "1_0",
+    str(2**63),
+)
 #: What has time to be done in a trial.
 SMALL: Words = ("1", "2", "3", "0", "-1", "x", "9" * 400, "1e3")
 #: Option -> words it takes, more or less.
@@ -57,7 +72,21 @@ GARBAGE: Words = (
     "{x}", "e4m3", "bf16", "\N{GREEK SMALL LETTER ALPHA}", "1,5", "--format=e4m3", "value", "block", "dot", "1x1", "16x16",
     "1x1*3", "1x1*99999999999999", "0.1x0.2*2000", "nanx1", "1x", "x", "$(id)", "~", "*", ".", "..", "/", "/dev/null",
 )  # fmt: skip
-ARGUMENTS: Words = ("0.3", "-1e-3", "2^-10", "448", "1e6", "inf", "nan", "0", "-0", "16x0.5", "1x1*40", "-2x3", "5e-324")
+ARGUMENTS: Words = (
+    "0.3",
+    "-1e-3",
+    "2^-10",
+    "448",
+    "1e6",
+    "inf",
+    "nan",
+    "0",
+    "-0",
+    "16x0.5",
+    "1x1*40",
+    "-2x3",
+    "5e-324",
+)
 #: Commands that would take long without these words.
 SHORT: dict[str, Words] = {
     "compare": ("--shape", "4x8x16"),
@@ -83,7 +112,11 @@ def commands() -> dict[Words, list[Option]]:
     found: dict[Words, list[Option]] = {}
 
     def walk(command: Any, words: Words) -> None:
-        options = [Option(p.opts[0], bool(getattr(p, "is_flag", False))) for p in command.params if p.opts[0][0] == "-"]
+        options = [
+            Option(p.opts[0], bool(getattr(p, "is_flag", False)))
+            for p in command.params
+            if p.opts[0][0] == "-"
+        ]
         found[words] = [*options, Option("--help", True)]
         for name, below in getattr(command, "commands", {}).items():
             walk(below, (*words, name))
@@ -140,7 +173,25 @@ def contents() -> dict[str, bytes]:
 def changed_config(rng: np.random.Generator) -> bytes:
     """Return the configuration of a model with a few entries that are other ones."""
     config: dict[str, Any] = dict(MODELS[pick(rng, MODELS)].config)
-    odd = (None, True, 0, -1, 1, 3, 1e3, 2**53, 10**310, "x", [], {}, [1], "\x1b[31m", 0.5, [10**6] * 3, "4096")
+    odd = (
+        None,
+        True,
+        0,
+        -1,
+        1,
+        3,
+        1e3,
+        2**53,
+        10**310,
+        "x",
+        [],
+        {},
+        [1],
+        "\x1b[31m",
+        0.5,
+        [10**6] * 3,
+        "4096",
+    )
     for _ in range(int(rng.integers(1, 4))):
         key = pick(rng, (*config, "new"))
         if chance(rng, 0.3):
@@ -174,9 +225,22 @@ def make_files(rng: np.random.Generator, folder: Path) -> list[str]:
     np.save(folder / "big.npy", np.full((5, 16), 1e300))
     np.save(folder / "ints.npy", np.arange(80).reshape(5, 16))
     header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4000000000, 4000000000), }".ljust(118) + "\n"
-    (folder / "huge.npy").write_bytes(b"\x93NUMPY\x01\x00" + (118 + 1).to_bytes(2, "little") + header.encode())
+    (folder / "huge.npy").write_bytes(
+        b"\x93NUMPY\x01\x00" + (118 + 1).to_bytes(2, "little") + header.encode()
+    )
     names = sorted(path.name for path in folder.iterdir())
-    return [*names, "missing.json", "sub/new.html", "no/folder/x.html", "new.png", "new.svg", "new.pdf", "new.xyz", "new", ""]
+    return [
+        *names,
+        "missing.json",
+        "sub/new.html",
+        "no/folder/x.html",
+        "new.png",
+        "new.svg",
+        "new.pdf",
+        "new.xyz",
+        "new",
+        "",
+    ]
 
 
 # --- running ----------------------------------------------------------------------------------------------
@@ -192,7 +256,10 @@ class Done(NamedTuple):
 
 def run(arguments: Words, folder: Path) -> Done:
     """Run the command line in this process, in a folder, its streams caught."""
-    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", errors="surrogateescape", write_through=True) for _ in range(2)]
+    streams = [
+        io.TextIOWrapper(io.BytesIO(), "utf-8", errors="surrogateescape", write_through=True)
+        for _ in range(2)
+    ]
     here = Path.cwd()
     status: object = None
     os.chdir(folder)
@@ -228,7 +295,11 @@ def words(rng: np.random.Generator, files: list[str]) -> Words:
         line.append(option.name)
         if not option.flag:
             line.append(_value(rng, name, option.name, files))
-    if name == ("compare",) and any(word in line for word in ("--checkpoint", "--tensor")) and chance(rng, 0.8):
+    if (
+        name == ("compare",)
+        and any(word in line for word in ("--checkpoint", "--tensor"))
+        and chance(rng, 0.8)
+    ):
         line = line[2:]  # no shape
     if chance(rng, 0.15):
         line.insert(int(rng.integers(len(line) + 1)), pick(rng, GARBAGE))
@@ -284,7 +355,8 @@ def _parse(out: str, what: str) -> None:
 def listing(folder: Path) -> dict[str, bytes | None]:
     """Return what lies in a folder."""
     return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in sorted(folder.rglob("*"))
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
     }
 
 
@@ -298,7 +370,11 @@ def check_files(before: dict[str, bytes | None], folder: Path, line: Words, done
         ours = out is not None and name.startswith(out.rstrip("/"))
         if before.get(name, b"new") != content and done.status == 2 and not ours and content is not None:
             raise Failure("half-written", f"{name} by a command that failed: {shortened(repr(line))}")
-        if name.endswith(".png") and before.get(name) != content and not (content or b"").endswith(b"IEND\xaeB`\x82"):
+        if (
+            name.endswith(".png")
+            and before.get(name) != content
+            and not (content or b"").endswith(b"IEND\xaeB`\x82")
+        ):
             raise Failure("half-written", f"{name} has no end: {shortened(repr(line))}")
     if lost := before.keys() - after.keys():
         raise Failure("half-written", f"{sorted(lost)} gone: {shortened(repr(line))}")

@@ -191,7 +191,10 @@ def attempt(call: Callable[..., T], *args: Any, **options: Any) -> tuple[T | Non
 
 def calm(words: str) -> bool:
     """Whether raw words stand in a sentence of the library's own, which says what to do."""
-    return any(advice in words for advice in ("must be", "is no readable", "pass ", "cannot be read", "write ", "did you mean"))
+    return any(
+        advice in words
+        for advice in ("must be", "is no readable", "pass ", "cannot be read", "write ", "did you mean")
+    )
 
 
 def fingerprint(x: object) -> object:
@@ -201,7 +204,9 @@ def fingerprint(x: object) -> object:
             return repr(x)
         return x.shape, x.strides, x.dtype, x.tobytes()
     if isinstance(x, (list, tuple)):
-        return type(x), tuple(id(one) if isinstance(one, (list, tuple)) else fingerprint(one) for one in x[:50])
+        return type(x), tuple(
+            id(one) if isinstance(one, (list, tuple)) else fingerprint(one) for one in x[:50]
+        )
     if type(x).__module__ == "torch":
         return repr(x)
     return id(x)
@@ -316,7 +321,8 @@ def laid_out(rng: np.random.Generator, x: Any) -> Any:
 def planted(module: Any, name: str, broken: Any) -> Iterator[None]:
     """Put something else in the place of a function of a module, and wherever it was imported to."""
     whole = getattr(module, name)
-    places = [m for m in list(sys.modules.values()) if getattr(m, "__name__", "").startswith("fp8sim")]
+    ours = ("fp8sim", "fuzz")
+    places = [m for m in list(sys.modules.values()) if getattr(m, "__name__", "").startswith(ours)]
     taken = [place for place in {*places, module} if vars(place).get(name) is whole]
     for place in taken:
         setattr(place, name, broken)

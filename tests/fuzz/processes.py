@@ -77,7 +77,10 @@ WORK.append(("claims", "--html", "old.html"))
 @category(
     "interrupts at any moment",
     few=2,
-    plant=lambda: prelude("from fp8sim import cli; cli._outcome = lambda error: (1, repr(error))"),
+    plant=lambda: prelude(
+        "from fp8sim import cli\ncli._outcome = lambda error: (1, repr(error))\n"
+        "def _interrupt(seen):\n    raise KeyboardInterrupt\ncli._interrupt = _interrupt"
+    ),
     skip=_not_on_unix,
 )
 def signals(rng: np.random.Generator, folder: Path) -> None:
@@ -121,7 +124,16 @@ def signals(rng: np.random.Generator, folder: Path) -> None:
 
 # --- streams ----------------------------------------------------------------------------------------------
 
-COMMANDS = ("formats", "recipes --json", "explain 0.3 448", "explain dot", "model deepseek-v3", "--help", "formats --nothing", "explain x")
+COMMANDS = (
+    "formats",
+    "recipes --json",
+    "explain 0.3 448",
+    "explain dot",
+    "model deepseek-v3",
+    "--help",
+    "formats --nothing",
+    "explain x",
+)
 STREAMS = (
     ">&-", "2>&-", "<&-", ">&- 2>&-", ">&- 2>&- <&-", ">/dev/full", "2>/dev/full", ">/dev/full 2>&-", "| true",
     "| head -n 1", "2>&1 | true", ">/dev/null", "</dev/zero", "2>&- | tail -n 1",
@@ -148,7 +160,12 @@ def streams(rng: np.random.Generator, folder: Path) -> None:
     line = f'"$0" -c "$1" {words} {stream}; exit ${{PIPESTATUS[0]}}'
     executable, _, code = program(MAIN)
     done = subprocess.run(
-        ["bash", "-c", line, executable, code], capture_output=True, check=False, cwd=folder, env=environment(**variables), timeout=50
+        ["bash", "-c", line, executable, code],
+        capture_output=True,
+        check=False,
+        cwd=folder,
+        env=environment(**variables),
+        timeout=50,
     )
     encoding = variables.get("PYTHONIOENCODING", "utf-8")
     out, err = (raw.decode(encoding, "replace") for raw in (done.stdout, done.stderr))
@@ -156,7 +173,9 @@ def streams(rng: np.random.Generator, folder: Path) -> None:
     bad = words in ("formats --nothing", "explain x")
     status = 2 if bad or (">/dev/full" in stream and "2>/dev/full" not in stream) else 0
     if done.returncode != status:
-        raise Failure("traceback", f"status {done.returncode}, want {status}: {what}: {shortened(err[-500:])}")
+        raise Failure(
+            "traceback", f"status {done.returncode}, want {status}: {what}: {shortened(err[-500:])}"
+        )
     if len(err.splitlines()) > 1 or "Traceback" in err + out or "Exception ignored" in err:
         raise Failure("traceback", f"{what}: {shortened(err[-500:])}")
 

@@ -93,7 +93,10 @@ def step(pairs: list[tuple[Fraction, ...]], c: Fraction, core: TensorCore, emins
         groups = [pairs[i : i + size] for i in range(0, len(pairs), size)] if size else [[p] for p in pairs]
         counted = [[p for p in group if all(p)] for group in groups]
         return [
-            (sum((math.prod(p) for p in group), Fraction(0)), max(map(of_scales if size else exponent, group)))
+            (
+                sum((math.prod(p) for p in group), Fraction(0)),
+                max(map(of_scales if size else exponent, group)),
+            )
             for group in counted
             if group
         ]
@@ -194,7 +197,9 @@ def values_of(rng: np.random.Generator, fmt: FloatFormat, shape: tuple[int, int]
         case _:
             x = rng.standard_normal(shape) * 2.0 ** int(rng.integers(-4, 5))
     x = np.clip(x, -fmt.max, fmt.max).astype(np.float32)
-    return fp8sim.round_to(x if fmt.signed else np.abs(x), fmt, overflow="saturate") if fmt.zero else abs(x) + 1
+    return (
+        fp8sim.round_to(x if fmt.signed else np.abs(x), fmt, overflow="saturate") if fmt.zero else abs(x) + 1
+    )
 
 
 def scales_for(rng: np.random.Generator, core: TensorCore, shape: tuple[int, int]) -> Any:
@@ -225,9 +230,15 @@ def cores(rng: np.random.Generator, folder: Path) -> None:
     every = int(core.step * rng.integers(1, 5)) if chance(rng, 0.4) else None
     c = None
     if chance(rng, 0.4):
-        c = values_of(rng, fp8sim.get_format("fp16" if core.output == "fp16-rne" and not every else "bf16"), (m, n))
+        c = values_of(
+            rng, fp8sim.get_format("fp16" if core.output == "fp16-rne" and not every else "bf16"), (m, n)
+        )
     blocks = -(-k // core.scale_block) if core.scale_format else 0
-    scales = (scales_for(rng, core, (m, blocks)), scales_for(rng, core, (blocks, n))) if core.scale_format else None
+    scales = (
+        (scales_for(rng, core, (m, blocks)), scales_for(rng, core, (blocks, n)))
+        if core.scale_format
+        else None
+    )
     options = {"c": c, "promote_every": every, "scales": scales, "a_format": left, "b_format": right}
     found, refusal = attempt(tensor_core_matmul, laid_out(rng, a), laid_out(rng, b), core, **options)
     slow, refused = attempt(readable, tensor_core_matmul, a, b, core, **options)
@@ -539,5 +550,3 @@ def environment(rng: np.random.Generator, folder: Path) -> None:
     for results in (flushed, after):
         for place, (y, want) in enumerate(zip(results or usual, usual, strict=True)):
             must_equal_bits(y, want, f"result {place}")
-
-

@@ -52,7 +52,11 @@ def _value(rng: np.random.Generator) -> None:
 def _block(rng: np.random.Generator) -> None:
     fmt, scaling = element_format(rng), any_scaling(rng)
     x = numbers(rng, int(rng.integers(1, 40)), np.float32)
-    options = {"scale_format": scaling.scale_format, "scale_rule": scaling.scale_rule, "amax_floor": scaling.amax_floor}
+    options = {
+        "scale_format": scaling.scale_format,
+        "scale_rule": scaling.scale_rule,
+        "amax_floor": scaling.amax_floor,
+    }
     told, refusal = attempt(explain_block, x, fmt, "tensor", **options)
     q, refused = attempt(fp8sim.quantize, x, fmt, "tensor", **options)
     must(str(refusal) == str(refused), f"refusals differ: {refusal}; {refused}")
@@ -100,7 +104,9 @@ def explanations(rng: np.random.Generator, folder: Path) -> None:
 
 def _ratio(x: Any, reference: Any) -> float:
     """Return the relative error by fractions, to float64."""
-    pairs = [(Fraction(float(p)), Fraction(float(q))) for p, q in zip(x.ravel(), reference.ravel(), strict=True)]
+    pairs = [
+        (Fraction(float(p)), Fraction(float(q))) for p, q in zip(x.ravel(), reference.ravel(), strict=True)
+    ]
     error, size = sum((p - q) ** 2 for p, q in pairs), sum(q**2 for _, q in pairs)
     if size == 0:
         return math.inf if error else 0.0
@@ -137,7 +143,10 @@ def measures(rng: np.random.Generator, folder: Path) -> None:
     error, refusal = attempt(metrics.relative_error, x, reference)
     if refusal is None and np.isfinite(x).all() and np.isfinite(reference).all():
         want = _ratio(x, reference)
-        same = error == want or math.isclose(float(error), want, rel_tol=1e-12, abs_tol=0) or want > 1e300 or 0 < want < 1e-300
+        same = (
+            error == want
+            or math.isclose(float(error), want, rel_tol=1e-12, abs_tol=0)
+            or want > 1e300
+            or 0 < want < 1e-300
+        )
         must(same, f"relative error {error!r}, want {want!r}")
-
-
