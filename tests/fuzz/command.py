@@ -266,7 +266,7 @@ def run(arguments: Words, folder: Path) -> Done:
     try:
         with (
             mock.patch.multiple(sys, argv=["fp8sim", *arguments], stdout=streams[0], stderr=streams[1]),
-            mock.patch.object(cli, "_on_interrupt", lambda handler: False),
+            mock.patch.object(cli, "_on_interrupt", return_value=False),
         ):
             cli.main()
     except SystemExit as stopped:

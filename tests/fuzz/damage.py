@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import shutil
@@ -158,10 +159,8 @@ def checkpoints(rng: np.random.Generator, folder: Path) -> None:
             if progress.done >= at:
                 raise _Stopped
 
-        try:
+        with contextlib.suppress(_Stopped):
             _train(run, text, on_step=stop)
-        except _Stopped:
-            pass
         must(_losses(_train(run, text, resume=True)) == losses, "other losses after an interruption")
         return
     shutil.copytree(whole / "run", run)

@@ -142,7 +142,7 @@ def unchanged_process() -> Iterator[None]:
     def look() -> tuple[Any, ...]:
         # PyTorch sets TORCHINDUCTOR_CACHE_DIR as parts of it are loaded
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TORCHINDUCTOR")}
-        drawn: Any = np.random.get_state()
+        drawn: Any = np.random.get_state()  # noqa: NPY002  # what must stay as it is
         return np.geterr(), environment, Path.cwd(), drawn[1].tobytes()
 
     before = look()
