@@ -648,7 +648,7 @@ QUANTIZED = fp8sim.quantize(ONES)
     ],
 )
 def test_what_is_no_argument_of_a_function_is_a_type_error_that_says_so(call):
-    with pytest.raises(TypeError, match=r" must be .*, got "):
+    with pytest.raises(TypeError, match=r"( must be |pass ).*, got "):
         call()
 
 

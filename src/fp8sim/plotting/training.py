@@ -57,7 +57,8 @@ def training_curves(
     0.0077 %
     """
     checks.of_kind(result, Training, "result")
-    checks.one_of(what, ("error", "loss"), "picture of losses")
+    if not (isinstance(what, str) and what in ("error", "loss")):
+        raise ValueError(f"what={shown(what)} is not known; draw 'error' or 'loss'")
     seeds = sorted({run.seed for run in result.runs})
     if seed is not None and checks.whole_number(seed, "seed") not in seeds:
         raise ValueError(f"seed {shown(seed)} was not trained; draw one of {seeds}")
