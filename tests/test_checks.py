@@ -17,6 +17,7 @@ from fp8sim._support.published import Figure
 from fp8sim.accumulators import Fp32, OneChain, Sequential, TensorCoreSum, exact_dot
 from fp8sim.anatomy import explain_block, explain_dot
 from fp8sim.costs import get_device
+from fp8sim.experiments import data
 from fp8sim.experiments.train import ModelSize, Schedule
 from fp8sim.experiments.train.losses import smooth
 from fp8sim.models import get_model
@@ -640,9 +641,9 @@ QUANTIZED = fp8sim.quantize(ONES)
         lambda: fp8sim.quantization.group_sizes("row", {4}),
         lambda: fp8sim.compare(ONES, ONES, bounds=np.ones(2)),
         lambda: metrics.outlier_channels(ONES, limit="5"),
-        lambda: fp8sim.experiments.data.llm_like_activations(4, 4, "0"),
-        lambda: fp8sim.experiments.data.llm_like_matrices(4, 4, 4, seed="0"),
-        lambda: fp8sim.experiments.data.weight_matrices([[1.0]], 3),
+        lambda: data.llm_like_activations(4, 4, "0"),
+        lambda: data.llm_like_matrices(4, 4, 4, seed="0"),
+        lambda: data.weight_matrices([[1.0]], 3),
         lambda: fp8sim.checkpoints.read_array(3),
         lambda: fp8sim.checkpoints.tensor_names(np.ones(2)),
     ],

@@ -59,7 +59,7 @@ def _block(rng: np.random.Generator) -> None:
     }
     told, refusal = attempt(explain_block, x, fmt, "tensor", **options)
     q, refused = attempt(fp8sim.quantize, x, fmt, "tensor", **options)
-    must(str(refusal) == str(refused), f"refusals differ: {refusal}; {refused}")
+    must((refusal is None) == (refused is None), f"refusals differ: {refusal}; {refused}")
     if told is None or q is None:
         return
     values = [element.restored for element in told.elements]

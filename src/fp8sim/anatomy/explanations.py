@@ -230,7 +230,9 @@ def _pick_group(q: Quantized, group: tuple[int, ...] | None) -> tuple[int, ...]:
             )
         return (0,) * len(shape)
     at = tuple(group)
-    if len(at) != len(shape) or not all(0 <= i < size for i, size in zip(at, shape, strict=True)):
+    if len(at) != len(shape) or not all(
+        0 <= checks.whole_number(i, "an index of group") < size for i, size in zip(at, shape, strict=True)
+    ):
         raise ValueError(f"group={group} is no index into scales of shape {shape}")
     return at
 

@@ -84,6 +84,7 @@ class Scaling:
             raise TypeError(f"amax_floor must be a number, got {shown(self.amax_floor)}")
         if not 0 <= self.amax_floor <= sys.float_info.max:
             raise ValueError(f"amax_floor must be finite and not negative, got {self.amax_floor}")
+        object.__setattr__(self, "amax_floor", checks.number(self.amax_floor, "amax_floor"))
 
     def __str__(self) -> str:
         """Return the scaling in a few words, such as ``1x128 fp32``."""
