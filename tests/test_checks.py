@@ -681,3 +681,7 @@ def test_a_name_of_more_than_one_short_line_is_refused(name):
 
 def test_a_fraction_becomes_a_number_of_pythons_own():
     assert type(Schedule(peak_lr=Fraction(1, 4)).peak_lr) is float
+
+
+def test_a_floor_of_numpys_own_is_taken_without_a_warning():
+    assert type(Scaling(amax_floor=np.float32(1)).amax_floor) is float

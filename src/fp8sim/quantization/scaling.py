@@ -82,9 +82,10 @@ class Scaling:
             )
         if isinstance(self.amax_floor, bool) or not isinstance(self.amax_floor, (int, float, np.floating)):
             raise TypeError(f"amax_floor must be a number, got {shown(self.amax_floor)}")
+        if isinstance(self.amax_floor, np.floating):  # float32 has not the limit below
+            object.__setattr__(self, "amax_floor", float(self.amax_floor))
         if not 0 <= self.amax_floor <= sys.float_info.max:
-            raise ValueError(f"amax_floor must be finite and not negative, got {self.amax_floor}")
-        object.__setattr__(self, "amax_floor", checks.number(self.amax_floor, "amax_floor"))
+            raise ValueError(f"amax_floor must be finite and not negative, got {shown(self.amax_floor)}")
 
     def __str__(self) -> str:
         """Return the scaling in a few words, such as ``1x128 fp32``."""
