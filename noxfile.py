@@ -92,6 +92,14 @@ def smoke(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Run trials drawn from a seed for as long as wanted: `nox -s fuzz -- --seconds 600 --seed 7`."""
+    session.install("-q", "torch==2.13.0")  # first, as in `extras`
+    session.install("-q", "-e", ".[test,plot]")
+    session.run("python", "tests/fuzz/run.py", *session.posargs)
+
+
+@nox.session
 def extras(session: nox.Session) -> None:
     """Run the tests that need PyTorch, the sample model or a peer emulator."""
     session.install("-q", "torch==2.13.0")  # first, so that nothing below asks for another build

@@ -169,10 +169,13 @@ def grid(layout: Layout) -> Grid:
 
 
 def largest(layout: Layout) -> float:
-    """Return the largest finite value: of all codes, or of an IEEE-like format, which wide ones are."""
-    if layout.bits > 16:
-        return decode(((2**layout.exponent_bits - 1) << layout.mantissa_bits) - 1, layout)
-    return float(grid(layout).values[-2])
+    """Return the largest finite value: of all codes, from the top down in wide formats."""
+    if layout.bits <= 16:
+        return float(grid(layout).values[-2])
+    top = 2 ** (layout.exponent_bits + layout.mantissa_bits) - 1
+    if layout.specials == "ieee":  # all of the top exponent is infinity and NaN
+        top -= 2**layout.mantissa_bits
+    return next(value for code in range(top, 0, -1) if math.isfinite(value := decode(code, layout)))
 
 
 def floor_log2(x: Fraction) -> int:

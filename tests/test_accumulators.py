@@ -1,6 +1,7 @@
 """Accumulators keep their law: where everything fits, the sum is the exact dot product."""
 
 import dataclasses
+import math
 from fractions import Fraction
 
 import ml_dtypes
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fp8sim
 from fp8sim import RECIPES, _kernels, get_recipe, matmul, quantize
-from fp8sim.accumulators import ACCUMULATORS, Exact, Sequential, get_accumulator
+from fp8sim.accumulators import ACCUMULATORS, Exact, Sequential, exact_dot, get_accumulator
 from fp8sim.formats import FORMATS
 from readable import readable
 
@@ -173,3 +175,15 @@ def test_names_in_capitals_find_the_same_accumulator(name):
 def test_an_unknown_core_with_an_interval_is_refused():
     with pytest.raises(ValueError, match=r"unknown accumulator 'hoper-fp8/128'; did you mean 'hopper-fp8'"):
         get_accumulator("hoper-fp8/128")
+
+
+def test_the_exact_sum_of_infinity_or_nan_is_that_of_ieee_compiled_or_not():
+    for value in (math.nan, math.inf, -math.inf):
+        a, b = np.full((1, 3), value), np.ones((3, 1))
+        recipe = fp8sim.Recipe("x", fp8sim.Operand("bf16"), fp8sim.Operand("bf16"), "exact")
+        for product in (fp8sim.matmul(a, b, recipe), readable(fp8sim.matmul, a, b, recipe)):
+            np.testing.assert_array_equal(product, [[value]])
+    assert math.isnan(exact_dot([math.inf, -math.inf], [1.0, 1.0]))
+    assert exact_dot([1e300, 1.0], [-1e300, 1.0]) == -math.inf  # beyond float64 too
+    with pytest.raises(ValueError, match="must be vectors of one length"):
+        exact_dot(3.0, 4.0)

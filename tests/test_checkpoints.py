@@ -174,3 +174,12 @@ def test_an_npz_archive_is_refused(tmp_path):
 def test_a_vector_has_no_product():
     with pytest.raises(ValueError, match=r"tensor bias has shape \(3,\); a product needs a matrix"):
         weight_matrices(np.ones(3, np.float32), "bias")
+
+
+@pytest.mark.parametrize("header", ["{'descr': '<f4", "{'descr': (", "\t {\n  3"])
+def test_a_damaged_header_of_an_array_is_refused_in_one_line(tmp_path, header):
+    content = header.ljust(117).encode() + b"\n"
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(content).to_bytes(2, "little") + content)
+    with pytest.raises(ValueError, match=r"is no readable \.npy file of numbers") as refused:
+        read_array(tmp_path / "x.npy")
+    assert "\n" not in str(refused.value)

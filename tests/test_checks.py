@@ -17,6 +17,7 @@ from fp8sim._support.published import Figure
 from fp8sim.accumulators import Fp32, OneChain, Sequential, TensorCoreSum, exact_dot
 from fp8sim.anatomy import explain_block, explain_dot
 from fp8sim.costs import get_device
+from fp8sim.experiments import data
 from fp8sim.experiments.train import ModelSize, Schedule
 from fp8sim.experiments.train.losses import smooth
 from fp8sim.models import get_model
@@ -615,3 +616,72 @@ def test_a_comparison_of_what_vanishes_says_so_without_a_warning(size):
 def test_a_product_that_overflows_float64_cannot_be_compared():
     with pytest.raises(ValueError, match="the product holds 1 NaN or infinite values"):
         fp8sim.compare([[1.7e308]], [[1.7e308]])
+
+
+# --- found by trials (tests/fuzz) -------------------------------------------------------------------------
+
+OPERAND = Operand("e4m3")
+QUANTIZED = fp8sim.quantize(ONES)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fp8sim.costs.traffic("e4m3", (4, 4)),
+        lambda: fp8sim.costs.traffic(OPERAND, 3),
+        lambda: fp8sim.costs.traffic(OPERAND, (4, None)),
+        lambda: fp8sim.costs.operand_class("bf16"),
+        lambda: fp8sim.costs.formats_class("e4m3", "bf16"),
+        lambda: fp8sim.gemm.quantize_both(ONES, ONES, "bf16"),
+        lambda: fp8sim.gemm.multiply_quantized(ONES, ONES, fp8sim.get_recipe("bf16")),
+        lambda: fp8sim.accumulators.sum_error_bound(QUANTIZED, ONES, Fp32()),
+        lambda: fp8sim.accumulators.sum_error_bound(QUANTIZED, QUANTIZED, "fp32"),
+        lambda: fp8sim.quantization.quantize_with(ONES, "e4m3"),
+        lambda: fp8sim.quantization.round_trip(ONES, np.ones(2)),
+        lambda: fp8sim.quantization.group_sizes("row", {4}),
+        lambda: fp8sim.compare(ONES, ONES, bounds=np.ones(2)),
+        lambda: metrics.outlier_channels(ONES, limit="5"),
+        lambda: data.llm_like_activations(4, 4, "0"),
+        lambda: data.llm_like_matrices(4, 4, 4, seed="0"),
+        lambda: data.weight_matrices([[1.0]], 3),
+        lambda: fp8sim.checkpoints.read_array(3),
+        lambda: fp8sim.checkpoints.tensor_names(np.ones(2)),
+    ],
+)
+def test_what_is_no_argument_of_a_function_is_a_type_error_that_says_so(call):
+    with pytest.raises(TypeError, match=r"( must be |pass ).*, got "):
+        call()
+
+
+class TwoLines:
+    def __repr__(self):
+        return "two\n\x1b[31mlines"
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("no\narray")
+
+
+def test_a_message_is_one_printable_line_whatever_was_given():
+    for call in (
+        fp8sim.get_format,
+        fp8sim.get_recipe,
+        fp8sim.round_to,
+        lambda x: fp8sim.quantize(ONES, axis=x),
+    ):
+        with pytest.raises((TypeError, ValueError)) as refused:
+            call(TwoLines(), "e4m3") if call is fp8sim.round_to else call(TwoLines())
+        assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "a" * 5000])
+def test_a_name_of_more_than_one_short_line_is_refused(name):
+    with pytest.raises(ValueError, match="a FloatFormat needs a name of one short line, got"):
+        FloatFormat(name, 4, 3)
+
+
+def test_a_fraction_becomes_a_number_of_pythons_own():
+    assert type(Schedule(peak_lr=Fraction(1, 4)).peak_lr) is float
+
+
+def test_a_floor_of_numpys_own_is_taken_without_a_warning():
+    assert type(Scaling(amax_floor=np.float32(1)).amax_floor) is float

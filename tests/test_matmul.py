@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 import fp8sim
 import oracle
 import strategies
-from fp8sim import FORMATS, RECIPES, metrics
+from fp8sim import FORMATS, RECIPES, FloatFormat, matmul, metrics
 from fp8sim._support import memory
 from fp8sim._support.products import float_product
+from fp8sim.accumulators import OneChain
 from fp8sim.gemm import quantize_both
-from fp8sim.quantization import Operand, Scaling
+from fp8sim.quantization import Operand, Scaling, quantize_with
 from fp8sim.recipes import Recipe
 from oracle import LAYOUTS, NATIVE, assert_same
 
@@ -438,3 +439,14 @@ def test_the_output_is_rounded_to_what_the_recipe_stores_or_to_another_format(na
 def test_an_unknown_output_is_refused():
     with pytest.raises(ValueError, match="unknown format 'recipes'"):
         fp8sim.matmul(np.ones((1, 1)), np.ones((1, 1)), "bf16", output="recipes")
+
+
+def test_scales_that_vanish_or_overflow_in_one_chain_make_no_warning():
+    rng = np.random.default_rng(0)
+    a, b = (2.0 ** rng.integers(-149, 127, shape) for shape in ((2, 64), (64, 2)))
+    for scaling in (Scaling("1x16"), Scaling("1x16", "e4m3")):
+        operand = Operand("e4m3", scaling)
+        assert matmul(a, b, Recipe("x", operand, operand, OneChain("hopper-fp8"))).shape == (2, 2)
+    tiny = Operand(FloatFormat("tiny", 4, 3, bias=140), Scaling("1x16", "e4m3"))
+    with pytest.raises(ValueError, match="needs a scale beyond FP32"):
+        quantize_with(np.full((1, 16), 1e300), tiny)

@@ -421,6 +421,18 @@ def test_a_log_shorter_than_its_checkpoint_is_refused(tmp_path, keep):
 
 @needs_torch
 @pytest.mark.extra
+def test_a_log_with_a_flipped_bit_is_refused(tmp_path):
+    tiny([], seeds=1, folder=tmp_path)
+    log = tmp_path / "bf16-seed0.jsonl"
+    content = bytearray(log.read_bytes())
+    content[20] ^= 1
+    log.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged: it is not what its checkpoint was written with"):
+        tiny([], seeds=1, folder=tmp_path, resume=True)
+
+
+@needs_torch
+@pytest.mark.extra
 def test_starting_anew_leaves_no_checkpoint_of_the_run_before(tmp_path, monkeypatch):
     from fp8sim.experiments.train import run as training_run
 

@@ -99,6 +99,9 @@ def multiply_quantized(a: Quantized, b: Quantized, recipe: Recipe, *, fp32: Fp32
     >>> multiply_quantized(*quantize_both(np.ones((1, 8)), np.ones((8, 1)), recipe), recipe)
     array([[8.]], dtype=float32)
     """
+    for side in (a, b):
+        checks.of_kind(side, Quantized, "an operand")
+    checks.of_kind(recipe, Recipe, "recipe")
     accumulator = fp32 if fp32 is not None and recipe.accumulator == fp32 else recipe.accumulator
     return accumulator.multiply(a, b)
 
@@ -113,6 +116,7 @@ def quantize_both(a: ArrayLike, b: ArrayLike, recipe: Recipe) -> tuple[Quantized
     >>> a.scales.shape, b.scales.shape
     ((2, 2), (2, 1))
     """
+    checks.of_kind(recipe, Recipe, "recipe")
     left, right = _as_matrices(a, b)
     return (
         quantize_with(left, recipe.a, axis=1, what="a"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fp8sim._support import checks
 from fp8sim._support.float_environment import default_environment
 from fp8sim._support.products import norm
+from fp8sim._support.text import shown
 from fp8sim._support.typing import F64, ArrayLike, FloatArray
 from fp8sim.formats import FormatLike, get_format
 
@@ -219,7 +220,8 @@ def max_abs_error(x: ArrayLike, reference: ArrayLike) -> float:
     >>> max_abs_error([1.0, 2.5], [1.0, 2.0])
     0.5
     """
-    return _errors(x, reference).largest
+    value, truth = _pair(x, reference)
+    return Truth(truth).errors(value).largest
 
 
 @_quiet
@@ -311,8 +313,8 @@ def outlier_channels(x: ArrayLike, *, limit: float = 5.0) -> NDArray[np.bool_]:
     array([False, False,  True, False])
     """
     values, _ = _pair(x, x)
-    if not limit >= 1:
-        raise ValueError(f"limit must be at least 1, got {limit!r}: below, no channel may be ordinary")
+    if not checks.number(limit, "limit") >= 1:
+        raise ValueError(f"limit must be at least 1, got {shown(limit)}: below, no channel may be ordinary")
     # columns are of one length, so their norms are as their root mean squares
     sizes = _row_norms(_as_rows(values).T)
     return np.asarray(sizes > limit * np.median(sizes))
@@ -387,7 +389,7 @@ def _pair(x: ArrayLike, y: ArrayLike) -> tuple[F64, F64]:
 
 
 def _errors(x: ArrayLike, reference: ArrayLike) -> Errors:
-    value, truth = _pair(x, reference)
+    value, truth = _in_reach(*_pair(x, reference))
     return Truth(truth).errors(value)
 
 
@@ -414,6 +416,12 @@ def _as_rows(x: F64) -> F64:
     """Return a matrix: a vector is one row, and of more axes than two all but the last are one."""
     matrix = np.atleast_2d(x)
     return matrix.reshape(-1, matrix.shape[-1])
+
+
+def _in_reach(x: F64, y: F64) -> tuple[F64, F64]:
+    """Make both smaller by one power of two where a difference or a norm could be beyond float64."""
+    largest = max(float(np.max(np.abs(array), where=np.isfinite(array), initial=0)) for array in (x, y))
+    return (np.ldexp(x, -64), np.ldexp(y, -64)) if largest > 2.0**960 else (x, y)
 
 
 def _scaled(x: F64, largest: float) -> F64:

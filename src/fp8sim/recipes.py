@@ -9,6 +9,7 @@ from fp8sim._support import checks
 from fp8sim._support.registry import Registry
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
+from fp8sim._support.text import shown
 from fp8sim.accumulators import Accumulator, get_accumulator
 from fp8sim.formats import FloatFormat, get_format
 from fp8sim.quantization import Operand, Scaling
@@ -55,9 +56,9 @@ class Recipe(Result):
         object.__setattr__(self, "accumulator", get_accumulator(self.accumulator))
         object.__setattr__(self, "output", get_format(self.output))
         for side in ("a", "b"):
-            if not isinstance(getattr(self, side), Operand):
+            if not isinstance(operand := getattr(self, side), Operand):
                 raise TypeError(
-                    f"{side} must be an Operand, got {getattr(self, side)!r}; write Operand('e4m3', ...)"
+                    f"{side} must be an Operand, got {shown(operand)}; write Operand('e4m3', ...)"
                 )
         checks.fields(self)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeAlias, TypeVar, Union
 import ml_dtypes
 import numpy as np
 
-from fp8sim._support.text import shown
+from fp8sim._support.text import printable, shown
 from fp8sim._support.typing import AnyArray, ArrayLike, FloatArray
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ def unknown(what: str, value: object, names: Iterable[str]) -> str:
     return f"unknown {what} {words}; {hint}"
 
 
-def several(x: str | T | Iterable[str | T], kind: type[T], what: str) -> list[str | T]:
+def several(x: str | T | Iterable[Any], kind: type[T], what: str) -> list[str | T]:
     """Return `x` as a list: one name, or one object of its kind, is a list of one.
 
     Examples
@@ -81,13 +81,53 @@ def whole_number(value: object, what: str) -> int:
     return int(value)
 
 
+def seed(value: object) -> int:
+    """Return a seed of generated numbers as an int, else raise."""
+    return int(within(whole_number(value, "seed"), "seed", 0))
+
+
 def number(value: object, what: str) -> float:
-    """Return `value` as it is if it is a real number, one of Python's in place of numpy's, else raise."""
+    """Return `value` as it is if it is a real number, one of Python's own in place of others, else raise."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{what} must be a number, got {shown(value)}")
     if value != value:
         raise ValueError(f"{what} must be a number, got NaN")
-    return value.item() if isinstance(value, np.generic) else value  # type: ignore[return-value]  # or int
+    if isinstance(value, np.generic):
+        value = value.item()
+    if not isinstance(value, (int, float)):  # a fraction, which is no plain data
+        value = float(within(value, what, -sys.float_info.max, sys.float_info.max))
+    return value
+
+
+def of_kind(value: Any, kind: Any, what: str) -> Any:
+    """Return `value` if it is one of a class, else raise TypeError.
+
+    Examples
+    --------
+    >>> of_kind(3, str, "recipe")
+    Traceback (most recent call last):
+    TypeError: recipe must be text, got 3
+    """
+    if not isinstance(value, kind):
+        name = kind.__name__
+        word = {str: "text", bool: "True or False"}.get(kind, f"a{'n' * (name[0] in 'AEIOU')} {name}")
+        raise TypeError(f"{what} must be {word}, got {shown(value)}")
+    return value
+
+
+def sizes(value: Any, what: str) -> tuple[int, ...]:
+    """Return a shape as a tuple of whole numbers that are not negative, else raise.
+
+    Examples
+    --------
+    >>> sizes([4, 0], "shape")
+    (4, 0)
+    """
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{what} must be a tuple of whole numbers, got {shown(value)}")
+    return tuple(
+        int(within(whole_number(one, f"an entry of {what}"), f"an entry of {what}", 0)) for one in value
+    )
 
 
 def within(value: T, what: str, least: float | None = None, most: float | None = None) -> T:
@@ -133,6 +173,8 @@ def fields(instance: Any, **limits: Limits) -> None:
     name = given.get("name")
     if "name" in given and not (isinstance(name, str) and name):
         raise TypeError(f"a {type(instance).__name__} needs a name, got {shown(name)}")
+    if isinstance(name, str) and printable(name) != name:
+        raise ValueError(f"a {type(instance).__name__} needs a name of one short line, got {shown(name)}")
     kind: Any = type(instance)
     for field, check in _checks(kind).items():
         what = f"{name}: {field}" if name else field
@@ -171,7 +213,7 @@ def _check(hint: Any) -> Check:
         return functools.partial(_check_tuple, arguments)
     if hint in _NUMBERS:
         return _NUMBERS[hint]
-    return functools.partial(_check_class, origin or hint)
+    return lambda value, what: of_kind(value, origin or hint, what)
 
 
 def _check_union(options: tuple[Any, ...], value: object, what: str) -> Any:
@@ -196,16 +238,8 @@ def _check_tuple(entries: tuple[Any, ...], value: object, what: str) -> Any:
     return tuple(_check(entry)(x, what) for entry, x in zip(entries, value, strict=True))
 
 
-def _check_class(kind: Any, value: object, what: str) -> Any:
-    if not isinstance(value, kind):
-        name = kind.__name__
-        word = {str: "text", bool: "True or False"}.get(kind, f"a{'n' * (name[0] in 'AEIOU')} {name}")
-        raise TypeError(f"{what} must be {word}, got {shown(value)}")
-    return value
-
-
 def _check_bool(value: object, what: str) -> bool:
-    return bool(_check_class(bool, bool(value) if isinstance(value, np.bool_) else value, what))
+    return bool(of_kind(bool(value) if isinstance(value, np.bool_) else value, bool, what))
 
 
 _NUMBERS: dict[Any, Check] = {int: whole_number, float: number, bool: _check_bool}
@@ -274,8 +308,8 @@ def generator(rng: object) -> np.random.Generator:
     """Require a numpy Generator, as stochastic rounding does."""
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
-            "rounding='stochastic' draws random numbers: "
-            f"pass rng=np.random.default_rng(seed), got rng={rng!r}"
+            "random numbers are drawn here, as by rounding='stochastic': "
+            f"pass rng=np.random.default_rng(seed), got rng={shown(rng)}"
         )
     return rng
 
@@ -289,9 +323,9 @@ def as_array(x: ArrayLike, what: str = "x") -> AnyArray:
         return _from_torch(x, what, torch)
     try:
         array: AnyArray = np.asarray(x)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # what a list holds, or is an array by its own words, may raise anything
         ragged = "inhomogeneous" in str(error)  # numpy's word, at the end of a long text
-        why = "its rows differ in length; pad them to one" if ragged else error
+        why = "its rows differ in length; pad them to one" if ragged else " ".join(str(error).split())
         raise TypeError(f"{what} cannot be read as an array of numbers: {why}") from None
     if array.dtype == object:
         raise TypeError(

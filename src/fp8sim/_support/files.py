@@ -12,8 +12,23 @@ from pathlib import Path
 from typing import IO, Any
 
 from fp8sim._support import memory
+from fp8sim._support.text import printable, shown
 
-__all__ = ["check_source", "check_target", "locked", "read_bytes", "written"]
+__all__ = ["check_source", "check_target", "locked", "named", "read_bytes", "written"]
+
+
+def named(path: str | os.PathLike[str]) -> Path:
+    """Return a name of a file as a `Path`; what is no name is a TypeError.
+
+    Examples
+    --------
+    >>> named(3)
+    Traceback (most recent call last):
+    TypeError: the name of a file must be text or a Path, got 3
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"the name of a file must be text or a Path, got {shown(path)}")
+    return Path(path)
 
 
 def check_source(path: str | Path) -> Path:
@@ -32,22 +47,22 @@ def check_source(path: str | Path) -> Path:
     Traceback (most recent call last):
     ValueError: /dev/zero is a device, a pipe or a socket; name a file
     """
-    file = Path(path)
+    file = named(path)
     try:
         found, folder = file.exists(), file.is_dir()
     except (OSError, ValueError) as error:  # a name too long, or with a NUL
         raise ValueError(
-            f"{path} is no name of a file: {getattr(error, 'strerror', None) or error}"
+            f"{printable(str(path))} is no name of a file: {getattr(error, 'strerror', None) or error}"
         ) from None
     if not found:
         siblings = file.parent.iterdir() if file.parent.is_dir() else ()
         near = difflib.get_close_matches(file.name, [p.name for p in siblings], n=3)
-        hint = f"; near it are {', '.join(near)}" if near else ""
-        raise FileNotFoundError(f"no file {path}{hint}")
+        hint = printable(f"; near it are {', '.join(near)}") if near else ""
+        raise FileNotFoundError(f"no file {printable(str(path))}{hint}")
     if folder:
-        raise ValueError(f"{path} is a folder; name a file in it")
+        raise ValueError(f"{printable(str(path))} is a folder; name a file in it")
     if not file.is_file():
-        raise ValueError(f"{path} is a device, a pipe or a socket; name a file")
+        raise ValueError(f"{printable(str(path))} is a device, a pipe or a socket; name a file")
     return file
 
 
@@ -84,21 +99,25 @@ def check_target(path: str | Path, such_as: str = "report.html") -> Path:
     Traceback (most recent call last):
     FileNotFoundError: no folder no/such/folder to write report.html in; make it first
     """
+    file, name = named(path), printable(str(path))
     try:
-        target = Path(path).resolve()
+        target = file.resolve()
         there, folder = target.exists(), target.is_dir()
     except (OSError, RuntimeError, ValueError):  # Pythons differ on a link to itself; a NUL; too long
-        raise ValueError(f"{path} is no name of a file, or a link to itself; name a file") from None
+        raise ValueError(f"{name} is no name of a file, or a link to itself; name a file") from None
     if folder:
-        raise ValueError(f"{path} is a folder; name a file in it, such as {Path(path) / such_as}")
+        raise ValueError(f"{name} is a folder; name a file in it, such as {printable(str(file / such_as))}")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"no folder {Path(path).parent} to write {Path(path).name} in; make it first")
+        where = printable(str(file.parent))
+        raise FileNotFoundError(f"no folder {where} to write {printable(file.name)} in; make it first")
     if there and not target.is_file():
-        raise ValueError(f"{path} is no regular file; name one, such as {such_as}")
+        raise ValueError(f"{name} is no regular file; name one, such as {such_as}")
     if there and not target.stat().st_mode & 0o222:  # a folder's owner could replace it all the same
-        raise PermissionError(f"{path} is read-only; name another file, or make it writable first")
+        raise PermissionError(f"{name} is read-only; name another file, or make it writable first")
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise PermissionError(f"folder {target.parent} is not writable; name a file in another one")
+        raise PermissionError(
+            f"folder {printable(str(target.parent))} is not writable; name a file in another one"
+        )
     return target
 
 
@@ -134,7 +153,7 @@ def written(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[A
             shutil.copymode(target, part)
         part.replace(target)
     except OSError as error:
-        raise type(error)(f"cannot write {path}: {error.strerror or error}") from None
+        raise type(error)(f"cannot write {printable(str(path))}: {error.strerror or error}") from None
     finally:
         part.unlink(missing_ok=True)
 

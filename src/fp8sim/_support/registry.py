@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from fp8sim._support import checks
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
+from fp8sim._support.text import shown
 
 __all__ = ["Registry"]
 
@@ -45,7 +46,7 @@ class Registry(Result, dict[str, T], Generic[T]):
     def __setitem__(self, name: str, entry: T) -> None:
         """Add an entry, which must be of the registry's kind."""
         if not isinstance(entry, self.kind):
-            raise TypeError(f"a {self.what} is a {self.kind.__name__}, got {entry!r}")
+            raise TypeError(f"a {self.what} is a {self.kind.__name__}, got {shown(entry)}")
         super().__setitem__(name, entry)
 
     def __reduce__(self) -> Any:

@@ -43,13 +43,16 @@ def shorten(text: str, width: int) -> str:
 
 
 def shown(value: object) -> str:
-    """Write any value for a message, as `repr` does where that is short.
+    """Write any value for a message, as `repr` does where that is short, in one line.
 
     Examples
     --------
     >>> shown("e4m3"), shown(10**400), len(shown("a" * 1000))
     ("'e4m3'", 'a whole number of 1329 bits', 200)
+    >>> import numpy as np
+    >>> shown(np.eye(2))
+    'array([[1., 0.], [0., 1.]])'
     """
     if isinstance(value, int) and value.bit_length() > 256:  # thousands of digits Python refuses to write
         return f"a whole number of {value.bit_length()} bits"
-    return shorten(repr(value), 200)
+    return shorten(printable(" ".join(repr(value).split())), 200)

@@ -14,6 +14,7 @@ from fp8sim._support.float_environment import default_environment
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
+from fp8sim._support.text import shown
 
 __all__ = ["get_num_threads", "run_in_threads", "set_num_threads", "split"]
 
@@ -59,7 +60,7 @@ def set_num_threads(n: int | None) -> None:
     """
     global _num_threads
     if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
-        raise ValueError(f"the number of threads must be a whole number from 1 on, or None, got {n!r}")
+        raise ValueError(f"the number of threads must be a whole number from 1 on, or None, got {shown(n)}")
     _num_threads = None if n is None else int(n)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fp8sim._support import checks
 from fp8sim._support.float_environment import default_environment
 from fp8sim._support.products import float_product
 from fp8sim._support.typing import F64, AnyArray
@@ -65,6 +66,9 @@ def sum_error_bound(a: Quantized, b: Quantized, accumulator: Accumulator) -> F64
     >>> bool(np.all(error <= sum_error_bound(a, b, recipe.accumulator)))
     True
     """
+    for side in (a, b):
+        checks.of_kind(side, Quantized, "an operand")
+    checks.of_kind(accumulator, Accumulator, "accumulator")
     if isinstance(accumulator, Fp32):
         return _fp32(a, b)
     if not isinstance(accumulator, TensorCoreSum) or accumulator.core.output == "fp16-rne":

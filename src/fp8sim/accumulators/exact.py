@@ -54,12 +54,19 @@ def exact_dot(x: ArrayLike, y: ArrayLike) -> np.float32:
     >>> float(exact_dot(np.array([1e20, 1.0, -1e20]), np.ones(3)))
     1.0
     """
-    left, right = checks.as_float(x, "x").tolist(), checks.as_float(y, "y").tolist()
-    pairs = list(zip(left, right, strict=True))
-    beyond = [p * q for p, q in pairs if not (math.isfinite(p) and math.isfinite(q))]
-    if beyond:
-        return np.float32(sum(beyond))
+    left, right = checks.as_float(x, "x"), checks.as_float(y, "y")
+    if left.ndim != 1 or left.shape != right.shape:
+        raise ValueError(
+            f"x and y must be vectors of one length, got shapes {left.shape} and {right.shape}; pass rows"
+        )
+    beyond = ~(np.isfinite(left) & np.isfinite(right))
+    if beyond.any():  # infinity or NaN, whatever the rest: IEEE decides
+        with np.errstate(invalid="ignore"):
+            return np.float32(np.sum(left[beyond].astype(np.float64) * right[beyond].astype(np.float64)))
+    pairs = zip(left.tolist(), right.tolist(), strict=True)
     total = sum((Fraction(p) * Fraction(q) for p, q in pairs), Fraction(0))
+    if abs(total) > 2**200:  # beyond FP32, and perhaps beyond float64
+        return np.float32(math.inf if total > 0 else -math.inf)
     nearest = float(total)
     if Fraction(nearest) != total and np.float64(nearest).view(np.int64) % 2 == 0:
         # Round to odd, so that rounding to float32 sees what is left.

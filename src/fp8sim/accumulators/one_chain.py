@@ -66,7 +66,8 @@ class OneChain(Accumulator):
         register: F32 = np.zeros((a.shape[0], b.shape[1]), np.float32)
         scales: AnyArray = np.ones((1, 1), np.float32)
         for start, stop in _runs(a, b):
-            new = _scales_at(a, 1, start)[:, None] * _scales_at(b, 0, start)
+            with np.errstate(over="ignore", under="ignore"):  # two scales at the end of FP32
+                new = _scales_at(a, 1, start)[:, None] * _scales_at(b, 0, start)
             if start:
                 register = self._rescale(register, scales, new)
             left = dataclasses.replace(a, codes=a.codes[:, start:stop])
@@ -81,8 +82,9 @@ class OneChain(Accumulator):
         if np.array_equal(old, new):
             return register
         held = FloatFormat("register", 8, OUTPUTS[self.core.output])
-        ratio = old.astype(np.float64) / new
-        return np.asarray(round_to(register * ratio, held, rounding="toward-zero"), dtype=np.float32)
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # by a scale that vanished
+            rescaled = register * (old.astype(np.float64) / new)
+        return np.asarray(round_to(rescaled, held, rounding="toward-zero"), dtype=np.float32)
 
 
 def _runs(a: Quantized, b: Quantized) -> list[tuple[int, int]]:

@@ -22,7 +22,7 @@ from fp8sim.anatomy.value import ValueAnatomy, ValueInFormats
 from fp8sim.casts import decode, overflow_policy, round_to
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
 from fp8sim.quantization import Quantized, quantize
-from fp8sim.reference.rounding import round_exact
+from fp8sim.reference.rounding import ROUNDINGS, round_exact
 from fp8sim.tensor_cores import TensorCore, split_interval
 from fp8sim.tensor_cores.value_product import value_problem
 
@@ -122,6 +122,7 @@ def _explain(
             f"explain() reads the fields of a floating-point code, and {fmt} has none; "
             f"explain_block(x, {fmt.name!r}) tells of integers under a scale"
         )
+    checks.one_of(rounding, ROUNDINGS, "rounding")
     draw = copy.deepcopy(checks.generator(rng)).random(()) if rounding == "stochastic" else None
     value = float(round_to(x, fmt, rounding=rounding, overflow=overflow, rng=rng))
     number, rounded, place = float(x), float(x), Place(None, None, None, math.nan)
@@ -232,7 +233,9 @@ def _pick_group(q: Quantized, group: tuple[int, ...] | None) -> tuple[int, ...]:
             )
         return (0,) * len(shape)
     at = tuple(group)
-    if len(at) != len(shape) or not all(0 <= i < size for i, size in zip(at, shape, strict=True)):
+    if len(at) != len(shape) or not all(
+        0 <= checks.whole_number(i, "an index of group") < size for i, size in zip(at, shape, strict=True)
+    ):
         raise ValueError(f"group={group} is no index into scales of shape {shape}")
     return at
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import tokenize
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.files import check_source
+from fp8sim._support.text import printable, shown
 from fp8sim._support.typing import AnyArray, FloatArray
 from fp8sim.formats import get_format
 from fp8sim.quantization import scales_shape
@@ -73,7 +76,9 @@ def read_tensor(path: str | Path, name: str) -> FloatArray:
             return values
         blocks = checks.as_float(_get(file, Path(path), scales), scales)
     if values.ndim != 2 or blocks.shape != scales_shape("128x128", values.shape):
-        raise ValueError(f"{path}: {scales} has shape {blocks.shape}, not one scale per 128x128 of {name}")
+        raise ValueError(
+            printable(f"{path}: {scales} has shape {blocks.shape}, not one scale per 128x128 of {name}")
+        )
     return np.asarray(values * expand_groups(blocks, (128, 128), values.shape))
 
 
@@ -118,14 +123,16 @@ def read_array(path: str | Path) -> AnyArray:
     """
     file = check_source(path)
     try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        with warnings.catch_warnings():  # of a header as Python 2 wrote it, which is read all the same
+            warnings.simplefilter("ignore", UserWarning)
+            array = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, tokenize.TokenError) as error:  # the header is Python
         why = (
             "it holds something else" if "allow_pickle" in str(error) else error
         )  # never that: it can run code
-        raise ValueError(f"{path} is no readable .npy file of numbers: {why}") from None
+        raise ValueError(printable(f"{path} is no readable .npy file of numbers: {why}")) from None
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} is an archive of arrays; save the one you mean with np.save")
+        raise ValueError(printable(f"{path} is an archive of arrays; save the one you mean with np.save"))
     return array
 
 
@@ -134,8 +141,8 @@ def _open(path: str | Path) -> Iterator[Any]:
     file = check_source(path)
     if file.suffix.lower() in _PICKLES or _starts_like_pickle(file):
         raise ValueError(
-            f"{path} looks like a pickle checkpoint, which can run code when it is loaded, so it is "
-            "not; convert it to safetensors first"
+            f"{printable(str(path))} looks like a pickle checkpoint, which can run code when it is loaded, "
+            "so it is not; convert it to safetensors first"
         )
     try:
         from safetensors import SafetensorError, safe_open
@@ -146,7 +153,7 @@ def _open(path: str | Path) -> Iterator[Any]:
     try:
         handle = safe_open(file, framework="numpy")
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is no readable safetensors file: {error}") from None
+        raise ValueError(printable(f"{path} is no readable safetensors file: {error}")) from None
     with handle as opened:
         yield opened
 
@@ -156,7 +163,8 @@ def _get(file: Any, path: Path, name: str) -> AnyArray:
     kind = file.get_slice(name).get_dtype()
     if kind in ("F4", "F6_E2M3", "F6_E3M2"):
         raise ValueError(
-            f"{path}: tensor {name!r} is of type {kind}, codes packed into bytes: not read so far"
+            f"{printable(str(path))}: tensor {shown(name)} is of type {kind}, codes packed into bytes: "
+            "not read so far"
         )
     try:
         if kind in _CODES:
@@ -164,7 +172,7 @@ def _get(file: Any, path: Path, name: str) -> AnyArray:
             return np.asarray(flat.reshape(file.get_slice(name).get_shape()))
         return np.asarray(file.get_tensor(name))
     except Exception as error:  # the Rust side raises types of its own
-        raise ValueError(f"{path}: cannot read tensor {name!r} of type {kind}: {error}") from None
+        raise ValueError(printable(f"{path}: cannot read tensor {name!r} of type {kind}: {error}")) from None
 
 
 def _read_bytes(path: Path, name: str) -> AnyArray:
@@ -188,4 +196,4 @@ def _no_tensor(path: str, name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=5, cutoff=0.3)
     close += [n for n in names if name in n and n not in close][: 5 - len(close)]
     listed = ", ".join(close or names[:5])
-    return f"{path} holds no tensor {name!r} among its {len(names)}; close names: {listed}"
+    return printable(f"{path} holds no tensor {shown(name)} among its {len(names)}; close names: {listed}")

@@ -239,7 +239,8 @@ def traffic(operand: Operand, shape: tuple[int, ...], axis: int = -1) -> Traffic
     >>> traffic(get_recipe("deepseek-v3").b, (7168, 2048), axis=0)
     Traffic(elements=14680064, scales=3584)
     """
-    elements = -(-math.prod(shape) * operand.fmt.bits // 8)
+    checks.of_kind(operand, Operand, "operand")
+    elements = -(-math.prod(checks.sizes(shape, "shape")) * operand.fmt.bits // 8)
     return Traffic(elements, operand.scaling.nbytes(shape, axis))
 
 
@@ -252,6 +253,7 @@ def operand_class(recipe: Recipe) -> OperandClass:
     >>> operand_class(get_recipe("mxfp8")), operand_class(get_recipe("nvfp4"))
     ('fp8', 'fp4')
     """
+    checks.of_kind(recipe, Recipe, "recipe")
     return formats_class(recipe.a.fmt, recipe.b.fmt)
 
 
@@ -267,7 +269,7 @@ def formats_class(a: FloatFormat, b: FloatFormat) -> OperandClass:
     >>> formats_class(get_format("bf16"), get_format("e4m3"))
     'bf16'
     """
-    bits = max(a.bits, b.bits)
+    bits = max(checks.of_kind(fmt, FloatFormat, "a format").bits for fmt in (a, b))
     if bits <= 8:
         return "fp4" if bits <= 4 else "fp8"
     sixteen: tuple[OperandClass, ...] = ("fp16", "bf16", "tf32")

@@ -182,6 +182,7 @@ def compare(
     if not truth.any():
         raise ValueError("the product is all zero: no relative error can be measured")
 
+    checks.of_kind(bounds, bool, "bounds")
     base = get_recipe(baseline)
     candidates = list(dict.fromkeys(map(get_recipe, checks.several(recipes, Recipe, "recipes"))))
     if base not in candidates:

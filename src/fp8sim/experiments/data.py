@@ -116,6 +116,7 @@ def llm_like_activations(m: int, k: int, rng: np.random.Generator) -> F32:
     >>> x.shape, bool(np.abs(x).max() > 20)
     ((64, 512), True)
     """
+    rng, m, k = checks.generator(rng), checks.positive_int(m, "m"), checks.positive_int(k, "k")
     x = rng.standard_normal((m, k), dtype=np.float32)
     tokens = np.exp(0.5 * rng.standard_normal((m, 1))).astype(np.float32)
     outliers = rng.choice(k, size=max(1, k // 128), replace=False)
@@ -185,6 +186,7 @@ def generated_matrices(kind: str, m: int, n: int, k: int, *, seed: int = 0) -> M
     draw = checks.lookup(kind, GENERATORS, "kind of data")
     m, n, k = (checks.positive_int(v, name) for v, name in ((m, "m"), (n, "n"), (k, "k")))
     memory.require(8 * (m + n) * k, f"generating {m}x{n}x{k}")  # FP32, with a copy each
+    seed = checks.seed(seed)
     rng = np.random.default_rng(seed)
     a = draw(m, k, rng)
     b = np.float32(0.006) * rng.standard_normal((k, n), dtype=np.float32)
@@ -229,8 +231,9 @@ def weight_matrices(weight: FloatArray, name: str, *, m: int = 256, seed: int = 
     >>> weight_matrices(np.ones((4, 16), np.float32), "w", m=8).b.shape
     (16, 4)
     """
+    weight, seed = checks.as_array(weight, checks.of_kind(name, str, "name")), checks.seed(seed)
     if weight.ndim != 2:
         raise ValueError(f"tensor {name} has shape {weight.shape}; a product needs a matrix")
     rng = np.random.default_rng(seed)
-    a = llm_like_activations(checks.positive_int(m, "m"), weight.shape[1], rng)
+    a = llm_like_activations(m, weight.shape[1], rng)
     return Matrices(a, weight.T, f"{name} {weight.shape[0]}x{weight.shape[1]}, generated activations")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from fp8sim._support.products import float_product, norm
 from fp8sim._support.quantities import percent_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
+from fp8sim._support.text import shown
 from fp8sim._support.typing import F32
 from fp8sim.experiments.train.losses import recipe_label
 from fp8sim.metrics import cosine_similarity
@@ -92,6 +93,8 @@ def token_gradients(tokens: int, width: int, decades: float, rng: np.random.Gene
     >>> bool(1.8 < sizes.std() < 2.2)
     True
     """
+    rng, decades = checks.generator(rng), checks.within(checks.number(decades, "decades"), "decades", 0, 30)
+    tokens, width = checks.positive_int(tokens, "tokens"), checks.positive_int(width, "width")
     factors = 10.0 ** (decades * rng.standard_normal((tokens, 1)) - 4)
     return (factors * rng.standard_normal((tokens, width))).astype(np.float32)
 
@@ -136,8 +139,11 @@ def gradient_outliers(
     """
     candidates = [get_training_recipe(one) for one in checks.several(recipes, TrainingRecipe, "recipes")]
     tokens, width = checks.positive_int(tokens, "tokens"), checks.positive_int(width, "width")
+    seed = checks.seed(seed)
     weights = np.float32(0.02) * np.random.default_rng(seed).standard_normal((width, width), np.float32)
     rows = []
+    if not isinstance(spreads, Iterable):
+        raise TypeError(f"spreads must be a list of numbers, got {shown(spreads)}")
     for decades in spreads:
         rng = np.random.default_rng([seed, 1])  # anew, so that a row does not depend on the others
         dy = token_gradients(tokens, width, decades, rng)

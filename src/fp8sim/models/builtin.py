@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from fp8sim._support import checks
+from fp8sim._support.text import printable, shown
 from fp8sim.models.description import ModelDescription
 from fp8sim.models.parsing import describe, read_config
 
@@ -156,10 +157,14 @@ def get_model(model: ModelLike) -> ModelDescription:
         name = model.lower()
         return describe(MODELS[name].config, name, MODELS[name].source)
     if not isinstance(model, (str, os.PathLike)):
-        raise TypeError(f"model must be a name, a path or a configuration, got {model!r}")
+        raise TypeError(f"model must be a name, a path or a configuration, got {shown(model)}")
     path = Path(model)
-    if not path.exists() and path.suffix != ".json":
+    try:
+        there = path.exists()
+    except (OSError, ValueError):  # no name of a file: too long, or with a NUL
+        there = False
+    if not there and path.suffix != ".json":
         hint = " (or pass the path of a config.json)"
         raise ValueError(checks.unknown("model", path.name, MODELS) + hint)
     folder = path if path.is_dir() else path.absolute().parent
-    return describe(read_config(path), folder.name or str(path), source=str(path))
+    return describe(read_config(path), printable(folder.name or str(path)), source=str(path))

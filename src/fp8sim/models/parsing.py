@@ -46,7 +46,7 @@ class _Config:
         for family in FAMILIES:
             if name == family:
                 return family
-        raise self.error(f"model_type {name!r} is not described; known: {', '.join(FAMILIES)}")
+        raise self.error(f"model_type {shown(name)} is not described; known: {', '.join(FAMILIES)}")
 
     def error(self, what: str) -> ValueError:
         return ValueError(f"config of {self.name}: {what}")
@@ -58,7 +58,7 @@ class _Config:
         if value is None:
             raise self.error(f"{key} is missing")
         if isinstance(value, bool) or not isinstance(value, int):
-            raise self.error(f"{key} must be a whole number, got {value!r}")
+            raise self.error(f"{key} must be a whole number, got {shown(value)}")
         if not least <= value <= checks.LARGEST:
             bound = f"at least {least}" if value < least else f"at most {checks.LARGEST}"
             raise self.error(f"{key} must be {bound}, got {shown(value)}")
@@ -72,14 +72,14 @@ class _Config:
         """Return true or false."""
         value = self.data.get(key, default)
         if not isinstance(value, bool):
-            raise self.error(f"{key} must be true or false, got {value!r}")
+            raise self.error(f"{key} must be true or false, got {shown(value)}")
         return value
 
     def only(self, key: str, allowed: object, why: str) -> None:
         """Require that a key, where it stands, holds the one value this library describes."""
         value = self.data.get(key)
         if value is not None and value != allowed:
-            raise self.error(f"{key} is {value!r}; {why}")
+            raise self.error(f"{key} is {shown(value)}; {why}")
 
     def divides(self, small: str, large: str) -> int:
         """Return ``large / small``, which must be whole."""
@@ -233,7 +233,9 @@ def _deepseek_v3(cfg: _Config) -> ModelDescription:
 def _bert(cfg: _Config) -> ModelDescription:
     classes = cfg.data.get("architectures", ["BertModel"])
     if classes != ["BertModel"]:
-        raise cfg.error(f"architectures is {classes!r}; of BERT only the encoder, BertModel, is described")
+        raise cfg.error(
+            f"architectures is {shown(classes)}; of BERT only the encoder, BertModel, is described"
+        )
     cfg.only("position_embedding_type", "absolute", "only absolute positions are described")
     cfg.only("is_decoder", False, "BERT as a decoder is not described")
     attention = _grouped(cfg, qkv_bias=True, output_bias=True)

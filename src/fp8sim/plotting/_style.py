@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fp8sim._support import checks
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -31,7 +33,7 @@ def load(name: str) -> Any:
 def axes_for(ax: Axes | None, width: float = 7.0, height: float = 4.0) -> Axes:
     """Return `ax`, or the axes of a new figure of so many inches."""
     if ax is not None:
-        return ax
+        return checks.of_kind(ax, load("axes").Axes, "ax")
     _, new = load("pyplot").subplots(figsize=(width, height), layout="constrained")
     return new
 

@@ -149,7 +149,7 @@ def roofline(costs: GemmCost | Sequence[GemmCost], *, ax: Axes | None = None) ->
     >>> [line.get_label() for line in ax.lines if not line.get_label().startswith("_")]
     ['BF16 peak 990 TFLOP/s', 'FP8 peak 1979 TFLOP/s', 'bf16', 'deepseek-v3']
     """
-    costs = [costs] if isinstance(costs, GemmCost) else list(costs)
+    costs = [checks.of_kind(cost, GemmCost, "a cost") for cost in checks.several(costs, GemmCost, "costs")]
     devices = {cost.device.name: cost.device for cost in costs}
     if len(devices) != 1:
         names = ", ".join(devices) or "none"

@@ -10,6 +10,7 @@ import numpy as np
 
 from fp8sim import metrics
 from fp8sim._support import checks
+from fp8sim._support.text import shown
 from fp8sim._support.typing import F64, AnyArray, ArrayLike, FloatArray
 from fp8sim.casts import encode, round_to
 from fp8sim.formats import FloatFormat, FormatLike, get_format
@@ -69,8 +70,13 @@ def sqnr_against_scale(
         raise ValueError("x is empty or all zero: it has no signal-to-noise ratio")
     if reach is None:
         reach = 2.0 ** np.arange(0, 14.01, 0.25)
-    reaches = checks.as_float(reach, "reach").astype(np.float64)
-    targets = [get_format(fmt) for fmt in formats]
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        reaches = np.atleast_1d(checks.as_float(reach, "reach")).astype(np.float64)
+    if not (reaches.ndim == 1 and reaches.size and np.all((reaches > 0) & np.isfinite(reaches))):
+        raise ValueError(f"reach must be positive numbers in one row, got {shown(reach)}")
+    targets = [get_format(fmt) for fmt in checks.several(formats, FloatFormat, "formats")]
+    if not targets:
+        raise ValueError("no format to draw; pass at least one, such as ['e4m3']")
     names = [str(fmt) for fmt in targets]
     curves = [[_sqnr(array, fmt, float(r) * rms) for r in reaches] for fmt in targets]
     ax = axes_for(ax)

@@ -66,7 +66,7 @@ def number_lines(
     """
     checks.one_of(scale, ("linear", "log"), "scale of a number line")
     lines = _formats(formats)
-    if not limit > 0:
+    if not checks.number(limit, "limit") > 0:
         raise ValueError(f"limit must be positive, got {limit}; 8 shows E4M3 well")
     ax = axes_for(ax, 8.0, 0.8 + 0.55 * len(lines))
     ends = min(fmt.smallest_subnormal for fmt in lines), max(fmt.max for fmt in lines)
@@ -204,9 +204,7 @@ def _gaps(fmt: FloatFormat) -> tuple[F64, F64]:
 
 
 def _formats(formats: Sequence[FormatLike]) -> list[FloatFormat]:
-    if isinstance(formats, (str, FloatFormat)):
-        formats = [formats]
-    lines = [get_format(fmt) for fmt in formats]
+    lines = [get_format(fmt) for fmt in checks.several(formats, FloatFormat, "formats")]
     if not lines:
         raise ValueError("no format to draw; pass at least one, such as ['e4m3']")
     return lines

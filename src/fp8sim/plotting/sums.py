@@ -10,6 +10,7 @@ import numpy as np
 from fp8sim import metrics
 from fp8sim._support import checks
 from fp8sim._support.products import float_product
+from fp8sim._support.text import shown
 from fp8sim._support.typing import ArrayLike
 from fp8sim.plotting._style import axes_for, legend_above, line_look, octaves
 from fp8sim.tensor_cores import TensorCore, get_tensor_core, tensor_core_matmul
@@ -64,6 +65,9 @@ def error_against_k(
     if lengths is None:
         powers = [2**n for n in range(k.bit_length()) if core.step <= 2**n < k]
         lengths = [*powers, k]
+    for given, what in ((lengths, "lengths"), (promote_every, "promote_every")):
+        if not isinstance(given, Sequence):
+            raise TypeError(f"{what} must be a list, got {shown(given)}")
     for length in lengths:
         if not 1 <= checks.positive_int(length, "a length") <= k:
             raise ValueError(f"a length must be 1 to {k}, the k of the operands, got {length}")

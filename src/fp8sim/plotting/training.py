@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fp8sim._support import checks
 from fp8sim._support.published import DEEPSEEK_V3
+from fp8sim._support.text import shown
 from fp8sim._support.typing import F64
 from fp8sim.experiments.train.losses import SMOOTHING, recipe_label, relative_errors, smooth
+from fp8sim.experiments.train.training import Training
 from fp8sim.plotting._style import GREY, axes_for, legend_above, line_look, load
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from fp8sim.experiments.train.training import Training
 
 __all__ = ["training_curves", "training_figure"]
 
@@ -55,11 +56,12 @@ def training_curves(
     >>> print(f"{ax.lines[0].get_ydata()[-1]:.4f} %")
     0.0077 %
     """
-    if what not in ("error", "loss"):
-        raise ValueError(f"what={what!r} is not known; draw 'error' or 'loss'")
+    checks.of_kind(result, Training, "result")
+    if not (isinstance(what, str) and what in ("error", "loss")):
+        raise ValueError(f"what={shown(what)} is not known; draw 'error' or 'loss'")
     seeds = sorted({run.seed for run in result.runs})
-    if seed is not None and seed not in seeds:
-        raise ValueError(f"seed {seed} was not trained; draw one of {seeds}")
+    if seed is not None and checks.whole_number(seed, "seed") not in seeds:
+        raise ValueError(f"seed {shown(seed)} was not trained; draw one of {seeds}")
     axes = axes_for(ax)
     seeds = seeds if seed is None else [seed]
     names = dict.fromkeys(run.recipe for run in result.runs)

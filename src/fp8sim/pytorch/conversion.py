@@ -102,7 +102,7 @@ def convert(
     2      kept      skipped by name
     """
     if isinstance(skip, str):
-        raise TypeError(f"skip must be a list of patterns, got the text {skip!r}; write [{skip!r}]")
+        raise TypeError(f"skip must be a list of patterns, got the text {shown(skip)}; write [{shown(skip)}]")
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {shown(model)}")
     recipe = get_training_recipe(recipe)

@@ -96,6 +96,7 @@ def round_trip(
     >>> round_trip([1.0, 0.3, -0.001], Operand("e4m3", Scaling("row")))
     array([ 1.000000e+00,  2.857143e-01, -9.765625e-04], dtype=float32)
     """
+    checks.of_kind(operand, Operand, "operand")
     array = checks.as_float(x, what)
     if operand == FP32 and array.dtype == np.float32:
         return np.asarray(array, dtype=np.float32)
@@ -103,7 +104,8 @@ def round_trip(
     if operand.is_scaled:
         values = _round_trip_compiled(Work.of(array, operand, axis, what), allocate)
     elif operand.fmt.has_nan and operand.fmt.signed and operand.fmt.zero:
-        values = round_to(array, operand.fmt).astype(np.float32, copy=False)
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            values = round_to(array, operand.fmt).astype(np.float32, copy=False)
     return quantize_with(array, operand, axis=axis, what=what).values() if values is None else values
 
 

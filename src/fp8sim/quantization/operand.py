@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fp8sim._support.text import shown
 from fp8sim.formats import FORMATS, FloatFormat, get_format
 from fp8sim.quantization.scaling import Scaling, parse_granularity
 
@@ -42,7 +43,7 @@ class Operand:
         object.__setattr__(self, "fmt", get_format(self.fmt))
         if not isinstance(self.scaling, Scaling):
             raise TypeError(
-                f"scaling must be a Scaling, got {self.scaling!r}; write Scaling({self.scaling!r})"
+                f"scaling must be a Scaling, got {shown(self.scaling)}; write Scaling({shown(self.scaling)})"
             )
 
     def __str__(self) -> str:

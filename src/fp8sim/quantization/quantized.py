@@ -19,6 +19,7 @@ import numpy as np
 from fp8sim._support import checks
 from fp8sim._support.float_environment import default_environment
 from fp8sim._support.memory import empty
+from fp8sim._support.text import shown
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.casts import decode, encode, overflow_policy, worth_compiling
@@ -64,6 +65,7 @@ def quantize_with(
     >>> quantize_with([1.0, 2.0], Operand("e4m3", Scaling("row"))).codes
     array([224, 448], dtype='float8_e4m3fn')
     """
+    checks.of_kind(operand, Operand, "operand")
     checks.one_of(rounding, ROUNDINGS, "rounding")
     work = Work.of(x, operand, axis, what)
     result = work.in_one_pass() if scales is None and rounding == "nearest-even" else None
@@ -206,7 +208,7 @@ class Quantized:
         array([ 1.000000e+00,  2.857143e-01, -9.765625e-04], dtype=float32)
         """
         if np.dtype(dtype) not in (np.float32, np.float64):
-            raise TypeError(f"dtype must be numpy.float32 or numpy.float64, got {dtype!r}")
+            raise TypeError(f"dtype must be numpy.float32 or numpy.float64, got {shown(dtype)}")
         if self.is_scaled and self.fmt.bits <= 16 and worth_compiling(self.codes.size):
             return self._dequantize_compiled(dtype)
         values: FloatArray = decode(self.codes, self.fmt).astype(dtype, copy=False)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fp8sim._support import checks
+from fp8sim._support.text import shown
 from fp8sim.formats import FORMATS
 
 __all__ = ["SCALE_FORMATS", "SCALE_RULES", "Scaling", "group_sizes", "parse_granularity", "scales_shape"]
@@ -76,13 +77,15 @@ class Scaling:
         checks.one_of(self.scale_rule, SCALE_RULES, "scale rule")
         if self.scale_rule not in rules:
             raise ValueError(
-                f"{self.scale_format} scales cannot follow the rule {self.scale_rule!r}; "
+                f"{self.scale_format} scales cannot follow the rule {shown(self.scale_rule)}; "
                 f"use {' or '.join(map(repr, rules))}"
             )
         if isinstance(self.amax_floor, bool) or not isinstance(self.amax_floor, (int, float, np.floating)):
-            raise TypeError(f"amax_floor must be a number, got {self.amax_floor!r}")
+            raise TypeError(f"amax_floor must be a number, got {shown(self.amax_floor)}")
+        if isinstance(self.amax_floor, np.floating):  # float32 has not the limit below
+            object.__setattr__(self, "amax_floor", float(self.amax_floor))
         if not 0 <= self.amax_floor <= sys.float_info.max:
-            raise ValueError(f"amax_floor must be finite and not negative, got {self.amax_floor}")
+            raise ValueError(f"amax_floor must be finite and not negative, got {shown(self.amax_floor)}")
 
     def __str__(self) -> str:
         """Return the scaling in a few words, such as ``1x128 fp32``."""
@@ -120,6 +123,7 @@ def group_sizes(granularity: str, shape: tuple[int, ...], axis: int = -1) -> tup
     ((128, 128), (128, 1))
     """
     rows, columns = parse_granularity(granularity)
+    shape = checks.sizes(shape, "shape")
     ndim, axis = len(shape), checks.whole_number(axis, "axis")
     if ndim == 0:
         raise ValueError("a scale needs an array of at least one axis, got a single number")
@@ -132,7 +136,7 @@ def group_sizes(granularity: str, shape: tuple[int, ...], axis: int = -1) -> tup
     sizes[axis] = max(1, min(columns, shape[axis]))
     if rows > 1:
         if ndim == 1:
-            raise ValueError(f"granularity {granularity!r} needs two axes, got shape {shape}")
+            raise ValueError(f"granularity {shown(granularity)} needs two axes, got shape {shape}")
         across = ndim - 1 if axis != ndim - 1 else ndim - 2
         sizes[across] = max(1, min(rows, shape[across]))
     return tuple(sizes)

@@ -125,8 +125,8 @@ def _nvfp4_scales(amax: FloatArray, fmt: FloatFormat, encode: Encode) -> Scales:
         amax = amax.astype(np.float64)  # that of BF16 and wider formats is beyond float32
     dtype = amax.dtype.type
     top = amax.max(initial=0)
-    tensor = _positive_fp32(np.asarray(top / dtype(fmt.max * e4m3.max)), np.asarray(top))
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # of a format whose values are all small: refused by `_positive_fp32`
+        tensor = _positive_fp32(np.asarray(top / dtype(fmt.max * e4m3.max)), np.asarray(top))
         codes = encode(amax / dtype(fmt.max) / dtype(tensor), e4m3)
         values = np.asarray(decode_table(e4m3)[codes.view(np.uint8)] * tensor)
     _refuse_infinite(values, amax)

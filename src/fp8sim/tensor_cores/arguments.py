@@ -9,6 +9,7 @@ import numpy as np
 
 from fp8sim import _kernels
 from fp8sim._support import checks
+from fp8sim._support.text import shown
 from fp8sim._support.typing import F32, AnyArray, ArrayLike
 from fp8sim.casts import decode
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
@@ -170,7 +171,7 @@ def check_scales(
         raise ValueError(f"{core.name} multiplies by {what}: pass scales=(a_scales, b_scales)")
     pair = tuple(scales) if isinstance(scales, Iterable) else ()
     if len(pair) != 2:
-        raise TypeError(f"scales must be a pair, (a_scales, b_scales), got {scales!r}")
+        raise TypeError(f"scales must be a pair, (a_scales, b_scales), got {shown(scales)}")
     fmt, blocks = get_format(core.scale_format), -(-k // core.scale_block)
     checked: list[tuple[F32 | None, AnyArray | None]] = []
     for side, own, shape in zip("ab", pair, ((m, blocks), (blocks, n)), strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fp8sim._support.registry import Registry
+from fp8sim._support.text import shown
 from fp8sim.tensor_cores.core import TensorCore
 
 __all__ = ["TENSOR_CORES", "get_tensor_core", "split_interval"]
@@ -109,7 +110,9 @@ def split_interval(core: str | TensorCore, promote_every: int | None = None) -> 
     if not slash:
         return get_tensor_core(name), promote_every
     if promote_every is not None:
-        raise ValueError(f"{core!r} names a promotion interval, and promote_every={promote_every}: pass one")
+        raise ValueError(
+            f"{shown(core)} names a promotion interval, and promote_every={shown(promote_every)}: pass one"
+        )
     if not interval.isdecimal() or len(interval) > 9:
-        raise ValueError(f"accumulator {core!r}: write the interval as in 'hopper-fp8/128'")
+        raise ValueError(f"accumulator {shown(core)}: write the interval as in 'hopper-fp8/128'")
     return get_tensor_core(name), int(interval)

@@ -164,8 +164,7 @@ def claims(
     No: they stay the same (1.00), most on half the bits.
     """
     target = get_device(device)
-    if checks.whole_number(seed, "seed") < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+    seed = checks.seed(seed)
     seeds, real = tuple(range(seed, seed + SEEDS)), real_matrices()
     say = on_part or (lambda part: None)
     say("training" if train else "record of a training")

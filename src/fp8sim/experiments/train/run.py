@@ -89,6 +89,7 @@ class _Run:
         self.totals = {"elements": 0, "saturated": 0, "flushed": 0}
         self.layers: dict[str, dict[str, dict[str, float]]] = {}
         folder = job.folder
+        self.log_digest = ""  #: of the log as it was when the checkpoint was written
         self.log = None if folder is None else folder / f"{job.name}.jsonl"
         self.checkpoint = None if folder is None else folder / f"{job.name}.pt"
 
@@ -129,7 +130,7 @@ class _Run:
 
     def save(self) -> None:
         """Write a checkpoint in place of the old one."""
-        if self.checkpoint is None:
+        if self.checkpoint is None or self.log is None:
             return
         state = {
             "fingerprint": self.job.fingerprint(self.corpus),
@@ -144,6 +145,7 @@ class _Run:
                     "rng": self.rng.bit_generator.state,
                 }
             ),
+            "log": hashlib.sha256(self.log.read_bytes()).hexdigest(),
         }
         try:
             with written(self.checkpoint) as file:
@@ -158,12 +160,12 @@ class _Run:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self.job.resume and self.checkpoint.exists():
             self._load(self.checkpoint)
-            lines = self._read_log(self.log)
+            content = self._read_log(self.log)
         else:
             self.checkpoint.unlink(missing_ok=True)  # of another run: nothing is to go on from it
-            lines = []
-        with written(self.log, "w", encoding="utf-8") as file:
-            file.writelines(lines)
+            content = b""
+        with written(self.log) as file:
+            file.write(content)
 
     def _load(self, checkpoint: Path) -> None:
         """Take up a checkpoint of this run, or say why it is none."""
@@ -189,18 +191,24 @@ class _Run:
         run = json.loads(state["run"])
         self.losses, self.diverged = run["losses"], run["diverged"]
         self.totals, self.layers = run["totals"], run["layers"]
+        self.log_digest = str(state["log"])
         self.rng.bit_generator.state = run["rng"]
 
-    def _read_log(self, log: Path) -> list[str]:
-        """Return a line for each step of the checkpoint; later ones are done again."""
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines(True) if log.exists() else []
-        del lines[len(self.losses) :]
-        if len(lines) < len(self.losses) or not all(line.endswith("\n") for line in lines):
+    def _read_log(self, log: Path) -> bytes:
+        """Return the lines of the steps of the checkpoint, to the bit; later ones are done again."""
+        lines = log.read_bytes().splitlines(True)[: len(self.losses)] if log.exists() else []
+        if len(lines) < len(self.losses) or not all(line.endswith(b"\n") for line in lines):
             raise ValueError(
                 f"{log} has fewer lines than its checkpoint has steps, {len(self.losses)}; "
                 "start anew in another folder, or without --resume"
             )
-        return lines
+        content = b"".join(lines)
+        if hashlib.sha256(content).hexdigest() != self.log_digest:
+            raise ValueError(
+                f"{log} is damaged: it is not what its checkpoint was written with; "
+                "start anew in another folder, or without --resume"
+            )
+        return content
 
     def _count(self, *, sqnr: bool) -> dict[str, Statistics]:
         """Start the counters of a step, one set per layer."""
