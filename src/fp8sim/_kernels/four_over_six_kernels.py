@@ -25,7 +25,7 @@ def row_errors(x: Any, grids: Any, tile_rows: int, r: Any, p: Any, out: Any) -> 
         by, inside = grids[0][row // tile_rows], grids[1][row // tile_rows]
         for block in range(out.shape[1]):
             line = x[row][block * 16 : (block + 1) * 16]
-            factor = by[block] if multiply or by[block] != 0 else ENDLESS
+            factor = by[block] if len(multiply) or by[block] != 0 else ENDLESS
             total = np.float32(0)
             for i in range(line.size):
                 number = scaled(line[i], factor, multiply)

@@ -358,7 +358,7 @@ class Work:
         x, grids = along(self.x), (along(by), along(inside))
         out = np.zeros((*x.shape[:2], grids[0].shape[2]), np.float32)
         tall = parse_granularity(self.operand.scaling.granularity).rows
-        r = scales.multipliers is not None, rule == "4over6-mse", top, DENOMINATOR
+        r = (True,) * (scales.multipliers is not None), rule == "4over6-mse", top, DENOMINATOR
         p = nearest(self.operand.fmt, self.policy)
 
         def run(matrix: int, i: int, j: int) -> None:
