@@ -33,14 +33,16 @@ def row_errors(
     """
     elements = round_reference(apply_scales(x, scales, sizes), FORMATS["e2m1"], "nearest-even", "saturate")
     inside = decode_table(FORMATS["e4m3"])[scales.codes.view(np.uint8)]
-    back = elements * expand_groups(inside, sizes, x.shape) * top / DENOMINATOR
-    errors = np.moveaxis(np.abs(back - x), axis, -1)
-    errors = np.square(errors) if rule == "4over6-mse" else errors
+    with np.errstate(over="ignore", under="ignore"):
+        back = elements * expand_groups(inside, sizes, x.shape) * top / DENOMINATOR
+        errors = np.moveaxis(np.abs(back - x), axis, -1)
+        errors = np.square(errors) if rule == "4over6-mse" else errors
     padding = [(0, 0)] * (x.ndim - 1) + [(0, -errors.shape[-1] % BLOCK)]
     blocks = np.pad(errors, padding).reshape(*errors.shape[:-1], -1, BLOCK)
     total = np.zeros(blocks.shape[:-1], np.float32)
-    for place in range(BLOCK):  # in order: np.sum adds in another
-        total += blocks[..., place]
+    with np.errstate(over="ignore"):
+        for place in range(BLOCK):  # in order: np.sum adds in another
+            total += blocks[..., place]
     return total
 
 
@@ -57,7 +59,8 @@ def fold_rows(errors: F32) -> F32:
     rows = np.pad(errors, padding).reshape(*errors.shape[:-2], -1, BLOCK, errors.shape[-1])
     while rows.shape[-2] > 1:
         half = rows.shape[-2] // 2
-        rows = rows[..., :half, :] + rows[..., half:, :]
+        with np.errstate(over="ignore"):
+            rows = rows[..., :half, :] + rows[..., half:, :]
     return np.asarray(rows[..., 0, :])
 
 
