@@ -85,8 +85,8 @@ def quantize(
     array([[224, -448, 448, 0]], dtype='float8_e4m3fn')
     >>> q.dequantize()
     array([[  1.,  -2., 896.,   0.]], dtype=float32)
-    >>> fp8sim.quantize(np.float32([0.3, 1.1]), division="te-current").scales  # 1 / (448 / 1.1)
-    array([0.00245536], dtype=float32)
+    >>> fp8sim.quantize(np.float32([0.3, 1.3]), division="te-current").scales  # 1 / (448 / 1.3)
+    array([0.00290179], dtype=float32)
     >>> fp8sim.quantize([0.5, -1.0, 0.004, 0.003], "int8").codes
     array([  64, -127,    1,    0], dtype=int8)
     """

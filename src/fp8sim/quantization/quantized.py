@@ -327,7 +327,7 @@ class Work:
             division=scaling.division,
             encode=encode,
         )
-        if not scaling.four_over_six:
+        if not (scaling.four_over_six and amax.size):
             return pick()
         six, four = pick(), pick(stretch=1.5)
         top = np.float32(max(amax.max(initial=0), scaling.amax_floor))
