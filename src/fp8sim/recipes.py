@@ -108,7 +108,7 @@ _TK = (
 _TE_CURRENT = (Scaling("tensor", division="te-current"),) * 2
 # TransformerEngine, common/recipe/__init__.py: weights in blocks of 16x16, 4over6 under the bound of 256
 _TE_NVFP4, _FOUR_OVER_SIX = (
-    tuple(Scaling(g, "e4m3", rule, division="te-nvfp4") for g in ("1x16", "16x16"))
+    (Scaling("1x16", "e4m3", rule, division="te-nvfp4"), Scaling("16x16", "e4m3", rule, division="te-nvfp4"))
     for rule in ("amax", "4over6")
 )
 _SUMMARY_V3 = "E4M3, activations 1x128, weights 128x128, FP32 promotion every 128 of k (report, 3.3.2)"

@@ -83,7 +83,9 @@ def load(tilekernels: Path, te: Path) -> types.SimpleNamespace:
         cast=importlib.import_module("tile_kernels.torch.cast").cast,
         e5m6=importlib.import_module("tile_kernels.torch.cast_e5m6").cast_to_e5m6,
         current=importlib.import_module(f"{CUSTOM}.reference_current_scaling").CurrentScalingQuantizerRef,
-        blocks=importlib.import_module("references.blockwise_quantizer_reference").BlockwiseQuantizerReference,
+        blocks=importlib.import_module(
+            "references.blockwise_quantizer_reference"
+        ).BlockwiseQuantizerReference,
         nvfp4=importlib.import_module(f"{CUSTOM}.reference_nvfp4"),
     )
 
@@ -149,7 +151,7 @@ def as_torch(x: Array, kind: str) -> torch.Tensor:
 def compare(library: types.SimpleNamespace, elements: int) -> None:
     """Compare many elements of each cast; say how many codes and scales differ."""
     shape, total = (512, 2048), 0
-    for name, (source, operand) in CASTS.items():
+    for name, (_, operand) in CASTS.items():
         for kind in ("normal", "normal fp32", "spread", "outliers"):
             rng, seen, scales, wrong = np.random.default_rng([len(name), len(kind)]), 0, 0, [0, 0]
             while seen < elements:

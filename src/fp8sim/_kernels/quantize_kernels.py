@@ -30,9 +30,9 @@ from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim.formats import FloatFormat
 
 __all__ = [
-    "ENDLESS", "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "complement", "count_lost",
-    "dequantize_rows", "given", "largest", "look_up", "nearest", "quantize_rows", "round_trip_rows",
-    "scale_rule", "scaled", "shift", "spread", "value_magnitude",
+    "ENDLESS", "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "complement",
+    "count_lost", "dequantize_rows", "given", "largest", "look_up", "nearest", "quantize_rows",
+    "round_trip_rows", "scale_rule", "scaled", "shift", "spread", "value_magnitude",
 ]  # fmt: skip
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but the sign

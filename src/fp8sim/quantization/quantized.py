@@ -286,7 +286,7 @@ class Work:
 
         fmt, scaling, t = self.operand.fmt, self.operand.scaling, self.tiling
         p = nearest(fmt, self.policy)
-        r = scale_rule(fmt, scaling.scale_rule, scaling.amax_floor, scaling.division)
+        r = scale_rule(fmt, str(scaling.scale_rule), scaling.amax_floor, scaling.division)
         if p is None:
             return None
         stack, codes, scales = (

@@ -16,9 +16,7 @@ BLOCK = 16  #: elements of a block along the reduction axis, and across it in 16
 DENOMINATOR = np.float32(6 * 256)  #: amax of the tensor becomes this, the largest element and scale
 
 
-def row_errors(
-    x: F32, scales: Scales, sizes: tuple[int, ...], top: np.float32, axis: int, rule: str
-) -> F32:
+def row_errors(x: F32, scales: Scales, sizes: tuple[int, ...], top: np.float32, axis: int, rule: str) -> F32:
     """Return the error of each row of each block, `axis` moved to the end, each operation rounded to FP32.
 
     An element comes back as ``element * scale * top / 1536``, `top` being the largest of the tensor;

@@ -174,10 +174,8 @@ def _te_nvfp4_scales(
     tensor = _positive_fp32(top / np.float32(fmt.max * bound), top)
     wide = pick_multipliers(top, fmt.max * bound)
     with np.errstate(over="ignore", divide="ignore"):
-        if scale_rule == "amax":
-            quotient = amax * (wide * (one / largest))
-        else:
-            quotient = amax / largest * wide
+        plain = scale_rule == "amax"
+        quotient = amax * (wide * (one / largest)) if plain else amax / largest * wide
         scales = _under(tensor, quotient * np.float32(stretch), amax, encode)
         inside = decode_table(FORMATS["e4m3"])[scales.codes.view(np.uint8)]
         multipliers = np.minimum(one / (inside * (one / wide)), _HUGE)
