@@ -359,14 +359,15 @@ def test_recipes_are_what_their_sources_say(name, a, b, output, bits):
     assert (recipe.a.scaling.amax_floor, recipe.b.scaling.amax_floor) == floors
 
 
-def test_deepseek_v4_multiplies_fp4_as_fp8_in_chains_of_32(rng):
+@pytest.mark.parametrize("k", [300, 33, 20, 100])
+def test_deepseek_v4_multiplies_fp4_as_fp8_in_chains_of_32(k, rng):
     """As DeepSeek-V4's fp4_gemm: E2M1 written as E4M3, a chain of 32 times both scales into an FP32 sum."""
-    a, b = operands(rng, 9, 7, 300)
+    a, b = operands(rng, 9, 7, k)
     left, right = quantize_both(a, b, RECIPES["deepseek-v4"])
     eight = right.codes.astype(np.float32).astype(ml_dtypes.float8_e4m3fn)
     assert (eight.astype(np.float32) == right.codes.astype(np.float32)).all()
     expected = np.zeros((9, 7), np.float32)
-    for block, start in enumerate(range(0, 300, 32)):
+    for block, start in enumerate(range(0, k, 32)):
         part = slice(start, start + 32)
         chain = fp8sim.tensor_core_matmul(left.codes[:, part], eight[part], "hopper-fp8").astype(np.float64)
         scale = left.scales[:, start // 128, None].astype(np.float64) * right.scales[block]
@@ -374,7 +375,7 @@ def test_deepseek_v4_multiplies_fp4_as_fp8_in_chains_of_32(rng):
             expected + chain * scale
         )  # fused: exact in float64, as scales are powers of two
     assert_same(fp8sim.matmul(a, b, "deepseek-v4"), expected)
-    assert metrics.relative_error(expected, a @ b) < 0.15
+    assert metrics.relative_error(expected, a @ b) < 0.2
 
 
 @pytest.mark.parametrize("core", ["hopper-fp8", "ada-fp8", "hopper-bf16", "ampere-fp16"])
@@ -425,7 +426,8 @@ def test_registered_recipes_work_by_name_in_both_cases(monkeypatch):
 def test_layouts_of_the_oracle_are_those_of_the_recipes():
     for recipe in RECIPES.values():
         for operand in (recipe.a, recipe.b):
-            assert LAYOUTS[operand.fmt.name].bits == operand.fmt.bits
+            if not operand.fmt.twos_complement:
+                assert LAYOUTS[operand.fmt.name].bits == operand.fmt.bits
 
 
 # --- memory that is lent ----------------------------------------------------------------------------------
