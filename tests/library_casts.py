@@ -44,7 +44,7 @@ CASTS: dict[str, tuple[str, Operand]] = {
     },
 }
 
-KINDS = ("normal", "normal fp32", "spread", "outliers", "specials", "tiny", "zeros")
+KINDS = ("normal", "normal fp32", "spread", "outliers", "specials", "tiny", "zeros", "ties")
 
 
 def to_bf16(x: Array) -> Array:
@@ -54,7 +54,7 @@ def to_bf16(x: Array) -> Array:
 
 def is_bf16(kind: str) -> bool:
     """Whether the arrays of a kind are given to the library in BF16."""
-    return kind not in ("normal fp32", "specials", "tiny")
+    return kind not in ("normal fp32", "specials", "tiny", "ties")
 
 
 def draw(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> Array:
@@ -71,8 +71,22 @@ def draw(kind: str, shape: tuple[int, int], rng: np.random.Generator) -> Array:
             x *= 1e-40
         case "zeros":
             x = np.zeros(shape)
+        case "ties":
+            x = _ties(shape, rng)
     x = x.astype(np.float32)
     return to_bf16(x) if is_bf16(kind) else x
+
+
+def _ties(shape: tuple[int, int], rng: np.random.Generator) -> Array:
+    """Blocks of 16 whose scales of NVFP4 are within a few last places of the middle between two of E4M3."""
+    top, middle = 6.7, (rng.integers(8, 15, (shape[0], -(-shape[1] // 16))) + 0.5) * 16
+    bound = np.where(np.arange(shape[0]) % 2, 6 * 448, 6 * 256)[:, None]  # without and with 4over6
+    amax = (middle * 6 * top / bound * np.exp2(-rng.integers(1, 4, middle.shape))).astype(np.float32)
+    amax = (amax.view(np.uint32) + rng.integers(-2, 3, amax.shape)).astype(np.uint32).view(np.float32)
+    x = rng.uniform(-1, 1, shape) * np.repeat(amax, 16, axis=1)[:, : shape[1]]
+    x[:, ::16] = amax
+    x[0, 0] = top
+    return x
 
 
 def _specials(shape: tuple[int, int], rng: np.random.Generator) -> Array:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import fp8sim
 from fp8sim.quantization import DIVISIONS, Operand, Scaling, quantize_with, round_trip
+from fp8sim.reference.four_over_six import fold_rows
 from fp8sim.training import DelayedScales, DelayedScaling
 from library_casts import CASTS, KINDS, count_differing, is_bf16, tilekernels_e5m6
 from oracle import assert_same
@@ -182,6 +183,16 @@ def test_a_block_takes_the_scale_that_errs_less(rule, division, granularity, rng
                 assert q.scale_codes.view(np.uint8)[i, j] == codes[best]
                 taken[best] += 1
     assert min(taken) > 3
+
+
+def test_errors_of_rows_are_added_in_the_order_of_a_warp(rng):
+    """As reduce_group_sum_16 of TransformerEngine: each thread adds what is 8, 4, 2 and 1 places further."""
+    errors = (rng.random((16, 100)) * np.exp2(rng.integers(-20, 20, (16, 100)))).astype(F32)
+    lanes = list(errors)
+    for offset in (8, 4, 2, 1):
+        lanes = [lanes[i] + lanes[i + offset] for i in range(offset)]
+    assert_same(fold_rows(errors), lanes[0][None])
+    assert (fold_rows(errors) != np.add.reduce(errors, dtype=F32)).any()
 
 
 def test_a_tie_of_four_over_six_maps_to_six():

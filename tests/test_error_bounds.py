@@ -11,7 +11,6 @@ from fp8sim import RECIPES, get_recipe
 from fp8sim.accumulators import get_accumulator, sum_error_bound
 from fp8sim.gemm import quantize_both
 
-
 BOUNDED = [recipe for recipe in RECIPES.values() if recipe.accumulator.name != "exact"]
 
 
