@@ -321,7 +321,7 @@ def test_the_package_can_be_run_as_a_module():
         (["compare", "--shape", "16x32"], "is not MxNxK; write it like 128x2112x7168"),
         (["compare", "--shape", "0x3x4"], "m must be at least 1"),
         (["compare", "--shape", f"{2**40}x{2**20}x1"], "of memory, and there are"),
-        (["compare", "--recipe", "deepseek"], "did you mean 'deepseek-v3"),
+        (["compare", "--recipe", "deepseek"], "'deepseek-v3' or 'deepseek-v3.1'"),
         (["compare", "--baseline", "fp17"], "unknown recipe 'fp17'"),
         (["compare", "--tensor", "w"], "--tensor goes with --checkpoint"),
         (["compare", "--activations", "TEXT"], "or --weights FILE.npy"),

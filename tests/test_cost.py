@@ -46,7 +46,8 @@ SCALE_BYTES = {"fp32": 4, "e8m0": 1, "e4m3": 1}
 
 def stored(q: Quantized) -> tuple[int, int]:
     """Count the bytes of an array as it lies there: its codes, packed, and its scales, one by one."""
-    codes = math.ceil(q.codes.size * ml_dtypes.finfo(q.codes.dtype).bits / 8)
+    bits = 8 if q.codes.dtype == np.int8 else ml_dtypes.finfo(q.codes.dtype).bits
+    codes = math.ceil(q.codes.size * bits / 8)
     if q.scaling.granularity == "none":
         return codes, 0
     above = 4 if q.scaling.scale_format == "e4m3" else 0  # one FP32 scale for all of it
@@ -126,6 +127,8 @@ def test_fp8_without_an_fp8_unit_saves_bytes_and_no_compute_time(device: str) ->
         ("bf16", "fp16", "tf32"),  # neither 16-bit format holds the other
         ("tf32", "bf16", "tf32"),
         ("fp32", "e4m3", "fp32"),
+        ("int8", "int8", "int8"),
+        ("int8", "e4m3", "fp16"),
     ],
 )
 def test_the_wider_operand_decides_the_unit(a: str, b: str, expected: str) -> None:
@@ -139,6 +142,26 @@ def test_a_rate_that_nobody_gives_is_nan_and_says_so() -> None:
     assert cost.bound == "unknown"
     assert cost.note == "no FP32 rate of MI300X is at hand"
     assert json.loads(json.dumps(cost.to_dict(), allow_nan=False))["roofline_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("device", "rate"),
+    [("a100", 624e12), ("h100", 1978.9e12), ("h800", 1978.9e12), ("h100-pcie", 1513e12), ("b200", None)],
+)
+def test_int8_has_a_rate_of_its_own_or_none(device: str, rate: float | None) -> None:
+    cost = gemm_cost(4096, 4096, 4096, "int8-row", device)
+    if rate is None:
+        assert cost.note == "no INT8 rate of B200 is at hand"
+        assert math.isnan(cost.seconds)
+    else:
+        assert (cost.rate.operand_class, cost.peak, cost.note) == ("int8", rate, "")
+    assert cost.bytes == gemm_cost(4096, 4096, 4096, "fp8-row", device).bytes
+
+
+def test_fp4_runs_at_the_rate_of_fp8_where_there_is_no_unit_for_it() -> None:
+    assert gemm_cost(64, 64, 64, "mxfp4", "h100").peak == get_device("h100").fp8.value
+    assert gemm_cost(64, 64, 64, "mxfp4", "b200").peak == get_device("b200").fp4.value
+    assert gemm_cost(64, 64, 64, "deepseek-v4", "b200").peak == get_device("b200").fp8.value
 
 
 def test_a_device_and_a_recipe_of_ones_own_are_taken_as_they_are() -> None:
@@ -222,12 +245,12 @@ def test_sizes_that_are_no_whole_number_are_refused(size: object) -> None:
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match=r"unknown recipe 'deepseek-v4'; did you mean 'deepseek-v3"):
-        gemm_cost(1, 1, 1, "deepseek-v4")
+    with pytest.raises(ValueError, match=r"unknown recipe 'deepseek-v9'; did you mean 'deepseek-v"):
+        gemm_cost(1, 1, 1, "deepseek-v9")
     with pytest.raises(ValueError, match=r"unknown device 'h80'; did you mean 'h800'"):
         gemm_cost(1, 1, 1, device="h80")
-    with pytest.raises(ValueError, match="unknown operand class 'int8'"):
-        get_device("h800").rate("int8")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="unknown operand class 'int4'"):
+        get_device("h800").rate("int4")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("tflops", [0.0, -1.0, math.inf, math.nan])

@@ -11,6 +11,8 @@ from fp8sim import RECIPES, get_recipe
 from fp8sim.accumulators import bounds, get_accumulator, sum_error_bound
 from fp8sim.gemm import quantize_both
 
+BOUNDED = [recipe for recipe in RECIPES.values() if recipe.accumulator.name != "exact"]
+
 
 def measure(a, b, recipe):
     left, right = quantize_both(a, b, recipe)
@@ -19,7 +21,7 @@ def measure(a, b, recipe):
     return error, sum_error_bound(left, right, recipe.accumulator), exact
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=str)
+@pytest.mark.parametrize("recipe", BOUNDED, ids=str)
 @given(seed=st.integers(0, 2**32), k=st.integers(1, 600), spread=st.sampled_from([0, 4]))
 def test_no_sum_is_further_off_than_its_bound(recipe, seed, k, spread):
     rng = np.random.default_rng(seed)
@@ -30,7 +32,7 @@ def test_no_sum_is_further_off_than_its_bound(recipe, seed, k, spread):
     assert np.all(error <= bound + 1e-13 * np.abs(exact).max())
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=str)
+@pytest.mark.parametrize("recipe", BOUNDED, ids=str)
 @given(
     seed=st.integers(0, 2**32),
     k=st.integers(1, 300),
@@ -67,7 +69,7 @@ def test_what_underflows_is_a_term_of_the_bound(name, monkeypatch):
     assert np.any(error > bound)
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=str)
+@pytest.mark.parametrize("recipe", BOUNDED, ids=str)
 def test_the_bound_holds_where_all_cut_off_terms_have_one_sign(recipe):
     rng = np.random.default_rng(0)
     error, bound, _ = measure(rng.random((8, 4096)), rng.random((4096, 8)), recipe)

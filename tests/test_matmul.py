@@ -335,15 +335,56 @@ def test_the_recipes_of_the_design_are_there():
         ("deepseek-v3.1", "e4m3 1x128 e8m0 ceil", "e4m3 128x128 e8m0 ceil", "bf16", 8),
         ("mxfp8", "e4m3 1x32 e8m0 ceil", "e4m3 1x32 e8m0 ceil", "bf16", 8),
         ("mxfp8-floor", "e4m3 1x32 e8m0 floor", "e4m3 1x32 e8m0 floor", "bf16", 8),
+        ("mxfp4", "e2m1 1x32 e8m0 ceil", "e2m1 1x32 e8m0 ceil", "bf16", 4),
         ("nvfp4", "e2m1 1x16 e4m3", "e2m1 1x16 e4m3", "bf16", 4),
+        ("deepseek-v4", "e4m3 1x128 e8m0 ceil", "e2m1 1x32 e8m0 ceil", "bf16", 8),
+        ("int8-row", "int8 row fp32", "int8 row fp32", "bf16", 8),
+        ("tilekernels-fp8", "e4m3 1x128 fp32 reciprocal", "e4m3 128x128 fp32 reciprocal", "bf16", 8),
+        ("te-current", "e4m3 tensor fp32 te-current", "e4m3 tensor fp32 te-current", "bf16", 8),
+        ("te-nvfp4", "e2m1 1x16 e4m3 te-nvfp4", "e2m1 16x16 e4m3 te-nvfp4", "bf16", 4),
+        (
+            "nvfp4-4over6",
+            "e2m1 1x16 e4m3 4over6 te-nvfp4",
+            "e2m1 16x16 e4m3 4over6 te-nvfp4",
+            "bf16",
+            4,
+        ),
     ],
 )
 def test_recipes_are_what_their_sources_say(name, a, b, output, bits):
     recipe = RECIPES[name]
     assert (str(recipe.a), str(recipe.b), str(recipe.output)) == (a, b, output)
     assert recipe.bits == bits
-    floor = 1e-4 if name.startswith("deepseek") else 0.0
-    assert recipe.a.scaling.amax_floor == recipe.b.scaling.amax_floor == floor
+    floor = 1e-4 if name.startswith(("deepseek", "tilekernels")) else 0.0
+    floors = floor, 6 * 2.0**-126 if name == "deepseek-v4" else floor
+    assert (recipe.a.scaling.amax_floor, recipe.b.scaling.amax_floor) == floors
+
+
+@pytest.mark.parametrize("k", [300, 33, 20, 100])
+def test_deepseek_v4_multiplies_fp4_as_fp8_in_chains_of_32(k, rng):
+    """As DeepSeek-V4's fp4_gemm: E2M1 written as E4M3, a chain of 32 times both scales into an FP32 sum."""
+    a, b = operands(rng, 9, 7, k)
+    left, right = quantize_both(a, b, RECIPES["deepseek-v4"])
+    eight = right.codes.astype(np.float32).astype(ml_dtypes.float8_e4m3fn)
+    assert (eight.astype(np.float32) == right.codes.astype(np.float32)).all()
+    expected = np.zeros((9, 7), np.float32)
+    for block, start in enumerate(range(0, k, 32)):
+        part = slice(start, start + 32)
+        chain = fp8sim.tensor_core_matmul(left.codes[:, part], eight[part], "hopper-fp8").astype(np.float64)
+        scale = left.scales[:, start // 128, None].astype(np.float64) * right.scales[block]
+        expected = np.float32(
+            expected + chain * scale
+        )  # fused: exact in float64, as scales are powers of two
+    assert_same(fp8sim.matmul(a, b, "deepseek-v4"), expected)
+    assert metrics.relative_error(expected, a @ b) < 0.2
+
+
+@pytest.mark.parametrize("core", ["hopper-fp8", "ada-fp8", "hopper-bf16", "ampere-fp16"])
+def test_codes_of_4_bits_are_unpacked_to_an_input_of_the_core(core, rng):
+    x = rng.integers(-6, 7, (5, 64)).astype(np.float32)
+    recipe = dataclasses.replace(RECIPES["bf16"], a=Operand("e2m1"), b=Operand("e2m1"), accumulator=core)
+    values = fp8sim.round_to(x, "e2m1")
+    assert_same(fp8sim.matmul(x, x.T, recipe), fp8sim.tensor_core_matmul(values, values.T, core))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -386,7 +427,8 @@ def test_registered_recipes_work_by_name_in_both_cases(monkeypatch):
 def test_layouts_of_the_oracle_are_those_of_the_recipes():
     for recipe in RECIPES.values():
         for operand in (recipe.a, recipe.b):
-            assert LAYOUTS[operand.fmt.name].bits == operand.fmt.bits
+            if not operand.fmt.twos_complement:
+                assert LAYOUTS[operand.fmt.name].bits == operand.fmt.bits
 
 
 # --- memory that is lent ----------------------------------------------------------------------------------

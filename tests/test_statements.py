@@ -20,7 +20,7 @@ from fp8sim._support import published
 from fp8sim.cli.train import train_command
 from fp8sim.experiments.data import llm_like_matrices
 from fp8sim.metrics import relative_error, sqnr_db
-from fp8sim.quantization import SCALE_RULES
+from fp8sim.quantization import DIVISIONS, SCALE_RULES
 
 DOCS = Path(__file__).parent.parent / "docs"
 E4M3, E5M2 = fp8sim.get_format("e4m3"), fp8sim.get_format("e5m2")
@@ -460,7 +460,7 @@ def test_the_scale_rules_are_those_of_the_table():
         assert amax / ceil <= E4M3.max < amax / (ceil / 2)
         rounded = float(fp8sim.round_to(amax, fp8sim.FloatFormat("wide", 8, 3)))
         assert scale_of([amax], "even") == 2.0 ** (math.frexp(rounded)[1] - 1 - E4M3.emax)
-    assert all(f"| `{rule}` |" in words("conventions") for rule in SCALE_RULES)
+    assert all(f"| `{name}` |" in words("conventions") for name in (*SCALE_RULES, *DIVISIONS))
 
 
 def test_groups_of_zeros_and_scales_of_scales_are_as_the_page_says():

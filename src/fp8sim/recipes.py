@@ -86,9 +86,10 @@ RecipeLike: TypeAlias = "str | Recipe"
 
 
 def _recipe(
-    name: str, fmt: str, sums: str, scalings: tuple[Scaling, Scaling], summary: str, output: str = "bf16"
+    name: str, fmts: str, sums: str, scalings: tuple[Scaling, Scaling], summary: str, output: str = "bf16"
 ) -> Recipe:
-    a, b = (Operand(get_format(fmt), scaling) for scaling in scalings)
+    """Build a recipe; `fmts` is the format of both operands, or of A and of B."""
+    a, b = (Operand(get_format(fmt), s) for fmt, s in zip((fmts.split() * 2)[:2], scalings, strict=True))
     return Recipe(name, a, b, get_accumulator(sums), get_format(output), summary)
 
 
@@ -98,9 +99,28 @@ _V3 = Scaling("1x128", amax_floor=_FLOOR), Scaling("128x128", amax_floor=_FLOOR)
 _V31 = Scaling("1x128", "e8m0", "ceil", _FLOOR), Scaling("128x128", "e8m0", "ceil", _FLOOR)
 _MX, _MX_FLOOR = ((Scaling("1x32", "e8m0", rule),) * 2 for rule in ("ceil", "floor"))
 _NVFP4 = (Scaling("1x16", "e4m3"),) * 2
+# deepseek-ai/DeepSeek-V4, inference/kernel.py (act_quant, fp4_act_quant); TileKernels has the same floors
+_FLOOR_FP4 = 6 * 2.0**-126
+_V4 = Scaling("1x128", "e8m0", "ceil", _FLOOR), Scaling("1x32", "e8m0", "ceil", _FLOOR_FP4)
+_TK = (
+    Scaling("1x128", amax_floor=_FLOOR, division="reciprocal"),
+    Scaling("128x128", amax_floor=_FLOOR, division="reciprocal"),
+)
+_TE_CURRENT = (Scaling("tensor", division="te-current"),) * 2
+# TransformerEngine, common/recipe/__init__.py: weights in blocks of 16x16, 4over6 under the bound of 256
+_TE_NVFP4, _FOUR_OVER_SIX = (
+    (Scaling("1x16", "e4m3", rule, division="te-nvfp4"), Scaling("16x16", "e4m3", rule, division="te-nvfp4"))
+    for rule in ("amax", "4over6")
+)
 _SUMMARY_V3 = "E4M3, activations 1x128, weights 128x128, FP32 promotion every 128 of k (report, 3.3.2)"
 _SUMMARY_MX = "E4M3, an E8M0 scale per 32, rounded up (TransformerEngine; RCEIL in torchao)"
 _SUMMARY_MX_FLOOR = "mxfp8 with scales rounded down: amax may saturate (OCP MX v1.0, 6.3)"
+_SUMMARY_MXFP4 = "E2M1, an E8M0 scale per 32, rounded up (TileKernels; TransformerEngine, cast_to_e8)"
+_SUMMARY_V4 = "activations of deepseek-v3.1 by E2M1 experts, E8M0 per 32, promoted every 32 (fp4_gemm)"
+_SUMMARY_TK = "deepseek-v3, cast as TileKernels does: x times 448 / amax"
+_SUMMARY_TE_CURRENT = "fp8-tensor, cast as TransformerEngine's current scaling does, bit for bit"
+_SUMMARY_TE_NVFP4 = "nvfp4, weights 16x16, cast as TransformerEngine's NVFP4BlockScaling, bit for bit"
+_SUMMARY_4OVER6 = "te-nvfp4, each block mapped to 6 or to 4, whichever errs less (nvfp4_4over6='all')"
 _SUMMARY_V31 = "deepseek-v3 with power-of-two scales (config_v3.1.json, scale_fmt ue8m0)"
 
 _RECIPES = (
@@ -113,7 +133,14 @@ _RECIPES = (
     _recipe("deepseek-v3.1", "e4m3", "hopper-fp8/128", _V31, _SUMMARY_V31),
     _recipe("mxfp8", "e4m3", "blackwell-mxfp8", _MX, _SUMMARY_MX),
     _recipe("mxfp8-floor", "e4m3", "blackwell-mxfp8", _MX_FLOOR, _SUMMARY_MX_FLOOR),
+    _recipe("mxfp4", "e2m1", "blackwell-mxfp4", _MX, _SUMMARY_MXFP4),
     _recipe("nvfp4", "e2m1", "blackwell-nvfp4", _NVFP4, "E2M1, E4M3 scales per 16 under an FP32 one"),
+    _recipe("deepseek-v4", "e4m3 e2m1", "hopper-fp8/32", _V4, _SUMMARY_V4),
+    _recipe("int8-row", "int8", "exact", _ROW, "INT8, -127 to 127, a scale per row of A and column of B"),
+    _recipe("tilekernels-fp8", "e4m3", "hopper-fp8/128", _TK, _SUMMARY_TK),
+    _recipe("te-current", "e4m3", "hopper-fp8", _TE_CURRENT, _SUMMARY_TE_CURRENT),
+    _recipe("te-nvfp4", "e2m1", "blackwell-nvfp4", _TE_NVFP4, _SUMMARY_TE_NVFP4),
+    _recipe("nvfp4-4over6", "e2m1", "blackwell-nvfp4", _FOUR_OVER_SIX, _SUMMARY_4OVER6),
 )
 
 #: Name -> recipe. Add your own with ``RECIPES["mine"] = Recipe(...)``.

@@ -128,6 +128,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "fp8sim.tensor_cores.tensor_core_matmul_reference": {"a": E4M3_A, "b": E4M3_B, "core": "hopper-fp8"},
     "fp8sim.training.get_training_recipe": {"name": "deepseek-v3"},
     "fp8sim.experiments.data.llm_like_activations": {"m": 8, "k": 16, "rng": "@generator"},
+    "fp8sim.experiments.data.generated_matrices": {"kind": "laplace", "m": 8, "n": 4, "k": 16, "seed": 0},
     "fp8sim.experiments.data.llm_like_matrices": {"m": 8, "n": 4, "k": 16, "seed": 0},
     "fp8sim.experiments.data.weight_matrices": {"weight": A, "name": "w", "m": 8, "seed": 0},
     "fp8sim.experiments.gradient_outliers.gradient_outliers": {
@@ -151,7 +152,7 @@ if find_spec("matplotlib"):
     }  # fmt: skip
 #: Public functions that have no row: what changes the process, takes minutes, or has a category of its own.
 LEFT_OUT = {
-    "fp8sim.set_num_threads", "fp8sim.claims", "fp8sim.experiments.claims.claims", "fp8sim.experiments.train.train",
+    "fp8sim.set_num_threads", "fp8sim.check_gpu", "fp8sim.claims", "fp8sim.experiments.claims.claims", "fp8sim.experiments.train.train",
     "fp8sim.experiments.claims.count_parts", "fp8sim.experiments.train.recorded_training",
     "fp8sim.experiments.data.real_matrices", "fp8sim.experiments.data.sample_model_path",
     "fp8sim.experiments.embeddings.embed_sentences", "fp8sim.experiments.embeddings.sentences",

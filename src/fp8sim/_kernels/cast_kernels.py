@@ -19,6 +19,7 @@ import numpy as np
 from fp8sim._kernels._jit import jit
 from fp8sim._kernels.quantize_kernels import (
     BLOCK,
+    ENDLESS,
     INFINITY,
     MAGNITUDE,
     SIGN,
@@ -171,7 +172,7 @@ def encode_rows(x: Any, codes: Any, scales: Any, tile: Any, p: Any) -> Any:
     for row in range(x.shape[0]):
         for start in range(0, x.shape[1], BLOCK):
             values, part = x[row][start : start + BLOCK], codes[row][start : start + BLOCK]
-            spread(scales[row // tile[0]], tile[1], start, divisor[: part.size])
+            spread(scales[row // tile[0]], ENDLESS, tile[1], start, divisor[: part.size])
             for i in range(part.size):
                 quotient[i] = values[i] / divisor[i]
             for i in range(part.size):

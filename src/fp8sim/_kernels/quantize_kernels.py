@@ -30,15 +30,17 @@ from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim.formats import FloatFormat
 
 __all__ = [
-    "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "complement", "count_lost",
-    "dequantize_rows", "largest", "look_up", "nearest", "quantize_rows", "round_trip_rows", "scale_rule",
-    "shift", "spread", "value_magnitude",
+    "ENDLESS", "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "complement",
+    "count_lost", "dequantize_rows", "given", "largest", "look_up", "nearest", "quantize_rows",
+    "round_trip_rows", "scale_rule", "scaled", "shift", "spread", "value_magnitude",
 ]  # fmt: skip
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but the sign
 SIGN = np.uint32(0x80000000)
 INFINITY = np.uint32(0x7F800000)
 SMALLEST = np.float32(2.0**-149)  # no FP32 scale is below it
+LARGEST = np.float32(np.finfo(np.float32).max)  # and no multiplier above this
+ENDLESS = np.float32(np.inf)
 BLOCK = 2048  # columns done at a time: they stay in the first-level cache
 
 
@@ -149,14 +151,28 @@ class Rule(NamedTuple):
     emax: int  #: its exponent
     fraction: int  #: its fraction bits in float64
     mantissa: int  #: mantissa bits of the element format
+    inverse: bool  #: whether the scale is the reciprocal of the multiplier, not amax / max
+    multiply: tuple[bool, ...]  #: ``(True,)``: elements are multiplied; ``()``: they are divided by scales
 
 
-def scale_rule(fmt: FloatFormat, name: str | None, amax_floor: float = 0.0) -> Rule:
-    """Return the numbers of a scale rule for elements of `fmt`; no name: the scales are given."""
-    kind = -1 if name is None else ("amax", "ceil", "floor", "even").index(name)
+def scale_rule(fmt: FloatFormat, name: str, amax_floor: float, division: str) -> Rule:
+    """Return the numbers of a scale rule for elements of `fmt`.
+
+    Powers of two are divided by whatever `division` says: multiplying by their reciprocals is the same.
+    Whether elements are multiplied is in the length of a tuple, and so in its type, for which numba compiles
+    a kernel apart: a flag that each element asks for costs a tenth of the time.
+    """
+    kind = ("amax", "ceil", "floor", "even").index(name)
+    multiply = (True,) * (division != "divide" and kind == 0)
     fraction = int(np.float64(fmt.max).view(np.int64)) & (2**52 - 1)
     with np.errstate(over="ignore"):
-        return Rule(kind, np.float32(amax_floor), np.float32(fmt.max), fmt.emax, fraction, fmt.mantissa_bits)
+        floor, top = np.float32(amax_floor), np.float32(fmt.max)
+    return Rule(kind, floor, top, fmt.emax, fraction, fmt.mantissa_bits, division == "te-current", multiply)
+
+
+def given(fmt: FloatFormat, multiply: bool) -> Rule:
+    """Return the rule for scales, or multipliers, that are there already."""
+    return scale_rule(fmt, "amax", 0.0, "reciprocal" if multiply else "divide")._replace(kind=-1)
 
 
 @jit
@@ -185,13 +201,17 @@ def largest(bits: Any, magnitude: Any, tile: Any, out: Any) -> None:
 
 
 @jit
-def _pick_quotients(tiles: Any, r: Any, scales: Any) -> None:
-    """Pick amax / max as `scales.pick_scales` does; infinity where none fits."""
+def _pick_quotients(tiles: Any, r: Any, scales: Any, multipliers: Any) -> None:
+    """Pick amax / max, and max / amax, as `scales.pick_scales` does; infinity where no scale fits."""
     for tile in range(tiles.size):
         amax = max(np.uint32(tiles[tile]).view(np.float32), r.floor)
         scale = max(np.float32(amax / r.max), SMALLEST)
+        if len(r.multiply):
+            multiplier = min(np.float32(r.max / amax), LARGEST) if amax > 0 else np.float32(1)
+            multipliers[tile] = multiplier
+            scale = np.float32(np.float32(1) / multiplier) if r.inverse else scale
         scale = scale if amax > 0 else np.float32(1)
-        scales[tile] = scale if tiles[tile] < INFINITY else np.float32(np.inf)
+        scales[tile] = scale if tiles[tile] < INFINITY else ENDLESS
 
 
 @jit
@@ -212,27 +232,28 @@ def _pick_powers(tiles: Any, r: Any, scales: Any) -> None:
         exponent = (bits >> 52) - 1023 - r.emax + (1 if r.kind == 1 and fraction > r.fraction else 0)
         held = max(exponent, -127) if amax > 0 else -127
         scale = np.float32(np.int64((held + 1023) << 52).view(np.float64))
-        scales[tile] = scale if tiles[tile] < INFINITY and exponent <= 127 else np.float32(np.inf)
+        scales[tile] = scale if tiles[tile] < INFINITY and exponent <= 127 else ENDLESS
 
 
 @jit
-def spread(scales: Any, tile_columns: int, start: int, out: Any) -> None:
-    """Repeat scales over the columns from `start` on; 0 becomes infinity, which divides to zero."""
+def spread(scales: Any, zero: Any, tile_columns: int, start: int, out: Any) -> None:
+    """Repeat scales over the columns from `start` on, `zero` for 0: infinity, which divides to zero."""
     for tile in range(start // tile_columns, (start + out.size - 1) // tile_columns + 1):
-        scale = scales[tile] if scales[tile] != 0 else np.float32(np.inf)
+        scale = scales[tile] if scales[tile] != 0 else zero
         part = out[max(tile * tile_columns - start, 0) : (tile + 1) * tile_columns - start]
         for i in range(part.size):
             part[i] = scale
 
 
 @jit
-def _scale_tiles(lines: Any, span: Any, tile_columns: int, tiles: Any, r: Any, scales: Any) -> Any:
+def _scale_tiles(lines: Any, span: Any, tile_columns: int, tiles: Any, r: Any, grids: Any) -> Any:
     """Pick the scales of the tiles of some lines of bits; return the largest, infinity where none fits."""
+    scales, multipliers = grids
     tiles[:] = 0
     for row in range(lines.shape[0]):
         _largest(lines[row][span[0] : span[1]], MAGNITUDE, tile_columns, tiles)
     if r.kind == 0:
-        _pick_quotients(tiles, r, scales)
+        _pick_quotients(tiles, r, scales, multipliers)
     else:
         _pick_powers(tiles, r, scales)
     top = np.float32(0)
@@ -242,15 +263,21 @@ def _scale_tiles(lines: Any, span: Any, tile_columns: int, tiles: Any, r: Any, s
 
 
 @jit
-def _divide_encode(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
-    """Encode quotients of up to the largest value; return their extreme magnitudes, as bits."""
+def scaled(x: Any, by: Any, multiply: Any) -> Any:
+    """Return an element as it is before it is rounded, by a multiplier or by a divisor."""
+    return np.float32(x * by) if len(multiply) else np.float32(x / by)
+
+
+@jit
+def _scale_encode(x: Any, by: Any, multiply: Any, codes: Any, p: Any) -> Any:
+    """Encode scaled numbers of up to the largest value; return their extreme magnitudes, as bits."""
     magic = np.uint32(p.magic).view(np.float32)
     worst, least = np.uint32(0), MAGNITUDE
     for i in range(codes.size):
-        quotient = np.float32(x[i] / divisor[i])
-        bits = np.float32(quotient).view(np.uint32)
+        number = scaled(x[i], by[i], multiply)
+        bits = np.float32(number).view(np.uint32)
         a = np.uint32(bits & MAGNITUDE)
-        code = code_magnitude(quotient, a, magic, p)
+        code = code_magnitude(number, a, magic, p)
         worst, least = max(worst, a), min(least, a)
         codes[i] = code | np.uint32(shift(bits, p.sign_drop) & p.sign)
     return worst, least
@@ -265,11 +292,11 @@ def complement(codes: Any, p: Any) -> None:
 
 
 @jit
-def _look_again(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
+def _look_again(x: Any, by: Any, multiply: Any, codes: Any, p: Any) -> Any:
     """Mend what is beyond, and odd zeros (no subnormals, no -0); count what saturated or became zero."""
     saturated, flushed = np.uint32(0), np.uint32(0)
     for i in range(x.size):
-        bits = np.float32(x[i] / divisor[i]).view(np.uint32)
+        bits = np.float32(scaled(x[i], by[i], multiply)).view(np.uint32)
         a = np.uint32(bits & MAGNITUDE)
         sign = np.uint32(shift(bits, p.sign_drop) & p.sign)
         code = np.uint32(sign & p.keep) if a < p.cutoff else np.uint32(codes[i])
@@ -280,28 +307,30 @@ def _look_again(x: Any, divisor: Any, codes: Any, p: Any) -> Any:
 
 
 @jit
-def _divide_round(x: Any, divisor: Any, out: Any, p: Any) -> Any:
-    """Round quotients of up to the largest value and multiply back; return their extreme magnitudes."""
+def _scale_round(x: Any, by: Any, back: Any, multiply: Any, out: Any, p: Any) -> Any:
+    """Round scaled numbers of up to the largest value and scale back; return their extreme magnitudes."""
     magic = np.uint32(p.magic).view(np.float32)
     worst, least = np.uint32(0), MAGNITUDE
     for i in range(out.size):
-        quotient = np.float32(x[i] / divisor[i])
-        bits = np.float32(quotient).view(np.uint32)
+        number = scaled(x[i], by[i], multiply)
+        bits = np.float32(number).view(np.uint32)
         a = np.uint32(bits & MAGNITUDE)
-        value = np.uint32(value_magnitude(quotient, a, magic, p) | np.uint32(bits & SIGN))
+        value = np.uint32(value_magnitude(number, a, magic, p) | np.uint32(bits & SIGN))
         worst, least = max(worst, a), min(least, a)
-        out[i] = np.float32(np.uint32(value).view(np.float32) * divisor[i])
+        factor = back[i] if len(multiply) else by[i]  # the same where elements are divided: one load
+        out[i] = np.float32(np.uint32(value).view(np.float32) * factor)
     return worst, least
 
 
 @jit
-def _round_again(x: Any, divisor: Any, out: Any, p: Any) -> None:
-    """Mend what `_divide_round` got wrong: what is beyond, odd zeros, and scales of zero."""
+def _round_again(x: Any, by: Any, back: Any, multiply: Any, out: Any, p: Any) -> None:
+    """Mend what `_scale_round` got wrong: what is beyond, odd zeros, and scales of zero."""
     for i in range(x.size):
-        bits = np.float32(x[i] / divisor[i]).view(np.uint32)
+        bits = np.float32(scaled(x[i], by[i], multiply)).view(np.uint32)
         a, sign = np.uint32(bits & MAGNITUDE), np.uint32(bits & SIGN)
+        factor = back[i] if len(multiply) else by[i]
         if a >= p.over:
-            out[i] = np.float32(np.uint32(sign | p.becomes).view(np.float32) * divisor[i])
+            out[i] = np.float32(np.uint32(sign | p.becomes).view(np.float32) * factor)
         elif a < max(p.cutoff, np.uint32(1)):
             out[i] = np.uint32(sign & p.keep).view(np.float32)
 
@@ -318,39 +347,51 @@ def count_lost(x: Any, p: Any) -> Any:
 
 
 @jit
-def _prepare(lines: Any, scales: Any, span: Any, tile_columns: int, r: Any, scratch: Any) -> Any:
-    """Pick the scales of a span of columns unless given, and spread them; return the largest picked."""
-    tiles, divisors = scratch
-    start, stop = span
+def _prepare(place: Any, grids: Any, tile_columns: int, r: Any, scratch: Any) -> Any:
+    """Pick the scales of a span of columns unless given, and spread what elements are scaled by and back by.
+
+    `place` is some lines of bits, their strip of the grids and the span. Returns the largest scale picked.
+    """
+    lines, strip, (start, stop) = place
+    scales = grids[0][strip]
+    multipliers = grids[1][strip] if len(r.multiply) else scales
+    tiles, by, back = scratch
     top = np.float32(0)
     if r.kind != -1:
         begin, end = start // tile_columns, (stop - 1) // tile_columns + 1
-        top = _scale_tiles(lines, span, tile_columns, tiles[: end - begin], r, scales[begin:end])
-    spread(scales, tile_columns, start, divisors[: stop - start])
+        part = scales[begin:end], multipliers[begin:end]
+        top = _scale_tiles(lines, (start, stop), tile_columns, tiles[: end - begin], r, part)
+    if len(r.multiply):
+        spread(multipliers, np.float32(0), tile_columns, start, by[: stop - start])
+        spread(scales, np.float32(0), tile_columns, start, back[: stop - start])
+    else:
+        spread(scales, ENDLESS, tile_columns, start, by[: stop - start])
     return top
 
 
 @jit
-def quantize_rows(x: Any, codes: Any, scales: Any, tile: Any, r: Any, p: Any) -> Any:
-    """Quantise (rows, columns) float32 `x` in tiles into `codes`, picking `scales` if `r.kind` is not -1.
+def quantize_rows(x: Any, codes: Any, grids: Any, tile: Any, r: Any, p: Any) -> Any:
+    """Quantise (rows, columns) float32 `x` in tiles into `codes`.
 
-    Returns the largest scale picked, and how many elements saturated and how many became zero.
+    `grids` are scales and multipliers, one per tile, picked here if `r.kind` is not -1; where elements are
+    divided by scales, both are the same array. Returns the largest scale picked, and how many elements
+    saturated and how many became zero.
     """
     columns, bits = x.shape[1], x.view(np.uint32)
     width = _width(tile[1], r)
-    scratch = np.empty(width, np.uint32), np.empty(width, np.float32)
+    scratch = np.empty(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
     top, saturated, flushed = np.float32(0), 0, 0
-    for strip in range(scales.shape[0]):
+    for strip in range(grids[0].shape[0]):
         first, last = strip * tile[0], min((strip + 1) * tile[0], x.shape[0])
         for start in range(0, columns, width):
             stop = min(start + width, columns)
-            top = max(top, _prepare(bits[first:last], scales[strip], (start, stop), tile[1], r, scratch))
-            divisors = scratch[1][: stop - start]
+            top = max(top, _prepare((bits[first:last], strip, (start, stop)), grids, tile[1], r, scratch))
+            by = scratch[1][: stop - start]
             for row in range(first, last):
                 values, part = x[row][start:stop], codes[row][start:stop]
-                worst, least = _divide_encode(values, divisors, part, p)
+                worst, least = _scale_encode(values, by, r.multiply, part, p)
                 if worst >= p.over or least <= p.flush:
-                    beyond, zeros = _look_again(values, divisors, part, p)
+                    beyond, zeros = _look_again(values, by, r.multiply, part, p)
                     saturated, flushed = saturated + beyond, flushed + zeros
                 if p.complement:
                     complement(part, p)
@@ -358,23 +399,23 @@ def quantize_rows(x: Any, codes: Any, scales: Any, tile: Any, r: Any, p: Any) ->
 
 
 @jit
-def round_trip_rows(x: Any, out: Any, scales: Any, tile: Any, r: Any, p: Any) -> Any:
+def round_trip_rows(x: Any, out: Any, grids: Any, tile: Any, r: Any, p: Any) -> Any:
     """Write the values that the codes of `quantize_rows` stand for; return the largest scale picked."""
     columns, bits = x.shape[1], x.view(np.uint32)
     width = _width(tile[1], r)
-    scratch = np.empty(width, np.uint32), np.empty(width, np.float32)
+    scratch = np.empty(width, np.uint32), np.empty(width, np.float32), np.empty(width, np.float32)
     top = np.float32(0)
-    for strip in range(scales.shape[0]):
+    for strip in range(grids[0].shape[0]):
         first, last = strip * tile[0], min((strip + 1) * tile[0], x.shape[0])
         for start in range(0, columns, width):
             stop = min(start + width, columns)
-            top = max(top, _prepare(bits[first:last], scales[strip], (start, stop), tile[1], r, scratch))
-            divisors = scratch[1][: stop - start]
+            top = max(top, _prepare((bits[first:last], strip, (start, stop)), grids, tile[1], r, scratch))
+            by, back = scratch[1][: stop - start], scratch[2][: stop - start]
             for row in range(first, last):
                 values, part = x[row][start:stop], out[row][start:stop]
-                worst, least = _divide_round(values, divisors, part, p)
+                worst, least = _scale_round(values, by, back, r.multiply, part, p)
                 if worst >= p.over or least < max(p.cutoff, np.uint32(1)):
-                    _round_again(values, divisors, part, p)
+                    _round_again(values, by, back, r.multiply, part, p)
     return top
 
 

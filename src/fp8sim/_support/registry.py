@@ -29,7 +29,7 @@ class Registry(Result, dict[str, T], Generic[T]):
     'bf16'
     >>> fp8sim.RECIPES.find("deepseek")
     Traceback (most recent call last):
-    ValueError: unknown recipe 'deepseek'; did you mean 'deepseek-v3' or 'deepseek-v3.1'?
+    ValueError: unknown recipe 'deepseek'; did you mean 'deepseek-v4' or 'deepseek-v3' or 'deepseek-v3.1'?
     """
 
     def __init__(

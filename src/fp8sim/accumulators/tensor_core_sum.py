@@ -27,7 +27,8 @@ class TensorCoreSum(Accumulator):
 
     Scales of whole rows or tensors multiply the finished sums. Where scales change along k, a chain
     ends with its block, and enters an FP32 sum times its two scales (DeepSeek-V3's promotion). MX and
-    NVFP4 cores multiply by the block scales themselves.
+    NVFP4 cores multiply by the block scales themselves. E2M1 codes go to a core of FP8 as E4M3, which has
+    their values.
 
     Parameters
     ----------
@@ -60,10 +61,10 @@ class TensorCoreSum(Accumulator):
 
     def interval(self, a: Quantized, b: Quantized) -> int | None:
         """Return after how many elements of k a chain ends; None: one chain over all of k."""
-        k, groups = a.shape[1], (a.sizes[1], b.sizes[0])
-        if self.promote_every or self.core.scale_format is not None or min(groups) >= k:
+        changing = [size for size in (a.sizes[1], b.sizes[0]) if size < a.shape[1]]
+        if self.promote_every or self.core.scale_format is not None or not changing:
             return self.promote_every
-        return math.gcd(*groups)
+        return math.gcd(*changing)
 
     @default_environment
     def multiply(self, a: Quantized, b: Quantized) -> F32:
@@ -77,7 +78,7 @@ class TensorCoreSum(Accumulator):
                 return sums * (_per_block(a, 1, max(k, 1)) * _per_block(b, 0, max(k, 1))) if k else sums
         every = self.interval(a, b)
         assert every is not None
-        if a_group % every or b_group % every:
+        if any(size % every for size in (a_group, b_group) if size < k):
             raise ValueError(
                 f"a promotion every {every} of k would straddle scales that change every {a_group} (A) "
                 f"and {b_group} (B); promote every {math.gcd(a_group, b_group)}"

@@ -134,6 +134,8 @@ def _rule(block: BlockAnatomy) -> str:
     amax = number_text(scaling.amax_floor) if floored else "amax"
     because = f", as amax is below its floor of {amax}" if floored else ""
     ratio = f"{amax} / {number_text(block.fmt.max)}"
+    if scaling.four_over_six:
+        ratio = f"{amax} / 6 or {amax} / 4, whichever errs less,"
     if scaling.scale_format == "e4m3":
         stored = float(decode(np.uint8(block.scale_code), "e4m3"))
         return (

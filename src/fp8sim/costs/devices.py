@@ -14,10 +14,11 @@ __all__ = [
     "DEVICES", "OPERAND_CLASSES", "Device", "DeviceLike", "OperandClass", "Rate", "get_device",
 ]  # fmt: skip
 
-OperandClass: TypeAlias = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4"]
+OperandClass: TypeAlias = Literal["fp32", "tf32", "bf16", "fp16", "fp8", "fp4", "int8"]
 
 #: operand class -> where its operands go on a device without a unit for them, first choice first.
-#: Each target holds every value of the class, but for BF16 in FP16.
+#: Each target holds every value of the class, but for BF16 in FP16. INT8 goes nowhere else: most devices have
+#: a unit for it, with or without a figure here.
 OPERAND_CLASSES: dict[str, tuple[OperandClass, ...]] = {
     "fp32": ("fp32",),
     "tf32": ("tf32", "fp32"),
@@ -25,6 +26,7 @@ OPERAND_CLASSES: dict[str, tuple[OperandClass, ...]] = {
     "fp16": ("fp16", "bf16"),
     "fp8": ("fp8", "bf16", "fp16"),
     "fp4": ("fp4", "fp8", "bf16", "fp16"),
+    "int8": ("int8",),
 }
 
 
@@ -49,9 +51,9 @@ class Device:
         Memory bandwidth in B/s.
     memory : Figure, optional
         Memory capacity in bytes.
-    fp32, tf32, bf16, fp16, fp8, fp4 : Figure, optional
-        Peak dense FLOP/s with operands of that class and FP32 sums; None where there is no such
-        unit, or no figure at hand. Vendors often print the rate with 2:4 sparsity, twice this.
+    fp32, tf32, bf16, fp16, fp8, fp4, int8 : Figure, optional
+        Peak dense FLOP/s with operands of that class and FP32 sums (INT32 of INT8); None where there is
+        no such unit, or no figure at hand. Vendors often print the rate with 2:4 sparsity, twice this.
     measured_bf16, measured_fp8 : Figure, optional
         The highest FLOP/s that anyone measured over many GEMM shapes (MAMF, the maximum achievable
         matmul FLOPS), on that device or on the one that the source names.
@@ -77,6 +79,7 @@ class Device:
     fp16: Figure | None = None
     fp8: Figure | None = None
     fp4: Figure | None = None
+    int8: Figure | None = None
     measured_bf16: Figure | None = None
     measured_fp8: Figure | None = None
     block_scales: bool = False
@@ -139,7 +142,7 @@ _FLASHMLA = "deepseek-ai/FlashMLA issue #75 (3.35 TB/s, 990 TFLOPS)"
 _HALF = "half of the 1979 that it prints with sparsity"
 
 # Name, title, bandwidth in TB/s, memory in GB, then TFLOP/s: of each operand class, and the highest measured.
-_FIELDS = ("bandwidth", "memory", *OPERAND_CLASSES, "measured_bf16", "measured_fp8")
+_FIELDS = ("bandwidth", "memory", *list(OPERAND_CLASSES)[:6], "measured_bf16", "measured_fp8")
 _ROWS: tuple[tuple[str, str, tuple[float | None, ...]], ...] = (
     ("v100", "V100 SXM2", (0.9, 32, 15.7, None, None, 125, None, None, None, None)),
     ("a100", "A100 SXM", (2.039, 80, 19.5, 156, 312, 312, None, None, 271.2, None)),
@@ -189,6 +192,14 @@ _SOURCES = {
     ("mi300x", "memory"): f"AMD Instinct MI300X specifications, read through {_STAS}",
 }
 _BLOCK_SCALES = ("b200", "gb200")  # _BLACKWELL: "micro-tensor scaling"; Hopper and CDNA3 have no such unit
+# The dense rate of INT8 in TOP/s, and where it is published.
+_INT8 = {
+    "a100": (624, f"{_A100_SHEET}; {_STAS}"),
+    "h100": (1978.9, _H100),
+    "h100-pcie": (1513, f"{_H100_PCIE}: half of the 3026 that it prints with sparsity"),
+    "h800": (1978.9, f"{_H100}; the H800 differs in NVLink and FP64 only"),
+    "h200": (1978.9, f"{_H100}; the H200 is the same chip"),
+}
 _REMARKS = {"mi300x": "its FP8 unit takes the FNUZ forms (E4M3 up to 240), not OCP's"}
 
 
@@ -202,6 +213,8 @@ def _device(name: str, title: str, row: tuple[float | None, ...]) -> Device:
             unit = {"bandwidth": "B/s", "memory": "B"}.get(field, "FLOP/s")
             source = sources.get(field, _MAMF) if field.startswith("measured") else sources[field]
             figures[field] = Figure(value * (1e9 if field == "memory" else 1e12), source, unit)
+    if name in _INT8:
+        figures["int8"] = Figure(_INT8[name][0] * 1e12, _INT8[name][1], "FLOP/s")
     return Device(name, title, **figures, block_scales=name in _BLOCK_SCALES, remark=_REMARKS.get(name, ""))
 
 

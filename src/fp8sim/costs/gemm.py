@@ -260,8 +260,8 @@ def operand_class(recipe: Recipe) -> OperandClass:
 def formats_class(a: FloatFormat, b: FloatFormat) -> OperandClass:
     """Return which kind of unit multiplies operands of two formats, by the wider of them.
 
-    At most 4 bits: ``fp4``; at most 8: ``fp8``; else the first of ``fp16``, ``bf16`` and ``tf32``
-    that holds every value of both, and ``fp32`` if none does.
+    Integers: ``int8``. At most 4 bits: ``fp4``; at most 8: ``fp8``; else, and for an integer and a float,
+    the first of ``fp16``, ``bf16`` and ``tf32`` that holds every value of both, and ``fp32`` if none does.
 
     Examples
     --------
@@ -270,7 +270,10 @@ def formats_class(a: FloatFormat, b: FloatFormat) -> OperandClass:
     'bf16'
     """
     bits = max(checks.of_kind(fmt, FloatFormat, "a format").bits for fmt in (a, b))
-    if bits <= 8:
+    integers = a.twos_complement + b.twos_complement
+    if integers == 2:
+        return "int8"
+    if bits <= 8 and not integers:
         return "fp4" if bits <= 4 else "fp8"
     sixteen: tuple[OperandClass, ...] = ("fp16", "bf16", "tf32")
     for narrow in sixteen:

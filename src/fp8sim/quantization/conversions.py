@@ -31,13 +31,16 @@ def quantize(
     amax_floor: float = 0.0,
     rounding: Rounding = "nearest-even",
     rng: np.random.Generator | None = None,
+    division: str = "divide",
 ) -> Quantized:
     """Scale an array by groups and cast it: ``x ~ codes * scales``.
 
     Parameters
     ----------
     x : array_like
-        One axis or more. Division and rounding are done from its own dtype (float32 or float64).
+        One axis or more. Division and rounding are done from its own dtype (float32 or float64), but for
+        a `division` other than ``divide`` and the rules of 4over6: these round it to FP32 first, and each
+        of their operations to FP32, as kernels do.
     fmt : str, dtype or FloatFormat
         Format of the elements; ``int8`` for the integers -127 to 127.
     granularity : str
@@ -47,12 +50,19 @@ def quantize(
         The reduction axis of the product to come: -1 for A (m, k), 0 for B (k, n).
     scale_format : {"fp32", "e8m0", "e4m3"}
         ``e4m3`` scales stand under one FP32 scale of the tensor, ``amax / (448 max)`` (NVFP4).
-    scale_rule : {"amax", "ceil", "floor", "even"}, optional
-        ``amax`` by default, ``ceil`` for ``e8m0``.
+    scale_rule : {"amax", "ceil", "floor", "even", "4over6", "4over6-mse"}, optional
+        ``amax`` by default, ``ceil`` for ``e8m0``. The last two are for E2M1 under ``e4m3`` scales, by
+        1x16 or 16x16; the scale of the tensor is ``amax / (256 max)`` then.
     amax_floor : float
         Smallest amax taken for a group.
     rounding, rng
         Of the elements, as for `round_to`; scales are rounded to nearest.
+    division : {"divide", "reciprocal", "te-current", "te-nvfp4"}
+        How an element meets its scale: divided by it, or multiplied as some library does, bit for bit.
+        ``divide``: ``x / scale`` (DeepSeek-V3's inference kernel). ``reciprocal``: ``x * (max / amax)``, and
+        ``amax / max`` is stored (DeepSeek's TileKernels). ``te-current``: the same product, and the
+        reciprocal of its multiplier is stored (TransformerEngine, FP8). ``te-nvfp4``: TransformerEngine's
+        NVFP4, where a block whose scale underflows saturates, although it stands for zero.
 
     Returns
     -------
@@ -76,10 +86,13 @@ def quantize(
     array([[224, -448, 448, 0]], dtype='float8_e4m3fn')
     >>> q.dequantize()
     array([[  1.,  -2., 896.,   0.]], dtype=float32)
+    >>> fp8sim.quantize(np.float32([0.3, 1.3]), division="te-current").scales  # 1 / (448 / 1.3)
+    array([0.00290179], dtype=float32)
     >>> fp8sim.quantize([0.5, -1.0, 0.004, 0.003], "int8").codes
     array([  64, -127,    1,    0], dtype=int8)
     """
-    operand = Operand(get_format(fmt), Scaling(granularity, scale_format, scale_rule, amax_floor))
+    scaling = Scaling(granularity, scale_format, scale_rule, amax_floor, division)
+    operand = Operand(get_format(fmt), scaling)
     return quantize_with(x, operand, axis=axis, rounding=rounding, rng=rng)
 
 
@@ -113,7 +126,7 @@ def _round_trip_compiled(work: Work, allocate: Allocate) -> F32 | None:
     """Return the values that the codes stand for; None where compiled code does not serve this."""
     if not work.compiled or work.x.dtype != np.float32:
         return None
-    from fp8sim._kernels.quantize_kernels import nearest, round_trip_rows, scale_rule
+    from fp8sim._kernels.quantize_kernels import given, nearest, round_trip_rows, scale_rule
 
     fmt, scaling, t = work.operand.fmt, work.operand.scaling, work.tiling
     p = nearest(fmt, work.policy)
@@ -121,15 +134,20 @@ def _round_trip_compiled(work: Work, allocate: Allocate) -> F32 | None:
         return None
     stack, out = t.stack(work.x, t.shape), allocate(t.shape, np.float32)
 
-    def fill(scales: F32, rule: str | None) -> bool:
-        """Fill `out`, picking `scales` by a rule or with given ones; return whether all of them fit."""
-        r = scale_rule(fmt, rule, scaling.amax_floor)
+    def fill(r: Any, scales: F32, multipliers: F32) -> bool:
+        """Fill `out`, picking scales by a rule or with given ones; return whether all of them fit."""
 
         def run(element: Place, tile: Place) -> Any:
-            return round_trip_rows(stack[element], out[element], scales[tile], t.tile, r, p)
+            grids = scales[tile], multipliers[tile]
+            return round_trip_rows(stack[element], out[element], grids, t.tile, r, p)
 
-        return bool(max(run_in_threads(run, t.pieces(whole=rule is not None))) < np.inf)
+        return bool(max(run_in_threads(run, t.pieces(whole=r.kind != -1))) < np.inf)
 
-    if not (work.fits_one_pass and fill(np.empty(t.tiles, np.float32), scaling.scale_rule)):
-        fill(np.array(t.stack(work.pick().values, t.tiles)), None)
+    if work.fits_one_pass:
+        r = scale_rule(fmt, str(scaling.scale_rule), scaling.amax_floor, scaling.division)
+        scales = np.empty(t.tiles, np.float32)
+        if fill(r, scales, np.empty_like(scales) if r.multiply else scales):
+            return t.unstack(out, work.x.shape)
+    picked = work.pick()
+    fill(given(fmt, picked.multipliers is not None), *work.grids(picked))
     return t.unstack(out, work.x.shape)

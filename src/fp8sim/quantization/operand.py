@@ -27,7 +27,7 @@ class Operand:
     Raises
     ------
     TypeError, ValueError
-        If the format is unknown, or `scaling` is no `Scaling`.
+        If the format is unknown, `scaling` is no `Scaling`, or the two do not go together.
 
     Examples
     --------
@@ -45,6 +45,10 @@ class Operand:
             raise TypeError(
                 f"scaling must be a Scaling, got {shown(self.scaling)}; write Scaling({shown(self.scaling)})"
             )
+        rule, e2m1 = self.scaling.scale_rule if self.scaling.four_over_six else None, FORMATS["e2m1"]
+        asked = rule or (self.scaling.division if self.scaling.division == "te-nvfp4" else None)
+        if asked and self.fmt != e2m1:
+            raise ValueError(f"{asked!r} is a rule of NVFP4, for elements of {e2m1}, not {self.fmt}")
 
     def __str__(self) -> str:
         """Return format and scaling in a few words."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -25,8 +25,9 @@ from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflo
 from fp8sim.casts import decode, encode, overflow_policy, worth_compiling
 from fp8sim.formats import FloatFormat
 from fp8sim.quantization.operand import FP32, Operand
-from fp8sim.quantization.scaling import Scaling, group_sizes, scales_shape
+from fp8sim.quantization.scaling import Scaling, group_sizes, parse_granularity, scales_shape
 from fp8sim.reference.codes import decode_table
+from fp8sim.reference.four_over_six import DENOMINATOR, choose, fold_rows, row_errors
 from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.reference.scales import (
     Scales,
@@ -253,6 +254,8 @@ class Work:
         array, fmt = checks.as_float(x, what), operand.fmt
         if not (fmt.signed and fmt.zero):
             raise ValueError(f"{fmt} has no zero or no sign: it holds scales, not the elements of an array")
+        if operand.scaling.in_fp32:
+            array = _in_fp32(array, operand, what)
         sizes = group_sizes(operand.scaling.granularity, array.shape, axis)
         odd = not operand.is_scaled and not fmt.has_nan  # `encode` refuses what such a format has not
         return cls(array, operand, sizes, axis, what, worth_compiling(array.size) and not odd)
@@ -286,7 +289,8 @@ class Work:
         from fp8sim._kernels.quantize_kernels import nearest, quantize_rows, scale_rule
 
         fmt, scaling, t = self.operand.fmt, self.operand.scaling, self.tiling
-        p, r = nearest(fmt, self.policy), scale_rule(fmt, scaling.scale_rule, scaling.amax_floor)
+        p = nearest(fmt, self.policy)
+        r = scale_rule(fmt, str(scaling.scale_rule), scaling.amax_floor, scaling.division)
         if p is None:
             return None
         stack, codes, scales = (
@@ -294,9 +298,11 @@ class Work:
             empty(t.shape, fmt.code_dtype),
             np.empty(t.tiles, np.float32),
         )
+        multipliers = np.empty_like(scales) if r.multiply else scales
 
         def run(element: Place, tile: Place) -> Any:
-            return quantize_rows(stack[element], codes[element], scales[tile], t.tile, r, p)
+            grids = scales[tile], multipliers[tile]
+            return quantize_rows(stack[element], codes[element], grids, t.tile, r, p)
 
         tops, saturated, flushed = zip(*run_in_threads(run, t.pieces(whole=True)), strict=True)
         if max(tops) == np.inf:
@@ -315,14 +321,59 @@ class Work:
         if not np.isfinite(amax).all():
             checks.finite(self.x, self.what, "a group that holds one has no scale")
         scaling = self.operand.scaling
-        return pick_scales(
+        pick = partial(
+            pick_scales,
             amax,
             self.operand.fmt,
             scale_format=scaling.scale_format,
             scale_rule=scaling.scale_rule,
             amax_floor=scaling.amax_floor,
+            division=scaling.division,
             encode=encode,
         )
+        if not (scaling.four_over_six and amax.size):
+            return pick()
+        six, four = pick(), pick(stretch=1.5)
+        top = np.float32(max(amax.max(initial=0), scaling.amax_floor))
+        return choose(six, four, self._errors(four, top) < self._errors(six, top))
+
+    def _errors(self, scales: Scales, top: np.float32) -> F32:
+        """Return the error of each block under scales."""
+        rule = str(self.operand.scaling.scale_rule)
+        if self.compiled:
+            errors = self._errors_compiled(scales, top, rule)
+        else:
+            errors = row_errors(self.x, scales, self.sizes, top, self.axis, rule)
+        if parse_granularity(self.operand.scaling.granularity).rows > 1:
+            errors = fold_rows(errors)
+        return np.moveaxis(errors, -1, self.axis)
+
+    def _errors_compiled(self, scales: Scales, top: np.float32, rule: str) -> F32:
+        from fp8sim._kernels import four_over_six_kernels as kernels
+        from fp8sim._kernels.quantize_kernels import nearest
+
+        def along(x: AnyArray) -> AnyArray:
+            """Return matrices with the reduction axis last."""
+            moved = np.ascontiguousarray(np.moveaxis(x, self.axis, -1))
+            return moved.reshape(-1, *moved.shape[-2:]) if moved.ndim > 1 else moved.reshape(1, 1, -1)
+
+        inside = decode(scales.codes, self.operand.scaling.scale_format)
+        by = scales.values if scales.multipliers is None else scales.multipliers
+        x, grids = along(self.x), (along(by), along(inside))
+        out = np.zeros((*x.shape[:2], grids[0].shape[2]), np.float32)
+        tall = parse_granularity(self.operand.scaling.granularity).rows
+        r = (True,) * (scales.multipliers is not None), rule == "4over6-mse", top, DENOMINATOR
+        p = nearest(self.operand.fmt, self.policy)
+
+        def run(matrix: int, i: int, j: int) -> None:
+            rows, tiles = slice(i, j), slice(i // tall, -(-j // tall))
+            part = grids[0][matrix, tiles], grids[1][matrix, tiles]
+            kernels.row_errors(x[matrix, rows], part, tall, r, p, out[matrix, rows])
+
+        height = max(LEAST // max(x.shape[2], 1), 1) * tall
+        run_in_threads(run, [(k, i, j) for k in range(len(x)) for i, j in split(x.shape[1], height)])
+        shape = np.moveaxis(self.x, self.axis, -1).shape[:-1]
+        return out.reshape(*shape, out.shape[2])
 
     def _group_amax(self) -> FloatArray:
         """Return the largest magnitude of each group; infinity or NaN where a group holds one."""
@@ -352,22 +403,39 @@ class Work:
     ) -> tuple[AnyArray, int, int]:
         """Return the codes, and how many elements saturated and how many became zero."""
         fmt = self.operand.fmt
-        if self.compiled and rounding == "nearest-even" and scales.multipliers is None:
-            return self._encode_compiled(scales.values)
+        multiplied = scales.multipliers is not None
+        if self.compiled and rounding == "nearest-even" and not (multiplied and self._nearest is None):
+            return self._encode_compiled(scales)
         scaled = apply_scales(self.x, scales, self.sizes) if self.operand.is_scaled else self.x
         codes = encode(scaled, fmt, rounding=rounding, overflow=self.policy, rng=rng)
         flushed = int(np.count_nonzero(self.x)) - int(np.count_nonzero(decode(codes, fmt)))
         return codes, count_beyond(scaled, fmt), flushed
 
-    def _encode_compiled(self, scales: F32) -> tuple[AnyArray, int, int]:
-        """Divide by given scales, in the array's own dtype, and encode; NaN only if unscaled."""
+    @property
+    def _nearest(self) -> Any:
+        """What float32 kernels ask of the format; None where they do not serve this."""
+        from fp8sim._kernels.quantize_kernels import nearest
+
+        return nearest(self.operand.fmt, self.policy) if self.x.dtype == np.float32 else None
+
+    def grids(self, scales: Scales) -> tuple[F32, F32]:
+        """Return scales and multipliers of the tiles: twice the same where elements are divided."""
+        t = self.tiling
+        if not self.operand.is_scaled:
+            return (np.ones(t.tiles, np.float32),) * 2
+        grid = np.array(t.stack(scales.values, t.tiles))
+        multipliers = scales.multipliers
+        return grid, grid if multipliers is None else np.array(t.stack(multipliers, t.tiles))
+
+    def _encode_compiled(self, scales: Scales) -> tuple[AnyArray, int, int]:
+        """Divide by given scales, in the array's own dtype, or multiply; encode; NaN only if unscaled."""
         from fp8sim._kernels.cast_kernels import encode_nearest, encode_rows, mode
-        from fp8sim._kernels.quantize_kernels import count_lost, nearest, quantize_rows, scale_rule
+        from fp8sim._kernels.quantize_kernels import count_lost, given, quantize_rows
 
         fmt, t, scaled = self.operand.fmt, self.tiling, self.operand.is_scaled
-        p, r = nearest(fmt, self.policy) if self.x.dtype == np.float32 else None, scale_rule(fmt, None)
+        p, r = self._nearest, given(fmt, scales.multipliers is not None)
         general = mode(fmt, "nearest-even", self.policy)
-        grid = np.array(t.stack(scales, t.tiles)) if scaled else np.ones(t.tiles, np.float32)
+        grid, multipliers = self.grids(scales)
         stack, codes = t.stack(self.x, t.shape), empty(t.shape, fmt.code_dtype)
 
         def run(element: Place, tile: Place) -> Any:
@@ -375,12 +443,21 @@ class Work:
             if p is None:
                 return encode_rows(values, part, grid[tile], t.tile, general)
             if scaled:
-                return quantize_rows(values, part, grid[tile], t.tile, r, p)[1:]
+                return quantize_rows(values, part, (grid[tile], multipliers[tile]), t.tile, r, p)[1:]
             worst, least = encode_nearest(values[0], part[0], p)  # of one row
             return count_lost(values[0].view(np.uint32), p) if worst >= p.over or least <= p.flush else (0, 0)
 
         saturated, flushed = zip(*run_in_threads(run, t.pieces()), strict=True)
         return t.unstack(codes, self.x.shape).view(fmt.dtype), sum(saturated), sum(flushed)
+
+
+def _in_fp32(x: FloatArray, operand: Operand, what: str) -> F32:
+    """Round elements to FP32, in which the arithmetic of a kernel is done."""
+    with np.errstate(over="ignore", under="ignore"):
+        rounded = x.astype(np.float32, copy=False)
+    if x.dtype != np.float32 and (np.isinf(rounded) & np.isfinite(x)).any():
+        raise ValueError(f"{what} holds numbers beyond FP32, in which {operand} is done; divide it first")
+    return rounded
 
 
 class Tiling(NamedTuple):

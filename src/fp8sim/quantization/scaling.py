@@ -14,13 +14,16 @@ from fp8sim._support import checks
 from fp8sim._support.text import shown
 from fp8sim.formats import FORMATS
 
-__all__ = ["SCALE_FORMATS", "SCALE_RULES", "Scaling", "group_sizes", "parse_granularity", "scales_shape"]
+__all__ = [
+    "DIVISIONS", "SCALE_FORMATS", "SCALE_RULES", "Scaling", "group_sizes", "parse_granularity",
+    "scales_shape",
+]  # fmt: skip
 
 #: scale format -> the rules it can follow, the default first.
 SCALE_FORMATS: dict[str, tuple[str, ...]] = {
     "fp32": ("amax", "ceil", "floor", "even"),
     "e8m0": ("ceil", "floor", "even"),
-    "e4m3": ("amax",),
+    "e4m3": ("amax", "4over6", "4over6-mse"),
 }
 
 #: scale rule -> what it does with the largest magnitude (amax) of a group.
@@ -29,6 +32,16 @@ SCALE_RULES: dict[str, str] = {
     "ceil": "the smallest power of two with which amax does not exceed the largest finite value",
     "floor": "2^(floor(log2 amax) - emax), as in the OCP MX specification: amax may saturate",
     "even": "as floor, of amax rounded to the element's mantissa first",
+    "4over6": "amax becomes 6 or 4, whichever errs less by mean absolute error; ties to 6 (NVFP4)",
+    "4over6-mse": "as 4over6, by mean squared error",
+}
+
+#: division -> how an element meets its scale. All but the first are done in FP32, as on a GPU.
+DIVISIONS: dict[str, str] = {
+    "divide": "x / scale, one true division (DeepSeek-V3's inference/kernel.py)",
+    "reciprocal": "x * (max / amax), the scale amax / max stored (DeepSeek's TileKernels)",
+    "te-current": "x * (max / amax), the scale 1 / (max / amax) stored (TransformerEngine)",
+    "te-nvfp4": "x * (1 / (block scale * tensor scale)), in TransformerEngine's order of NVFP4",
 }
 
 _BLOCK = re.compile(r"([1-9]\d*)x([1-9]\d*)")
@@ -46,26 +59,32 @@ class Scaling:
         across it; ``none``: no scale, a plain cast.
     scale_format : {"fp32", "e8m0", "e4m3"}
         What a scale is stored in; ``e4m3`` scales stand under one FP32 scale of the tensor (NVFP4).
-    scale_rule : {"amax", "ceil", "floor", "even"}, optional
+    scale_rule : {"amax", "ceil", "floor", "even", "4over6", "4over6-mse"}, optional
         How a scale is picked; ``amax`` by default, ``ceil`` for ``e8m0``.
     amax_floor : float
         Smallest amax taken for a group (DeepSeek: 1e-4).
+    division : {"divide", "reciprocal", "te-current", "te-nvfp4"}
+        How an element meets its scale, as `DIVISIONS` says.
 
     Raises
     ------
     ValueError
-        If a name is unknown, a rule does not go with the scale format, or the floor is negative.
+        If a name is unknown, a rule or a division does not go with the scale format, or the floor is
+        negative.
 
     Examples
     --------
     >>> Scaling("1x128", scale_format="e8m0").scale_rule
     'ceil'
+    >>> print(Scaling("1x128", division="reciprocal"))
+    1x128 fp32 reciprocal
     """
 
     granularity: str = "tensor"
     scale_format: str = "fp32"
     scale_rule: str | None = None
     amax_floor: float = 0.0
+    division: str = "divide"
 
     def __post_init__(self) -> None:
         """Check the names and fill in the rule."""
@@ -86,13 +105,48 @@ class Scaling:
             object.__setattr__(self, "amax_floor", float(self.amax_floor))
         if not 0 <= self.amax_floor <= sys.float_info.max:
             raise ValueError(f"amax_floor must be finite and not negative, got {shown(self.amax_floor)}")
+        self._check_division()
+
+    def _check_division(self) -> None:
+        """Refuse a division that the scales do not go with, and blocks that 4over6 does not know."""
+        division = checks.one_of(self.division, DIVISIONS, "division")
+        if self.four_over_six and self.granularity not in ("1x16", "16x16"):
+            raise ValueError(
+                f"the rule {self.scale_rule!r} picks scales for blocks of NVFP4, not {self.granularity!r}; "
+                "use granularity '1x16' or '16x16'"
+            )
+        if division == "divide":
+            return
+        if self.granularity == "none":
+            raise ValueError(f"granularity 'none' has no scales to meet; leave division={division!r} out")
+        if (division == "te-nvfp4") != (self.scale_format == "e4m3"):
+            wanted = "'e4m3'" if division == "te-nvfp4" else "'fp32' or 'e8m0'"
+            raise ValueError(
+                f"division {division!r} goes with scale_format {wanted}, not {self.scale_format!r}"
+            )
+        if division == "te-current" and self.scale_rule != "amax":
+            raise ValueError(
+                f"division 'te-current' goes with scale_rule 'amax', not {self.scale_rule!r}: "
+                "powers of two divide exactly, so leave division out"
+            )
 
     def __str__(self) -> str:
         """Return the scaling in a few words, such as ``1x128 fp32``."""
         if self.granularity == "none":
             return "unscaled"
         rule = "" if self.scale_rule == "amax" else f" {self.scale_rule}"
-        return f"{self.granularity} {self.scale_format}{rule}"
+        division = "" if self.division == "divide" else f" {self.division}"
+        return f"{self.granularity} {self.scale_format}{rule}{division}"
+
+    @property
+    def four_over_six(self) -> bool:
+        """Whether each block has two scales to choose from."""
+        return self.scale_rule in ("4over6", "4over6-mse")
+
+    @property
+    def in_fp32(self) -> bool:
+        """Whether all arithmetic is in FP32, to which float64 elements are rounded first, as for a kernel."""
+        return self.division != "divide" or self.four_over_six
 
     @property
     def scale_bytes(self) -> int:

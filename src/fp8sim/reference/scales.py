@@ -15,10 +15,12 @@ from fp8sim.reference.rounding import floor_log2, round_exact, round_reference
 
 __all__ = [
     "Scales", "apply_scales", "count_beyond", "encode_nearest", "expand_groups", "group_amax",
-    "pick_scales",
+    "pick_multipliers", "pick_scales",
 ]  # fmt: skip
 
 _TINY = 2.0**-149  # smallest FP32 scale: keeps a group of tiny values from dividing by zero
+_HUGE = np.finfo(np.float32).max  # largest multiplier, as in TransformerEngine: no zero becomes 0 x infinity
+_BOUND = 448, 256  # largest NVFP4 scale; under 4over6, which may take a scale half again as large
 
 
 Encode: TypeAlias = Callable[[FloatArray, FloatFormat], AnyArray]
@@ -86,13 +88,16 @@ def pick_scales(
     scale_format: str = "fp32",
     scale_rule: str | None = "amax",
     amax_floor: float = 0.0,
+    division: str = "divide",
+    stretch: float = 1.0,
     encode: Encode = encode_nearest,
 ) -> Scales:
     """Pick the scale of each group from its largest magnitude, by the rules of `Scaling`.
 
     The division by ``fmt.max`` is done in the dtype of `amax`. All multipliers are positive, but for E4M3
-    scales, which may underflow to zero as they do on a GPU; `encode` is what encodes these. A group of
-    zeros gets the scale 1, or the smallest of E8M0. A scale too large for its format is a ValueError.
+    scales, which may underflow to zero as they do on a GPU; `encode` is what encodes these, and `stretch`
+    what they are multiplied by. A group of zeros gets the scale 1, or the smallest of E8M0. A scale too
+    large for its format is a ValueError. Every `division` but ``divide`` wants float32.
 
     Examples
     --------
@@ -102,33 +107,85 @@ def pick_scales(
     array([2., 1.], dtype=float32)
     >>> pick_scales(np.array([900.0]), e4m3, scale_format="e8m0", scale_rule="ceil").values
     array([4.], dtype=float32)
+    >>> pick_scales(np.float32([0.9]), e4m3, division="te-current").multipliers
+    array([497.7778], dtype=float32)
     """
     amax = np.maximum(amax, amax.dtype.type(amax_floor))
     if scale_format == "e4m3":
-        return _nvfp4_scales(amax, fmt, encode)
+        if division == "te-nvfp4":
+            return _te_nvfp4_scales(amax, fmt, scale_rule, stretch, encode)
+        return _nvfp4_scales(amax, fmt, scale_rule, stretch, encode)
     if scale_rule == "amax":
-        with np.errstate(over="ignore"):
-            quotient = amax / amax.dtype.type(fmt.max)
+        multipliers = None if division == "divide" else pick_multipliers(amax, fmt.max)
+        if multipliers is not None and division == "te-current":
+            quotient: FloatArray = np.float32(1) / multipliers
+        else:
+            with np.errstate(over="ignore"):
+                quotient = amax / amax.dtype.type(fmt.max)
         values = _positive_fp32(quotient, amax)
-    else:
-        values = _power_of_two(amax, fmt, scale_rule)
+        return Scales(values, values, multipliers=multipliers)
+    values = _power_of_two(amax, fmt, scale_rule)
     if scale_format == "e8m0":
         exponents = np.frexp(values)[1] - 1
         return Scales(values, (exponents + 127).astype(np.uint8).view(FORMATS["e8m0"].dtype))
     return Scales(values, values)
 
 
-def _nvfp4_scales(amax: FloatArray, fmt: FloatFormat, encode: Encode) -> Scales:
+def pick_multipliers(amax: FloatArray, largest: float) -> F32:
+    """Return ``largest / amax`` in FP32: 1 for a group of zeros, and at most the largest finite number.
+
+    So does ``compute_scale_from_amax`` of TransformerEngine (common/recipe/recipe_common.cuh).
+
+    Examples
+    --------
+    >>> pick_multipliers(np.float32([7.0, 0.0, 1e-40]), 448.0)
+    array([6.4000000e+01, 1.0000000e+00, 3.4028235e+38], dtype=float32)
+    """
+    with np.errstate(over="ignore", divide="ignore"):
+        quotient = np.float32(largest) / np.asarray(amax, np.float32)
+    return np.where(amax > 0, np.minimum(quotient, _HUGE), np.float32(1))
+
+
+def _nvfp4_scales(
+    amax: FloatArray, fmt: FloatFormat, scale_rule: str | None, stretch: float, encode: Encode
+) -> Scales:
     """E4M3 scales under one FP32 scale, so that the largest of them is 448 (TransformerEngine)."""
-    e4m3 = FORMATS["e4m3"]
-    if fmt.max * e4m3.max > float(np.finfo(amax.dtype).max):
+    bound = _BOUND[scale_rule != "amax"]
+    if fmt.max * bound > float(np.finfo(amax.dtype).max):
         amax = amax.astype(np.float64)  # that of BF16 and wider formats is beyond float32
     dtype = amax.dtype.type
     top = amax.max(initial=0)
     with np.errstate(over="ignore"):  # of a format whose values are all small: refused by `_positive_fp32`
-        tensor = _positive_fp32(np.asarray(top / dtype(fmt.max * e4m3.max)), np.asarray(top))
-        codes = encode(amax / dtype(fmt.max) / dtype(tensor), e4m3)
-        values = np.asarray(decode_table(e4m3)[codes.view(np.uint8)] * tensor)
+        tensor = _positive_fp32(np.asarray(top / dtype(fmt.max * bound)), np.asarray(top))
+        return _under(tensor, amax / dtype(fmt.max) / dtype(tensor) * dtype(stretch), amax, encode)
+
+
+def _te_nvfp4_scales(
+    amax: FloatArray, fmt: FloatFormat, scale_rule: str | None, stretch: float, encode: Encode
+) -> Scales:
+    """E4M3 scales as TransformerEngine works them out: by reciprocals, each operation rounded to FP32.
+
+    As the kernels of common/cast/nvfp4 and ``_quantize_blockwise_reference`` of
+    pytorch/custom_recipes/reference_nvfp4.py do. A scale that underflows to zero leaves its elements
+    multiplied by the largest finite number, so that they saturate; what they stand for is zero.
+    """
+    bound, largest, one = _BOUND[scale_rule != "amax"], np.float32(fmt.max), np.float32(1)
+    top = np.asarray(amax.max(initial=0))
+    tensor = _positive_fp32(top / np.float32(fmt.max * bound), top)
+    wide = pick_multipliers(top, fmt.max * bound)
+    with np.errstate(over="ignore", divide="ignore"):
+        plain = scale_rule == "amax"
+        quotient = amax * (wide * (one / largest)) if plain else amax / largest * wide
+        scales = _under(tensor, quotient * np.float32(stretch), amax, encode)
+        inside = decode_table(FORMATS["e4m3"])[scales.codes.view(np.uint8)]
+        multipliers = np.minimum(one / (inside * (one / wide)), _HUGE)
+    return scales._replace(multipliers=np.asarray(multipliers))
+
+
+def _under(tensor: F32, quotient: FloatArray, amax: FloatArray, encode: Encode) -> Scales:
+    """Encode scales in E4M3 that stand under the FP32 scale of a tensor."""
+    codes = encode(quotient, FORMATS["e4m3"])
+    values = np.asarray(decode_table(FORMATS["e4m3"])[codes.view(np.uint8)] * tensor)
     _refuse_infinite(values, amax)
     return Scales(values, codes, np.float32(tensor))
 
@@ -175,7 +232,8 @@ def apply_scales(x: FloatArray, scales: Scales, sizes: tuple[int, ...]) -> Float
     array([ 1.5,  0.5, -0. ])
     """
     if scales.multipliers is not None:
-        return np.asarray(x * expand_groups(scales.multipliers, sizes, x.shape), dtype=x.dtype)
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(x * expand_groups(scales.multipliers, sizes, x.shape), dtype=x.dtype)
     divisors = expand_groups(scales.values, sizes, x.shape)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         quotient = x / divisors.astype(x.dtype, copy=False)

@@ -160,7 +160,10 @@ def _explorer_data() -> dict[str, Any]:
     return {
         "formats": {name: _describe(fmt) for name, fmt in FORMATS.items()},
         "roundings": {name: words for name, words in ROUNDINGS.items() if name != "stochastic"},
-        "scale_formats": SCALE_FORMATS,
+        "scale_formats": {  # of a block alone: 4over6 wants the whole tensor
+            fmt: [rule for rule in rules if not rule.startswith("4over6")]
+            for fmt, rules in SCALE_FORMATS.items()
+        },
         "scale_rules": SCALE_RULES,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +12,9 @@ from fp8sim import _kernels
 from fp8sim._support import checks
 from fp8sim._support.text import shown
 from fp8sim._support.typing import F32, AnyArray, ArrayLike
-from fp8sim.casts import decode
+from fp8sim.casts import decode, encode
 from fp8sim.formats import FORMATS, FloatFormat, FormatLike, get_format
+from fp8sim.reference.codes import decode_table
 from fp8sim.reference.fused_step import split_number
 from fp8sim.reference.rounding import round_reference
 from fp8sim.tensor_cores.core import TensorCore
@@ -24,6 +26,7 @@ __all__ = [
     "check_scales",
     "check_start",
     "checked_values",
+    "unpacked",
     "values_range",
 ]
 
@@ -53,6 +56,29 @@ def check_format(fmt: FloatFormat, core: TensorCore, what: str) -> None:
     if fmt not in core.formats:
         names = ", ".join(map(str, core.formats))
         raise ValueError(f"{what}_format={fmt.name!r} is no input of {core.name}; pass one of {names}")
+
+
+@lru_cache(maxsize=64)
+def unpacked(fmt: FloatFormat, core: TensorCore) -> tuple[FloatFormat, AnyArray] | None:
+    """Return the first input format that holds all values of a 4-bit one, and the code of each in it.
+
+    So a kernel multiplies FP4 weights on a core without FP4: DeepSeek-V4's ``fp4_gemm`` writes E2M1 as E4M3
+    (inference/kernel.py). None where the core multiplies the format itself, or no input holds it.
+
+    Examples
+    --------
+    >>> from fp8sim.tensor_cores import get_tensor_core
+    >>> wider, codes = unpacked(FORMATS["e2m1"], get_tensor_core("hopper-fp8"))
+    >>> print(wider, decode(codes[:8], wider))
+    e4m3 [0.  0.5 1.  1.5 2.  3.  4.  6. ]
+    """
+    if fmt in core.formats or fmt.bits > 4 or fmt.twos_complement:
+        return None
+    values = decode_table(fmt)
+    for wide in core.formats:
+        if not _misplaced(values, wide).any():
+            return wide, encode(values, wide).view(wide.code_dtype)
+    return None
 
 
 def values_range(values: F32, fmt: FloatFormat) -> Range:

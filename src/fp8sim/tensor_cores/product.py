@@ -21,7 +21,14 @@ from fp8sim.casts import decode
 from fp8sim.formats import FloatFormat, get_format
 from fp8sim.reference.codes import decode_table
 from fp8sim.reference.fused_step import NOTHING, Factors, sum_chains
-from fp8sim.tensor_cores.arguments import Range, check_format, check_interval, check_scales, check_start
+from fp8sim.tensor_cores.arguments import (
+    Range,
+    check_format,
+    check_interval,
+    check_scales,
+    check_start,
+    unpacked,
+)
 from fp8sim.tensor_cores.core import TensorCore
 
 __all__ = ["Problem", "Side", "check_problem", "coded_side", "codes_range", "multiply", "step_by_step"]
@@ -74,10 +81,14 @@ class Problem(NamedTuple):
 def coded_side(codes: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *, finite: bool) -> Side:
     """Take codes that came from a cast to `fmt`: they need no check, and up to 16 bits no copy as float32.
 
-    `finite` says that they hold no NaN and no infinity. Formats that the core does not multiply are refused.
+    `finite` says that they hold no NaN and no infinity. Codes of 4 bits that the core does not multiply are
+    unpacked first; other formats that it does not multiply are refused.
     """
+    bits, wider = codes.view(fmt.code_dtype), unpacked(fmt, core)
+    if wider is not None:
+        fmt, bits = wider[0], wider[1][bits]
     check_format(fmt, core, what)
-    bits = np.ascontiguousarray(codes.view(fmt.code_dtype))
+    bits = np.ascontiguousarray(bits)
     # Any two values of such a format multiply exactly in float32, and their sums fit: no look at them is due.
     narrow = finite and fmt.bits <= 8 and fmt.emax - fmt.emin < 32
     extent = Range(0, fmt.max, fmt.smallest_subnormal, True) if narrow else codes_range(bits, fmt)

@@ -10,6 +10,7 @@ from fp8sim._support import checks
 from fp8sim._support.typing import F32
 from fp8sim.formats import FloatFormat
 from fp8sim.quantization import Scales
+from fp8sim.reference.scales import pick_multipliers
 
 __all__ = ["DelayedScales", "DelayedScaling"]
 
@@ -64,10 +65,7 @@ class DelayedScales:
     def multiplier(self, tensor: str, fmt: FloatFormat) -> np.float32:
         """Return what to multiply a tensor by before the cast; 1 before anything is known."""
         amax = self.history[self.TENSORS.index(tensor)].max()
-        if amax == 0:
-            return np.float32(1)
-        largest = float(np.finfo(np.float32).max)
-        return np.float32(min(float(np.float32(fmt.max * 2.0**-self.options.margin)) / float(amax), largest))
+        return np.float32(pick_multipliers(amax, fmt.max * 2.0**-self.options.margin))
 
     def scales(self, tensor: str, fmt: FloatFormat) -> Scales:
         """Return the scales of a tensor: elements are multiplied, as by a GPU that knows them beforehand."""
