@@ -8,7 +8,7 @@ import llvmlite
 import pytest
 from llvmlite import binding, ir
 
-from fp8sim._kernels.tensor_core_kernels import F32, I64, WIDTH, Array, Writer
+from fp8sim._kernels.lanes import F32, I64, WIDTH, Array, Writer
 
 
 def written(pointer: Any) -> str:

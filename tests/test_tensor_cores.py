@@ -29,7 +29,7 @@ from fp8sim.tensor_cores import (
     tensor_core_matmul,
     tensor_core_matmul_reference,
 )
-from fp8sim.tensor_cores.product import codes_range
+from fp8sim.tensor_cores.problem import codes_range
 from strategies import user_formats
 
 HOPPER_FP8 = TENSOR_CORES["hopper-fp8"]

@@ -20,7 +20,7 @@ from fp8sim.reference.fused_step import (
     split_number,
 )
 from fp8sim.tensor_cores import TensorCore
-from fp8sim.tensor_cores.product import Problem, Side
+from fp8sim.tensor_cores.problem import Problem, Side
 
 __all__ = ["take_steps"]
 
