@@ -7,8 +7,10 @@ own program.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +34,8 @@ INSTRUCTIONS = {
     "cdna3-bf16-k4": ("CDNA3", "f32_32x32x4_2b_bf16"),
     "cdna3-fp8": ("CDNA3", "f32_32x32x16_{}_{} f32_16x16x32_{}_{}"),
 }
+#: What mmasim wrote, beside what is known of it.
+RECORDED = Path(__file__).parent / "data" / "mmasim.json"
 KINDS = ("normal", "wide", "cancelling", "tiny", "special")
 
 
@@ -180,11 +184,29 @@ class Batch(NamedTuple):
         return found.view(np.uint32)
 
 
+def one_instruction(name: str, k: int) -> fp8sim.TensorCore:
+    """Return the core whose step is an instruction of some k: inside of one, CDNA2 leaves an accumulator of -0."""
+    core = fp8sim.TENSOR_CORES[name]
+    return dataclasses.replace(core, step=k, group=core.step) if core.law == "pairwise" else core
+
+
+def differing(batch: Batch, words: AnyArray, k: int) -> AnyArray:
+    """Mark words that fp8sim writes otherwise than instructions of some k by mmasim.
+
+    NaN is one for CDNA1 and CDNA2, as mmasim takes its pattern from the CPU it runs on.
+    """
+    ours = batch.product(one_instruction(batch.core, k))
+    nan = np.isnan(words.view(np.float32)) & np.isnan(ours.view(np.float32))
+    return np.asarray((ours != words) & ~(nan & (not batch.core.startswith("cdna3"))))
+
+
 def draw(core: str, kind: str, k: int, n: int, rng: np.random.Generator) -> Batch:
     """Draw a batch of a kind."""
     formats = [str(x) for x in rng.choice(fp8sim.TENSOR_CORES[core].inputs, 2)]
     a, b = (_values(fmt, s, kind, rng) for fmt, s in zip(formats, ((1, k), (k, n)), strict=True))
-    if kind == "cancelling" and k > 1:  # products in twos that nearly cancel, and c that nearly cancels the rest
+    if (
+        kind == "cancelling" and k > 1
+    ):  # products in twos that nearly cancel, and c that nearly cancels the rest
         half, order = k // 2, rng.permutation(k)
         mirror = rng.random(n) < 0.7
         a[:, order[half : 2 * half]] = a[:, order[:half]]
@@ -202,7 +224,9 @@ def _values(fmt: str, shape: tuple[int, int], kind: str, rng: np.random.Generato
         case "tiny":
             reach = rng.choice([1, 4, 12])
             low = max(low, -140) + (62 if form.emin < -100 and rng.random() < 0.6 else 0)
-            x = np.ldexp(rng.uniform(-2, 2, shape), rng.integers(low, low + form.mantissa_bits + reach, shape))
+            x = np.ldexp(
+                rng.uniform(-2, 2, shape), rng.integers(low, low + form.mantissa_bits + reach, shape)
+            )
         case "wide":
             middle = rng.integers(form.emin, form.emax + 1)
             reach = rng.choice([8, 20, 300])

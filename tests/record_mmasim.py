@@ -1,69 +1,122 @@
 """Run cases through mmasim, the program of MMA-Sim's authors: record some, or compare many.
 
-    python tests/record_mmasim.py              # writes tests/data/mmasim.npz and mmasim.json
-    python tests/record_mmasim.py --live 20000 # compares so many single steps and chains per core and kind
+    python tests/record_mmasim.py               # writes tests/data/mmasim.npz and mmasim.json
+    python tests/record_mmasim.py --live 20000  # compares so many outputs of each core and kind of data
 
-Needs mmasim 2.1.1 (PyPI, MIT licence, Microsoft) with PyTorch, ninja and a C++ compiler. `test_cdna.py` replays what
-was recorded on any machine.
+Needs mmasim 2.1.1 (PyPI, MIT licence, Microsoft) with PyTorch, ninja and a C++ compiler. `test_cdna.py` replays
+what was recorded on any machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import itertools
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 import fp8sim
-from cdna import INSTRUCTIONS, KINDS, NAN, Batch, draw
+from cdna import INSTRUCTIONS, KINDS, RECORDED, Batch, differing, draw
 from fp8sim._support.typing import F32, AnyArray
 
-DATA = Path(__file__).with_name("data")
-COLUMNS = 64
-DTYPES = {"e4m3fnuz": ml_dtypes.float8_e4m3fnuz, "e5m2fnuz": ml_dtypes.float8_e5m2fnuz}
+COLUMNS = 32
+LIVE = 64  # columns of what is compared
+LENGTHS = {"step": (0, 1), "chain": (-1, 3)}  #: which instruction of a core, and how many along k
 
 
-def instruction(core: str, position: int, formats: tuple[str, str]) -> tuple[str, str]:
-    """Return generation and name of one of the instructions of a core."""
-    generation, names = INSTRUCTIONS[core]
-    types = ({"e4m3fnuz": "fp8", "e5m2fnuz": "bf8"}.get(fmt, "") for fmt in formats)
-    return generation, names.split()[position].format(*types)
-
-
-def run(generation: str, name: str, batch: Batch) -> AnyArray:
-    """Return the words of a chain of instructions."""
-    import torch
+def instruction(core: str, position: int, formats: tuple[str, ...]) -> Any:
+    """Return one of the instructions of a core, by mmasim."""
     from mmasim.amd import MFMA
 
-    def tensor(x: F32, fmt: str) -> torch.Tensor:
-        if fmt in DTYPES:
-            codes = torch.from_numpy(x.astype(DTYPES[fmt]).view(np.uint8))
-            return codes.view(getattr(torch, np.dtype(DTYPES[fmt]).name))
-        return torch.from_numpy(np.ascontiguousarray(x)).to(
-            {"fp16": torch.float16, "bf16": torch.bfloat16}.get(fmt, torch.float32)
-        )
+    generation, names = INSTRUCTIONS[core]
+    types = ({"e4m3fnuz": "fp8", "e5m2fnuz": "bf8"}.get(fmt, "") for fmt in formats)
+    return MFMA(generation, names.split()[position].format(*types))
 
-    operation = MFMA(generation, name)
-    k = operation.k
-    a, b = tensor(batch.a, batch.formats[0]), tensor(np.ascontiguousarray(batch.b.T), batch.formats[1])
+
+def run(operation: Any, batch: Batch) -> AnyArray:
+    """Return the words of a chain of instructions."""
+    import torch
+
+    def tensor(x: F32, fmt: str) -> torch.Tensor:
+        if fmt == "tf32":
+            return torch.from_numpy(x.copy())
+        form = fp8sim.get_format(fmt)
+        codes = torch.from_numpy(fp8sim.encode(x, form).view(form.code_dtype))
+        return codes.view(getattr(torch, form.dtype.name))
+
+    n, k = batch.b.shape[1], operation.k
+    a = np.ascontiguousarray(np.broadcast_to(batch.a, (n, batch.a.shape[1])))
+    left, right = tensor(a, batch.formats[0]), tensor(np.ascontiguousarray(batch.b.T), batch.formats[1])
     c = torch.from_numpy(batch.c[0].copy())
     for at in range(0, a.shape[1], k):
-        rows = a[:, at : at + k].contiguous().view(torch.uint8).expand(len(b), -1).contiguous().view(a.dtype)
-        c = operation.dpa(rows, b[:, at : at + k], c)
-    return c.numpy().view(np.uint32)[None]
+        c = operation.dpa(left[:, at : at + k], right[:, at : at + k], c)
+    return np.asarray(c.numpy().view(np.uint32)[None])
 
 
-def differing(batch: Batch, words: AnyArray) -> AnyArray:
-    """Mark words that fp8sim writes otherwise; NaN is one for CDNA1 and 2, whose pattern mmasim takes from its host."""
-    ours = batch.product()
-    canonical = batch.core.startswith("cdna3")
-    nan = np.isnan(words.view(np.float32)) & np.isnan(ours.view(np.float32))
-    return (ours != words) & ~(nan & (not canonical))
+def cases(
+    core: str, kind: str, positions: Any, chains: Any, n: int, seed: int
+) -> Iterator[tuple[Batch, Any]]:
+    """Yield batches of a kind with their instruction, without end."""
+    rng = np.random.default_rng([seed, [*INSTRUCTIONS].index(core), KINDS.index(kind)])
+    for position, chain in itertools.cycle(itertools.product(positions, chains)):
+        k = instruction(core, position, ("e4m3fnuz", "e4m3fnuz")).k
+        batch = draw(core, kind, k * chain, n, rng)
+        yield batch, instruction(core, position, batch.formats)
+
+
+def compare(count: int, seed: int) -> dict[str, dict[str, list[int]]]:
+    """Compare single instructions and chains of three; return outputs and differing ones of cores and kinds."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for core, kind in itertools.product(INSTRUCTIONS, KINDS):
+        positions = range(len(INSTRUCTIONS[core][1].split()))
+        seen = off = 0
+        for batch, operation in cases(core, kind, positions, (1, 3), LIVE, seed):
+            marked = differing(batch, run(operation, batch), operation.k)
+            seen, off = seen + marked.size, off + int(marked.sum())
+            if seen >= count:
+                break
+        found.setdefault(core, {})[kind] = [seen, off]
+        sys.stdout.write(f"{core:14} {kind:10} {seen:8,} {off:5}\n")
+        sys.stdout.flush()
+    return found
+
+
+def record(seed: int) -> None:
+    """Write words of single steps and of chains, with how many were compared beside them."""
+    arrays: dict[str, AnyArray] = {}
+    formats: dict[str, list[list[str]]] = {}
+    names: dict[str, str] = {}
+    for core, (length, (position, chain)) in itertools.product(INSTRUCTIONS, LENGTHS.items()):
+        rows: dict[str, list[AnyArray]] = {letter: [] for letter in "abcd"}
+        key = f"{core}/{length}"
+        for kind in KINDS:
+            taken = itertools.islice(cases(core, kind, (position,), (chain,), COLUMNS, seed), 3)
+            for batch, operation in taken:
+                for letter, x in zip("ab", (batch.a, batch.b), strict=True):
+                    form = fp8sim.get_format(batch.formats["ab".index(letter)])
+                    rows[letter].append(fp8sim.encode(x, form).view(form.code_dtype))
+                rows["c"].append(batch.c.view(np.uint32))
+                rows["d"].append(run(operation, batch))
+                formats.setdefault(key, []).append(list(batch.formats))
+                names[key] = f"{operation.arch} {operation.suffix}"
+        arrays |= {f"{key}/{letter}": np.stack(words) for letter, words in rows.items()}
+    np.savez_compressed(RECORDED.with_suffix(".npz"), **arrays)
+    about = {
+        "made by": "tests/record_mmasim.py: inputs of our own (cdna.draw), outputs of mmasim",
+        "mmasim": importlib.metadata.version("mmasim"),
+        "licence": "mmasim: MIT License. Copyright (c) Microsoft Corporation.",
+        "torch": importlib.metadata.version("torch"),
+        "seed": seed,
+        "kinds": KINDS,
+        "batches of a kind": 3,
+        "last instruction of a kind": names,
+        "formats": formats,
+    }
+    RECORDED.write_text(json.dumps(about, indent=1) + "\n")
 
 
 def main() -> int:
@@ -71,36 +124,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--live", type=int, metavar="N", help="compare N outputs of each core and kind")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--cores", nargs="*", default=list(INSTRUCTIONS))
     options = parser.parse_args()
-    return compare(options.live, options.seed, options.cores) if options.live else 0
-
-
-def compare(count: int, seed: int, cores: list[str]) -> int:
-    from mmasim.amd import MFMA
-
-    wrong = 0
-    for core in cores:
-        for kind in KINDS:
-            rng = np.random.default_rng([seed, list(INSTRUCTIONS).index(core), KINDS.index(kind)])
-            tally = {}
-            while sum(n for n, _ in tally.values()) < count:
-                for position in range(len(INSTRUCTIONS[core][1].split())):
-                    for chain in (1, 3):
-                        k = MFMA(*instruction(core, position, ("e4m3fnuz", "e4m3fnuz"))).k
-                        batch = draw(core, kind, k * chain, COLUMNS, rng)
-                        generation, name = instruction(core, position, batch.formats)
-                        words = run(generation, name, batch)
-                        bad = differing(batch, words)
-                        n, m = tally.get((name, chain), (0, 0))
-                        tally[name, chain] = n + bad.size, m + int(bad.sum())
-                        if bad.any() and m == 0:
-                            j = int(np.flatnonzero(bad[0])[0])
-                            print(core, kind, name, batch.formats, batch.a[0].tolist(), batch.b[:, j].tolist(), "c", batch.c[0, j], "ours", hex(batch.product()[0, j]), "theirs", hex(words[0, j]))
-            total, off = sum(n for n, _ in tally.values()), sum(m for _, m in tally.values())
-            wrong += off
-            print(f"{core:14} {kind:10} {total:7} {off:5}", flush=True)
-    return int(wrong > 0)
+    if not options.live:
+        record(options.seed)
+        return 0
+    found = compare(options.live, options.seed)
+    return int(any(off for kinds in found.values() for _, off in kinds.values()))
 
 
 if __name__ == "__main__":

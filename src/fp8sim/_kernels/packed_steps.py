@@ -1,4 +1,4 @@
-"""Factors packed for fused steps, values beside the exponents that they bring to their products; and one step."""
+"""Factors packed for fused steps, values beside exponents, and how one step over them is written."""
 
 from __future__ import annotations
 
@@ -109,8 +109,8 @@ def exponent_of(c: Lanes, emin: Lanes) -> Lanes:
 def define_step(body: Callable[[Writer, list[Array], Lanes], Lanes | None], *, rounded: bool = False) -> Any:
     """Make the function that runs one step on 64 accumulators, in place, if its plan is `rounded` or not.
 
-    `body` writes the new accumulators from (writer, packed factors, accumulators), or returns None for arrays of
-    types that no plan asks it to serve: nothing is compiled then.
+    `body` writes the new accumulators from (writer, packed factors, accumulators), or returns None for arrays
+    of types that no plan asks it to serve: nothing is compiled then.
     """
 
     @intrinsic

@@ -1,8 +1,8 @@
 """Steps whose sums are rounded to nearest FP32, for 64 columns at a time: the matrix cores of AMD's CDNA.
 
 exact
-    The sum of products and accumulator is rounded once. Where no sum is too far from the last bit of a product,
-    two float64 hold it, as `exact_sum` has it; else a list of them for each column, `run_exact`.
+    The sum of products and accumulator is rounded once. Where no sum is too far from the last bit of a
+    product, two float64 hold it, as `exact_sum` has it; else a list of them for each column, `run_exact`.
 pairwise
     Products and sums are float32, rounded one by one, and subnormal ones become zero.
 rounded down
@@ -54,11 +54,11 @@ def run_rounded_step(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, c
             run_exact(plan, packed, a_at, b_at, chain, chain_at)
     elif plan.law == PAIRWISE:
         if plan.light:
-            if plan.step == 4:
+            if plan.part == 4:
                 step_pairs_light(plan, packed, a_at, b_at, chain, chain_at)
             else:
                 step_pair_light(plan, packed, a_at, b_at, chain, chain_at)
-        elif plan.step == 4:
+        elif plan.part == 4:
             step_pairs(plan, packed, a_at, b_at, chain, chain_at)
         else:
             step_pair(plan, packed, a_at, b_at, chain, chain_at)
@@ -104,8 +104,8 @@ def run_exact(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at
 def exact_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes | None:
     """Add exactly in two float64, and round once.
 
-    Added to 1.5 x 2^(top + 1), where no sum reaches 2^top, everything is rounded to multiples of 2^(top - 51), and
-    what that takes away is exact in a second float64: 2^20 + 2^-40 with a top of 22 becomes 2^20 and 2^-40.
+    Added to 1.5 x 2^(top + 1), where no sum reaches 2^top, all is rounded to multiples of 2^(top - 51),
+    and what that takes away is exact in a second float64: 2^20 + 2^-40, with a top of 22, is 2^20 and 2^-40.
     """
     a, _, b, _ = operands
     if a.kind is F32:
@@ -139,17 +139,23 @@ step_exact = define_step(exact_sum, rounded=True)
 
 
 def pairwise_sum(size: int, flushed: bool) -> Callable[[Writer, list[Array], Lanes], Lanes | None]:
-    """Write sums of `size` products as a balanced tree, then of that and the accumulator, each rounded."""
+    """Write sums of `size` products as balanced trees, and add one after another, each sum rounded."""
 
     def body(w: Writer, operands: list[Array], c: Lanes) -> Lanes | None:
         a, _, b, _ = operands
         if a.kind is F64:
             return None
         flush = without_subnormals if flushed else _as_it_is
-        sums = [flush(a.load_one(I64(k)) * b.load_row(I64(k))) for k in range(size)]
-        while len(sums) > 1:
-            sums = [flush(x + y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
-        return flush(c + 0.0 + sums[0])  # an accumulator of -0 comes in as +0
+
+        def add(i: Any, total: Lanes) -> Lanes:
+            at = [w.builder.add(w.builder.mul(i, I64(size)), I64(k)) for k in range(size)]
+            sums = [flush(a.load_one(k) * b.load_row(k)) for k in at]
+            while len(sums) > 1:
+                sums = [flush(x + y) for x, y in zip(sums[::2], sums[1::2], strict=True)]
+            return flush(total + sums[0])
+
+        count = w.builder.sdiv(w.setting("step"), I64(size))
+        return w.fold(count, c + 0.0, add)  # an accumulator of -0 comes in as +0
 
     return body
 
@@ -197,7 +203,7 @@ def rounded_down_sum(parts: int) -> Callable[[Writer, list[Array], Lanes], Lanes
 
 
 def truncated_products(w: Writer, operands: list[Array], first: int, parts: int) -> tuple[Lanes, Lanes]:
-    """Sum every `parts`-th product, cut off toward zero, in units of its last place; and the largest exponent."""
+    """Sum every `parts`-th product, cut off toward zero, in units of the last place; and the exponent."""
     a, a_exp, b, b_exp = operands
     count = w.builder.sdiv(w.setting("step"), I64(parts))
     bits = w.number("fraction_bits")

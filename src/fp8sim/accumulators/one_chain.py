@@ -29,7 +29,8 @@ class OneChain(Accumulator):
     fast accumulation, TransformerEngine without its split accumulator. With scales that change along
     k no GPU can do it, since a scale is applied as a partial sum leaves the register. It is modelled
     all the same, to show what promotion alone buys: where the scales change, the register is
-    multiplied by the ratio of the old to the new ones and cut off (toward zero) to its own bits.
+    multiplied by the ratio of the old to the new ones and cut off (toward zero) to its own bits, or rounded
+    to nearest on a core that does so.
 
     Parameters
     ----------
@@ -80,7 +81,8 @@ class OneChain(Accumulator):
             return register
         held = FloatFormat("register", 8, OUTPUTS[self.core.output])
         ratio = old.astype(np.float64) / new
-        return np.asarray(round_to(register * ratio, held, rounding="toward-zero"), dtype=np.float32)
+        rounding = "nearest-even" if self.core.output == "fp32-rne" else "toward-zero"
+        return np.asarray(round_to(register * ratio, held, rounding=rounding), dtype=np.float32)
 
 
 def _runs(a: Quantized, b: Quantized) -> list[tuple[int, int]]:

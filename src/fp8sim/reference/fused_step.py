@@ -1,8 +1,8 @@
 """Fused steps of a tensor core, chained over k, written to be read: the numpy twin of compiled products.
 
-NVIDIA's are "truncated": all products of a step, and the accumulator c, are cut off below the largest exponent
-among them, added exactly, and rounded once. E4M3 on Hopper keeps 13 bits: beside 16 x 16 = 2^8 the last place
-that is kept is 2^(8 - 13) = 2^-5, and 0.140625 x 0.140625 = 1.27 x 2^-6, which is below it, falls off whole.
+NVIDIA's are "truncated": all products of a step, and the accumulator c, are cut off below the largest
+exponent among them, added exactly, and rounded once. E4M3 on Hopper keeps 13 bits: beside 16 x 16 = 2^8 the
+last place that is kept is 2^(8 - 13) = 2^-5, and 0.140625 x 0.140625 = 1.27 x 2^-6 falls off whole.
 AMD's have three other laws: `_exact_sum`, `_pairwise_sum` and `_rounded_down_sum`.
 """
 
@@ -186,7 +186,8 @@ def _exact_sum(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
 def _pairwise_sum(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
     """Round each product and each sum, of neighbours, of neighbouring sums, and of that with c (CDNA2).
 
-    A subnormal factor or accumulator comes in as +0, and so does -0; a subnormal result becomes zero of its sign.
+    A subnormal factor or accumulator comes in as +0, and so does -0; a subnormal result becomes zero of its
+    sign. Where there are groups, their sums are added to c one after another.
     """
 
     def flushed(x: F32) -> F32:
@@ -194,16 +195,19 @@ def _pairwise_sum(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
 
     left, right = (np.where(np.abs(x.values) < 2.0**x.emin, np.float32(0), x.values) for x in (a, b))
     sums = flushed(left * right)
-    while sums.shape[-1] > 1:
+    for _ in range((rule.group or rule.step).bit_length() - 1):
         sums = flushed(sums[..., ::2] + sums[..., 1::2])
-    return flushed(np.where(np.abs(c) < 2.0**rule.c_emin, np.float32(0), c) + sums[..., 0])
+    total = np.where(np.abs(c) < 2.0**rule.c_emin, np.float32(0), c)
+    for group in np.moveaxis(sums, -1, 0):
+        total = flushed(total + group)
+    return total
 
 
 def _rounded_down_sum(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
     """Cut products off toward zero; round their sum, c, and the sum of both toward minus infinity (CDNA3).
 
-    That sum keeps `sum_bits` below its own exponent, and is then rounded to nearest FP32. Where there are groups,
-    each takes every `step / group`-th product, and c counts for nothing where all of it is below the last place.
+    That sum keeps `sum_bits` below its own exponent, and is then rounded to nearest FP32. Where there are two
+    groups, of even and odd k, c counts for nothing where all of it is below the last place.
     """
     bits, low = rule.fraction_bits, rule.sum_bits + 1
     significand, exponent = exact_products(a, b, rule)

@@ -141,7 +141,7 @@ def add_to_odd(x: F64, y: F64) -> F64:
 
 
 def sum_to_odd(x: F64) -> F64:
-    """Add along the last axis, exactly; a sum that is no float64 goes to that neighbour whose last bit is odd.
+    """Add along the last axis; an inexact sum goes to that neighbour whose last bit is odd.
 
     So one more rounding gives what a single one would have given, as for `add_to_odd`. Zero is positive.
 

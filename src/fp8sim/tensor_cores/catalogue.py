@@ -78,9 +78,12 @@ def _cores() -> list[TensorCore]:
 
 def _matrix_cores() -> list[TensorCore]:
     """AMD's: MI100 (CDNA1), MI210 and MI250X (CDNA2), MI300A and MI300X (CDNA3)."""
-    # name, inputs, products per step, fraction bits, law. FP32 decides the least alignment exponent: c of zero
-    # counts as its least. CDNA2 multiplies BF16 in instructions of its own (_1k) and in those of CDNA1; CDNA3
-    # sums 4 where an instruction has k = 4, and up to 8.
+    # name, inputs, products per step, fraction bits, law. A c of zero counts as the least exponent of FP32, which
+    # so is the least alignment exponent. CDNA2 multiplies BF16 in instructions of its own (_1k) and in those of
+    # CDNA1; CDNA3 sums 4 where an instruction has k = 4, and up to 8. Within an instruction of a longer k, CDNA2
+    # does not turn an accumulator of -0 into +0: step=16, group=4 is one with k = 16. NaN has the pattern that
+    # mmasim writes for CDNA3; for the others it says none. It drops a c of NaN or infinity beside FP8 products of
+    # 2^25 and more, for an accident of torch.frexp; here these stay.
     fp8 = ("e4m3fnuz", "e5m2fnuz")
     rows: list[tuple[str, tuple[str, ...], int, int, Law]] = [
         ("cdna1-fp16", ("fp16",), 4, 0, "exact"),
@@ -115,8 +118,8 @@ def _matrix_cores() -> list[TensorCore]:
 #: Name -> tensor core. ``-fp16out`` sums in FP16 rather than FP32. ``hopper-fp8`` is the unit that wgmma has,
 #: and with it cuBLAS and DeepGEMM. Hopper's mma.sync has none for FP8: it unpacks to FP16 and sums 32 of k in
 #: two steps of ``hopper-fp16`` (``-fp16out``), from zero, k % 4 < 2 first; c is added last, with a rounding.
-#: ``cdna`` are AMD's matrix cores. No description to the bit of CDNA4's is public, nor of the units of TPU, Gaudi
-#: and Trainium: there are no cores of them.
+#: ``cdna`` are AMD's matrix cores. No description to the bit of CDNA4's is public, nor of the units of TPU,
+#: Gaudi and Trainium: there are no cores of them.
 TENSOR_CORES: Registry[TensorCore] = Registry(
     "tensor core",
     TensorCore,

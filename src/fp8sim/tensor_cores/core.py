@@ -22,8 +22,8 @@ OUTPUTS: dict[str, int] = {"fp32-rz": 23, "e8m13-rz": 13, "fp16-rne": 10, "fp32-
 LAWS: dict[str, str] = {
     "truncated": "terms are cut off below the largest exponent, and their sum at the output (T-FDPA)",
     "exact": "the exact sum of all terms is rounded once, to nearest (E-FDPA)",
-    "pairwise": "each product, each sum of two and the sum with c is rounded to nearest; no subnormals (FTZ-AddMul)",
-    "rounded-down": "products are cut off, then all is rounded down, and to nearest at the output (TR-, GTR-FDPA)",
+    "pairwise": "each product and each sum of two is rounded to nearest; subnormals become zero (FTZ-AddMul)",
+    "rounded-down": "products are cut off, their sums rounded down, the output to nearest (TR- and GTR-FDPA)",
 }
 
 
@@ -40,13 +40,14 @@ class TensorCore:
     exact
         The exact sum of products and c is rounded once, to the nearest FP32 (CDNA1).
     pairwise
-        Subnormal factors, and a subnormal c, become +0. Each product is rounded to the nearest FP32, then each sum:
-        of two neighbours, of two such sums, and last of that and c. A subnormal result becomes zero (CDNA2).
+        Subnormal factors, and a subnormal c, become +0. Each product is rounded to the nearest FP32, then
+        each sum: of two neighbours, of two such sums, and last of that and c. A subnormal result becomes
+        zero of its sign (CDNA2).
     rounded-down
-        Products are cut off (toward zero) `fraction_bits` below the largest exponent of a product, one of 2^128
-        and more being infinite. Their sum is rounded down (toward minus infinity) at ``sum_bits + 1`` below the
-        larger of that exponent and of c's, and c at `fraction_bits` below it. The sum of both is rounded down
-        `sum_bits` below its own exponent, and then to the nearest FP32 (CDNA3).
+        Products are cut off (toward zero) `fraction_bits` below the largest exponent of a product; those of
+        2^128 and more are infinite. Their sum is rounded down (toward minus infinity) ``sum_bits + 1`` below
+        the larger of that exponent and of c's, and c `fraction_bits` below it. The sum of both is rounded
+        down `sum_bits` below its own exponent, and then to the nearest FP32 (CDNA3).
 
     Parameters
     ----------
@@ -68,7 +69,8 @@ class TensorCore:
         Products that are summed exactly before they are aligned, by the exponents of their scales,
         even where they cancel; 0 aligns each product on its own. Rounded down: half of the step, where even
         and odd k are summed apart, each sum is rounded down `fraction_bits` below the largest exponent, and c
-        counts for nothing where it is wholly below that; or 0.
+        counts for nothing where it is wholly below that; or 0. Pairwise: 2 or 4 whose sums are added to c one
+        after another within a step; 0 for one such sum a step.
     subgroup : int
         What is summed exactly instead of a group where the exponent of a product, scales included, is
         above that of c, which then counts for no alignment; 0: groups are the same everywhere.
@@ -102,10 +104,12 @@ class TensorCore:
 
     >>> from fp8sim import Operand, get_recipe
     >>> e4m3 = Operand("e4m3fnuz", "row")
-    >>> row = dataclasses.replace(get_recipe("fp8-row"), name="mi300x", a=e4m3, b=e4m3, accumulator="cdna3-fp8")
-    >>> import numpy as np
-    >>> fp8sim.matmul(np.ones((1, 64)), np.ones((64, 1)), row)
-    array([[64.]], dtype=float32)
+    >>> recipe = dataclasses.replace(
+    ...     get_recipe("fp8-row"), name="fp8-row-mi300x", a=e4m3, b=e4m3, accumulator="cdna3-fp8"
+    ... )
+    >>> import fp8sim
+    >>> fp8sim.matmul([[1.0, 2.0]], [[3.0], [4.0]], recipe)
+    array([[11.]], dtype=float32)
     """
 
     name: str
@@ -149,8 +153,8 @@ class TensorCore:
             )
         if self._sum_bits > 52:
             raise ValueError(
-                f"{self.name}: a step of {self.step} with {max(self.fraction_bits, self.sum_bits)} fraction bits needs sums of "
-                f"{self._sum_bits} bits, beyond the 52 that stay exact; take fewer"
+                f"{self.name}: a step of {self.step} with {self.fraction_bits} fraction bits "
+                f"needs sums of {self._sum_bits} bits, beyond the 52 that stay exact; take fewer"
             )
 
     def _check_law(self) -> None:
@@ -169,13 +173,21 @@ class TensorCore:
         if truncated == (self.output == "fp32-rne"):
             wanted = "one that is truncated, or FP16" if truncated else "output='fp32-rne'"
             raise ValueError(f"{self.name}: law {self.law!r} takes {wanted}, got {self.output!r}")
-        if self.law == "pairwise" and self.step not in (2, 4):
-            raise ValueError(f"{self.name}: law 'pairwise' takes a step of 2 or 4, got {self.step}")
+        if self.law == "pairwise" and (
+            (self.group or self.step) not in (2, 4) or self.step % (self.group or 1)
+        ):
+            raise ValueError(
+                f"{self.name}: law 'pairwise' takes a step of 2 or 4, or of groups of so many; got a step of "
+                f"{self.step} in groups of {self.group}"
+            )
         if not truncated and (self.scale_format or self.subgroup):
             raise ValueError(f"{self.name}: law {self.law!r} takes no block scales and no subgroups")
-        if not truncated and self.group and (self.law != "rounded-down" or 2 * self.group != self.step):
-            wanted = "0 or half of the step" if self.law == "rounded-down" else "0"
-            raise ValueError(f"{self.name}: law {self.law!r} takes group={wanted}, got {self.group}")
+        if self.law == "exact" and self.group:
+            raise ValueError(f"{self.name}: law 'exact' takes group=0, got {self.group}")
+        if self.law == "rounded-down" and self.group and 2 * self.group != self.step:
+            raise ValueError(
+                f"{self.name}: law 'rounded-down' takes group=0 or half of a step of {self.step}, got {self.group}"
+            )
 
     def _check_groups(self) -> None:
         """Check how products are grouped."""

@@ -1,4 +1,4 @@
-"""How a product is computed: which numbers hold all of its sums exactly, from what is known of its operands."""
+"""How a product is computed: which numbers hold all of its sums exactly, by what enters it."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def _in_blocks(p: Problem) -> F32:
     windows = [slice(*ends) for ends in split(p.a.array.shape[1], -(-WINDOW // unit) * unit)]
     if p.core.law == "pairwise":
         p = p._replace(a=_without_subnormals(p.a), b=_without_subnormals(p.b))
-        out[np.abs(out) < 2.0**plan.c_emin] = 0
+        if not plan.promote:  # otherwise chains start from zero
+            out[np.abs(out) < 2.0**plan.c_emin] = 0
     run_in_threads(_run_block, [(p, plan, windows, place, out[place]) for place in _blocks(*out.shape)])
     if plan.promote or not plan.finite:  # otherwise no sum is NaN
         for row in out:  # every NaN gets the one pattern that tensor cores write
