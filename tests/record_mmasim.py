@@ -23,7 +23,7 @@ import fp8sim
 from cdna import INSTRUCTIONS, KINDS, RECORDED, Batch, differing, draw
 from fp8sim._support.typing import F32, AnyArray
 
-COLUMNS = 32
+COLUMNS, BATCHES = 24, 2
 LIVE = 64  # columns of what is compared
 LENGTHS = {"step": (0, 1), "chain": (-1, 3)}  #: which instruction of a core, and how many along k
 
@@ -94,7 +94,7 @@ def record(seed: int) -> None:
         rows: dict[str, list[AnyArray]] = {letter: [] for letter in "abcd"}
         key = f"{core}/{length}"
         for kind in KINDS:
-            taken = itertools.islice(cases(core, kind, (position,), (chain,), COLUMNS, seed), 3)
+            taken = itertools.islice(cases(core, kind, (position,), (chain,), COLUMNS, seed), BATCHES)
             for batch, operation in taken:
                 for letter, x in zip("ab", (batch.a, batch.b), strict=True):
                     form = fp8sim.get_format(batch.formats["ab".index(letter)])
@@ -112,8 +112,8 @@ def record(seed: int) -> None:
         "torch": importlib.metadata.version("torch"),
         "seed": seed,
         "kinds": KINDS,
-        "batches of a kind": 3,
-        "last instruction of a kind": names,
+        "batches of a kind": BATCHES,
+        "instructions": names,
         "formats": formats,
     }
     RECORDED.write_text(json.dumps(about, indent=1) + "\n")

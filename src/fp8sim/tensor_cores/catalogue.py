@@ -78,12 +78,12 @@ def _cores() -> list[TensorCore]:
 
 def _matrix_cores() -> list[TensorCore]:
     """AMD's: MI100 (CDNA1), MI210 and MI250X (CDNA2), MI300A and MI300X (CDNA3)."""
-    # name, inputs, products per step, fraction bits, law. A c of zero counts as the least exponent of FP32, which
-    # so is the least alignment exponent. CDNA2 multiplies BF16 in instructions of its own (_1k) and in those of
-    # CDNA1; CDNA3 sums 4 where an instruction has k = 4, and up to 8. Within an instruction of a longer k, CDNA2
-    # does not turn an accumulator of -0 into +0: step=16, group=4 is one with k = 16. NaN has the pattern that
-    # mmasim writes for CDNA3; for the others it says none. It drops a c of NaN or infinity beside FP8 products of
-    # 2^25 and more, for an accident of torch.frexp; here these stay.
+    # name, inputs, products per step, fraction bits, law. A c of zero counts as the least exponent of FP32,
+    # which so is the least alignment exponent. CDNA2 multiplies BF16 in instructions of its own (_1k) and in
+    # those of CDNA1; CDNA3 sums 4 where an instruction has k = 4, and up to 8. In an instruction of a longer
+    # k, CDNA2 does not turn an accumulator of -0 into +0: step=16, group=4 is one with k = 16. NaN has the
+    # pattern that mmasim writes for CDNA3; for the others it names none. Beside FP8 products of 2^25 and more
+    # mmasim drops a c of NaN or infinity, since torch.frexp gives it the exponent 0; here it stays.
     fp8 = ("e4m3fnuz", "e5m2fnuz")
     rows: list[tuple[str, tuple[str, ...], int, int, Law]] = [
         ("cdna1-fp16", ("fp16",), 4, 0, "exact"),

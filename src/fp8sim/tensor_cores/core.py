@@ -102,8 +102,8 @@ class TensorCore:
 
     The recipe ``fp8-row`` as an MI300X multiplies, in its own E4M3:
 
-    >>> from fp8sim import Operand, get_recipe
-    >>> e4m3 = Operand("e4m3fnuz", "row")
+    >>> from fp8sim import Operand, Scaling, get_recipe
+    >>> e4m3 = Operand("e4m3fnuz", Scaling("row"))
     >>> recipe = dataclasses.replace(
     ...     get_recipe("fp8-row"), name="fp8-row-mi300x", a=e4m3, b=e4m3, accumulator="cdna3-fp8"
     ... )
@@ -186,7 +186,8 @@ class TensorCore:
             raise ValueError(f"{self.name}: law 'exact' takes group=0, got {self.group}")
         if self.law == "rounded-down" and self.group and 2 * self.group != self.step:
             raise ValueError(
-                f"{self.name}: law 'rounded-down' takes group=0 or half of a step of {self.step}, got {self.group}"
+                f"{self.name}: law 'rounded-down' takes group=0 or half of the step, "
+                f"{self.step / 2:g}; got {self.group}"
             )
 
     def _check_groups(self) -> None:
