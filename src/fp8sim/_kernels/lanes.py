@@ -109,6 +109,10 @@ class Array(NamedTuple):
     def _load(self, offset: Any, kind: Any, align: int | None = None) -> Any:
         return self.writer.builder.load(self._address(offset, kind), align=align, typ=kind)
 
+    def moved(self, by: Any) -> Array:
+        """Start some elements further on."""
+        return self._replace(start=self.writer.builder.add(self.start, by))
+
     def load(self, offset: Any = START) -> Lanes:
         """Load WIDTH neighbours."""
         return Lanes(self.writer.builder, self._load(offset, ir.VectorType(self.kind, WIDTH), align=1))

@@ -1,4 +1,4 @@
-"""Factors packed for fused steps, values beside exponents, and how one step over them is written."""
+"""Factors packed for fused steps, values beside exponents, and how steps over them are written."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numba import types
 
 from fp8sim._kernels._jit import intrinsic, jit
-from fp8sim._kernels.lanes import F32, F64, I32, WIDTH, Array, Lanes, Writer
+from fp8sim._kernels.lanes import F32, F64, I32, I64, WIDTH, Array, Lanes, Writer
 
 __all__ = [
-    "ABSENT", "NO_PRODUCT_NARROW", "NO_PRODUCT_WIDE", "RANKS", "RANK_BITS", "SCALE_BIAS", "define_step",
+    "ABSENT", "NO_PRODUCT_NARROW", "NO_PRODUCT_WIDE", "RANKS", "RANK_BITS", "SCALE_BIAS", "define_steps",
     "exponent_of", "pack_columns", "pack_rows",
 ]  # fmt: skip
 
@@ -106,25 +106,34 @@ def exponent_of(c: Lanes, emin: Lanes) -> Lanes:
     return (c.bits_as(I32) << 1).is_zero().where(ABSENT, exponent)
 
 
-def define_step(body: Callable[[Writer, list[Array], Lanes], Lanes | None], *, rounded: bool = False) -> Any:
-    """Make the function that runs one step on 64 accumulators, in place, if its plan is `rounded` or not.
+def define_steps(
+    body: Callable[[Writer, list[Array], Lanes], Lanes], kinds: tuple[Any, ...], *, rounded: bool = False
+) -> Any:
+    """Make the function that runs some steps, one after another, on 64 accumulators, kept in registers.
 
-    `body` writes the new accumulators from (writer, packed factors, accumulators), or returns None for arrays
-    of types that no plan asks it to serve: nothing is compiled then.
+    `body` writes the new accumulators of a step from (writer, packed factors, accumulators). It serves packed
+    values of some `kinds`, and plans that are `rounded` or not: for others, as no plan asks, nothing is
+    compiled.
     """
 
     @intrinsic
-    def step(context: Any, plan: Any, packed: Any, a_at: Any, b_at: Any, chain: Any, chain_at: Any) -> Any:
+    def run_steps(
+        context: Any, plan: Any, packed: Any, a_at: Any, b_at: Any, chain: Any, chain_at: Any, steps: Any
+    ) -> Any:
         def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             w = Writer(context, builder, signature, arguments)
             operands = [w.array(1, at=at, part=part) for part, at in enumerate((2, 2, 3, 3))]
-            home = w.array(4, at=5)
-            if plan.instance_class.rounded == rounded:
-                result = body(w, operands, home.load())
-                if result is not None:
-                    home.store(result)
+            home, a_step = w.array(4, at=5), w.setting("step")
+            b_step = builder.mul(a_step, I64(WIDTH))
+
+            def step(s: Any, c: Lanes) -> Lanes:
+                moves = (builder.mul(s, size) for size in (a_step, a_step, b_step, b_step))
+                return body(w, [x.moved(by) for x, by in zip(operands, moves, strict=True)], c)
+
+            if plan.instance_class.rounded == rounded and operands[0].kind in kinds:
+                home.store(w.fold(arguments[6], home.load(), step))
             return context.get_dummy_value()
 
-        return types.void(plan, packed, a_at, b_at, chain, chain_at), write
+        return types.void(plan, packed, a_at, b_at, chain, chain_at, types.int64), write
 
-    return step
+    return run_steps

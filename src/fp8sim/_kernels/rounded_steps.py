@@ -2,7 +2,7 @@
 
 exact
     The sum of products and accumulator is rounded once. Where no sum is too far from the last bit of a
-    product, two float64 hold it, as `exact_sum` has it; else a list of them for each column, `run_exact`.
+    product, two float64 hold it, as `exact_sum` has it; else a list of them for each column, `add_to_list`.
 pairwise
     Products and sums are float32, rounded one by one, and subnormal ones become zero.
 rounded down
@@ -32,9 +32,9 @@ from fp8sim._kernels.lanes import (
     power_of_two,
     round_at,
 )
-from fp8sim._kernels.packed_steps import NO_PRODUCT_NARROW, NO_PRODUCT_WIDE, define_step, exponent_of
+from fp8sim._kernels.packed_steps import NO_PRODUCT_NARROW, NO_PRODUCT_WIDE, define_steps, exponent_of
 
-__all__ = ["LAWS", "NARROW_FLOOR", "run_rounded_step"]
+__all__ = ["LAWS", "NARROW_FLOOR", "run_rounded_steps"]
 
 LAWS = ("truncated", "exact", "pairwise", "rounded-down")  # a plan has the index
 EXACT, PAIRWISE = LAWS.index("exact"), LAWS.index("pairwise")
@@ -45,34 +45,37 @@ BEYOND_FP32 = float(np.nextafter(2.0**128, 0))  # a product above it is infinite
 
 
 @jit
-def run_rounded_step(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at: int) -> None:
-    """Run one step by its law."""
+def run_rounded_steps(
+    plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at: int, steps: int
+) -> None:
+    """Run steps by their law."""
     if plan.law == EXACT:
         if plan.light:
-            step_exact(plan, packed, a_at, b_at, chain, chain_at)
+            run_exact(plan, packed, a_at, b_at, chain, chain_at, steps)
         else:
-            run_exact(plan, packed, a_at, b_at, chain, chain_at)
+            for s in range(steps):
+                add_to_list(plan, packed, a_at + s * plan.step, b_at + s * plan.step * WIDTH, chain, chain_at)
     elif plan.law == PAIRWISE:
         if plan.light:
             if plan.part == 4:
-                step_pairs_light(plan, packed, a_at, b_at, chain, chain_at)
+                run_pairs_light(plan, packed, a_at, b_at, chain, chain_at, steps)
             else:
-                step_pair_light(plan, packed, a_at, b_at, chain, chain_at)
+                run_pair_light(plan, packed, a_at, b_at, chain, chain_at, steps)
         elif plan.part == 4:
-            step_pairs(plan, packed, a_at, b_at, chain, chain_at)
+            run_pairs(plan, packed, a_at, b_at, chain, chain_at, steps)
         else:
-            step_pair(plan, packed, a_at, b_at, chain, chain_at)
+            run_pair(plan, packed, a_at, b_at, chain, chain_at, steps)
     elif plan.apart:
-        step_apart(plan, packed, a_at, b_at, chain, chain_at)
+        run_apart(plan, packed, a_at, b_at, chain, chain_at, steps)
     else:
-        step_down(plan, packed, a_at, b_at, chain, chain_at)
+        run_down(plan, packed, a_at, b_at, chain, chain_at, steps)
 
 
 # Exact
 
 
 @jit
-def run_exact(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at: int) -> None:
+def add_to_list(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at: int) -> None:
     """Sum whatever there is exactly, as Shewchuk does: in float64 of which none overlaps another."""
     a, b = packed[0], packed[2]
     parts = np.empty(plan.step + 1)
@@ -101,15 +104,13 @@ def run_exact(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at
         chain[chain_at + j] = to_float32(high, low)  # what is below does not change the side
 
 
-def exact_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes | None:
+def exact_sum(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
     """Add exactly in two float64, and round once.
 
     Added to 1.5 x 2^(top + 1), where no sum reaches 2^top, all is rounded to multiples of 2^(top - 51),
     and what that takes away is exact in a second float64: 2^20 + 2^-40, with a top of 22, is 2^20 and 2^-40.
     """
     a, _, b, _ = operands
-    if a.kind is F32:
-        return None
     magic = power_of_two(w.number("sum_top") + 1, F64) * 1.5
     start = c.to(F64)
     first = magic + start
@@ -132,19 +133,17 @@ def to_odd(high: Lanes, low: Lanes) -> Lanes:
     return (rest << 1).is_zero().where(bits, odd).bits_as(F64)
 
 
-step_exact = define_step(exact_sum, rounded=True)
+run_exact = define_steps(exact_sum, (F64,), rounded=True)
 
 
 # Pairwise
 
 
-def pairwise_sum(size: int, flushed: bool) -> Callable[[Writer, list[Array], Lanes], Lanes | None]:
+def pairwise_sum(size: int, flushed: bool) -> Callable[[Writer, list[Array], Lanes], Lanes]:
     """Write sums of `size` products as balanced trees, and add one after another, each sum rounded."""
 
-    def body(w: Writer, operands: list[Array], c: Lanes) -> Lanes | None:
+    def body(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
         a, _, b, _ = operands
-        if a.kind is F64:
-            return None
         flush = without_subnormals if flushed else _as_it_is
 
         def add(i: Any, total: Lanes) -> Lanes:
@@ -170,17 +169,19 @@ def without_subnormals(x: Lanes) -> Lanes:
     return (bits & 0x7F800000).is_zero().where(bits & -0x80000000, bits).bits_as(F32)
 
 
-step_pair, step_pairs = (define_step(pairwise_sum(size, True), rounded=True) for size in (2, 4))
-step_pair_light, step_pairs_light = (define_step(pairwise_sum(size, False), rounded=True) for size in (2, 4))
+run_pair, run_pairs = (define_steps(pairwise_sum(size, True), (F32,), rounded=True) for size in (2, 4))
+run_pair_light, run_pairs_light = (
+    define_steps(pairwise_sum(size, False), (F32,), rounded=True) for size in (2, 4)
+)
 
 
 # Rounded down
 
 
-def rounded_down_sum(parts: int) -> Callable[[Writer, list[Array], Lanes], Lanes | None]:
+def rounded_down_sum(parts: int) -> Callable[[Writer, list[Array], Lanes], Lanes]:
     """Write sums of products, of all or of every second one, cut off, and of these with the accumulator."""
 
-    def body(w: Writer, operands: list[Array], c: Lanes) -> Lanes | None:
+    def body(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
         bits, sum_bits = w.number("fraction_bits"), w.number("sum_bits")
         sums = [truncated_products(w, operands, first, parts) for first in range(parts)]
         dot, product_top = sums[0]
@@ -250,4 +251,4 @@ def shifted_down(total: Lanes, places: Lanes) -> Lanes:
     return (total * power_of_two(-places, F64)).call("floor")
 
 
-step_down, step_apart = (define_step(rounded_down_sum(parts), rounded=True) for parts in (1, 2))
+run_down, run_apart = (define_steps(rounded_down_sum(parts), (F32, F64), rounded=True) for parts in (1, 2))

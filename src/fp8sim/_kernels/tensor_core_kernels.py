@@ -40,12 +40,12 @@ from fp8sim._kernels.packed_steps import (
     RANK_BITS,
     RANKS,
     SCALE_BIAS,
-    define_step,
+    define_steps,
     exponent_of,
     pack_columns,
     pack_rows,
 )
-from fp8sim._kernels.rounded_steps import NARROW_FLOOR, run_rounded_step
+from fp8sim._kernels.rounded_steps import NARROW_FLOOR, run_rounded_steps
 
 __all__ = ["NARROW_FLOOR", "WIDTH", "Plan", "RoundedPlan", "multiply_block"]
 
@@ -119,31 +119,30 @@ def multiply_block(plan: Any, a: Any, b: Any, scales: Any, promotion: Any, scrat
 @jit
 def _run_steps(plan: Any, packed: Any, row: int, steps: int, chain: Any, chain_at: int) -> None:
     """Run the steps of a slab, for one packed row of A and 64 columns of B."""
-    for s in range(steps):
-        a_at, b_at = row * plan.slab + s * plan.step, s * plan.step * WIDTH
-        if plan.law:
-            run_rounded_step(plan, packed, a_at, b_at, chain, chain_at)
-        elif plan.light:
-            step_light(plan, packed, a_at, b_at, chain, chain_at)
-        elif plan.grouped:
-            _run_grouped(plan, packed, a_at, b_at, chain, chain_at)
-        elif plan.fp16:
-            step_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
-        else:
-            step_to_fp32(plan, packed, a_at, b_at, chain, chain_at)
+    a_at = row * plan.slab
+    if plan.law:
+        run_rounded_steps(plan, packed, a_at, 0, chain, chain_at, steps)
+    elif plan.light:
+        run_light(plan, packed, a_at, 0, chain, chain_at, steps)
+    elif plan.grouped:
+        _run_grouped(plan, packed, a_at, 0, chain, chain_at, steps)
+    elif plan.fp16:
+        run_to_fp16(plan, packed, a_at, 0, chain, chain_at, steps)
+    else:
+        run_to_fp32(plan, packed, a_at, 0, chain, chain_at, steps)
 
 
 @jit
-def _run_grouped(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at: int) -> None:
-    """Run one step whose products are summed in groups."""
+def _run_grouped(plan: Any, packed: Any, a_at: int, b_at: int, chain: Any, chain_at: int, steps: int) -> None:
+    """Run steps whose products are summed in groups."""
     if plan.ranked and plan.fp16:
-        step_ranked_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
+        run_ranked_to_fp16(plan, packed, a_at, b_at, chain, chain_at, steps)
     elif plan.ranked:
-        step_ranked(plan, packed, a_at, b_at, chain, chain_at)
+        run_ranked(plan, packed, a_at, b_at, chain, chain_at, steps)
     elif plan.fp16:
-        step_grouped_to_fp16(plan, packed, a_at, b_at, chain, chain_at)
+        run_grouped_to_fp16(plan, packed, a_at, b_at, chain, chain_at, steps)
     else:
-        step_grouped(plan, packed, a_at, b_at, chain, chain_at)
+        run_grouped(plan, packed, a_at, b_at, chain, chain_at, steps)
 
 
 @jit
@@ -285,26 +284,26 @@ def to_fp16(w: Writer, exact: Lanes, c: Lanes, narrow: bool) -> Lanes:
     return result
 
 
-def truncated_step(method: str, finish: Callable[[Writer, Lanes, Lanes, bool], Lanes]) -> Any:
-    """Make the function that runs one step of a kind: narrow and "light" or not, or wide and one of three."""
+def truncated_steps(method: str, finish: Callable[[Writer, Lanes, Lanes, bool], Lanes]) -> Any:
+    """Make the function that runs steps of a kind: narrow and "light" or not, or wide and one of three."""
+    wide = {"plain": wide_sum, "grouped": grouped_sum, "ranked": ranked_sum}
 
-    def body(w: Writer, operands: list[Array], c: Lanes) -> Lanes | None:
+    def body(w: Writer, operands: list[Array], c: Lanes) -> Lanes:
         narrow = operands[0].kind is F32
-        wide = {"plain": wide_sum, "grouped": grouped_sum, "ranked": ranked_sum}
-        if narrow and method in ("light", "plain"):
+        if narrow:
             return finish(w, narrow_sum(w, operands, c, light=method == "light"), c, narrow)
-        return finish(w, wide[method](w, operands, c), c, narrow) if not narrow and method in wide else None
+        return finish(w, wide[method](w, operands, c), c, narrow)
 
-    return define_step(body)
+    return define_steps(body, {"light": (F32,), "plain": (F32, F64)}.get(method, (F64,)))
 
 
-step_light = truncated_step("light", to_fp32)
-step_to_fp32 = truncated_step("plain", to_fp32)
-step_to_fp16 = truncated_step("plain", to_fp16)
-step_grouped = truncated_step("grouped", to_fp32)
-step_grouped_to_fp16 = truncated_step("grouped", to_fp16)
-step_ranked = truncated_step("ranked", to_fp32)
-step_ranked_to_fp16 = truncated_step("ranked", to_fp16)
+run_light = truncated_steps("light", to_fp32)
+run_to_fp32 = truncated_steps("plain", to_fp32)
+run_to_fp16 = truncated_steps("plain", to_fp16)
+run_grouped = truncated_steps("grouped", to_fp32)
+run_grouped_to_fp16 = truncated_steps("grouped", to_fp16)
+run_ranked = truncated_steps("ranked", to_fp32)
+run_ranked_to_fp16 = truncated_steps("ranked", to_fp16)
 
 
 @intrinsic
