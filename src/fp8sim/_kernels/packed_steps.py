@@ -130,7 +130,7 @@ def define_steps(
                 moves = (builder.mul(s, size) for size in (a_step, a_step, b_step, b_step))
                 return body(w, [x.moved(by) for x, by in zip(operands, moves, strict=True)], c)
 
-            if plan.instance_class.rounded == rounded and operands[0].kind in kinds:
+            if getattr(plan.instance_class, "rounded", False) == rounded and operands[0].kind in kinds:
                 home.store(w.fold(arguments[6], home.load(), step))
             return context.get_dummy_value()
 

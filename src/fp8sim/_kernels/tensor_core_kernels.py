@@ -53,10 +53,6 @@ __all__ = ["NARROW_FLOOR", "WIDTH", "Plan", "RoundedPlan", "multiply_block"]
 class Plan(NamedTuple):
     """What a product asks of the kernel: plain numbers, the same for all blocks of it."""
 
-    rounded = (
-        False  # whether the step is one of `rounded_steps`: another type, so that only those are compiled
-    )
-
     law: int  # which of LAWS
     step: int  # products per fused step
     part: int  # products that are summed at once: as int32, or as a group before alignment
@@ -88,7 +84,7 @@ class Plan(NamedTuple):
 
 
 class RoundedPlan(Plan):
-    """The same of a core that rounds to nearest FP32."""
+    """The same of a core that rounds to nearest FP32: another type, so that its steps alone are compiled."""
 
     rounded = True
 

@@ -81,8 +81,9 @@ class OneChain(Accumulator):
             return register
         held = FloatFormat("register", 8, OUTPUTS[self.core.output])
         ratio = old.astype(np.float64) / new
-        rounding = "nearest-even" if self.core.output == "fp32-rne" else "toward-zero"
-        return np.asarray(round_to(register * ratio, held, rounding=rounding), dtype=np.float32)
+        if self.core.output == "fp32-rne":
+            return np.asarray(round_to(register * ratio, held), dtype=np.float32)
+        return np.asarray(round_to(register * ratio, held, rounding="toward-zero"), dtype=np.float32)
 
 
 def _runs(a: Quantized, b: Quantized) -> list[tuple[int, int]]:

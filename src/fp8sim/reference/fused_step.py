@@ -228,7 +228,7 @@ def _rounded_down_sum(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArra
     total = np.ldexp(dot, joint - low) + np.ldexp(carried, joint - bits) + 0.0  # zero is positive
     own = np.maximum(np.frexp(np.where(np.isfinite(total), total, 1.0))[1] - 1, rule.c_emin)
     own = np.where(total == 0, rule.c_emin, own)
-    return np.ldexp(np.floor(np.ldexp(total, rule.sum_bits - own)), own - rule.sum_bits)
+    return np.asarray(np.ldexp(np.floor(np.ldexp(total, rule.sum_bits - own)), own - rule.sum_bits))
 
 
 def promote(total: F32, chain: F32, a_scale: F32 | None = None, b_scale: F32 | None = None) -> F32:

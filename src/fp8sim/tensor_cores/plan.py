@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +26,8 @@ def make_plan(p: Problem) -> Any:
 
     rule, every = p.core.rule, p.promote_every
     kind = Plan if rule.law == "truncated" else RoundedPlan
-    fit = {"exact": _fit_exact, "pairwise": _fit_pairwise}.get(rule.law, _fit_aligned)(p)
+    fits: dict[str, Callable[[Problem], _Fit]] = {"exact": _fit_exact, "pairwise": _fit_pairwise}
+    fit = fits.get(rule.law, _fit_aligned)(p)
     # A chain is whole slabs, and a slab is whole steps.
     slabs = [steps for steps in range(1, max(1, SLAB // rule.step) + 1) if every // rule.step % steps == 0]
     return kind(
