@@ -204,14 +204,17 @@ def differing(batch: Batch, words: AnyArray, k: int) -> AnyArray:
 
 
 def dropped(batch: Batch, words: AnyArray) -> AnyArray:
-    """Mark finite words of mmasim's FP8 where NaN or infinity went into a step, and large products into the last."""
+    """Mark finite words of mmasim's FP8 where NaN or infinity met large products in a later step."""
     if batch.core != "cdna3-fp8":
         return np.zeros(words.shape, bool)
     with np.errstate(invalid="ignore"):
         products = batch.a.T * batch.b
-        last = np.nan_to_num(np.abs(products[-16:])).max(axis=0) >= 2.0**25
-        lost = ~np.isfinite(batch.c[0]) | ~np.isfinite(products[:-16]).all(axis=0)
-    return np.asarray((lost & last)[None] & np.isfinite(words.view(np.float32)))
+    lost, seen = np.zeros(words.shape[1], bool), ~np.isfinite(batch.c[0])
+    for at in range(0, len(products), 16):
+        part = products[at : at + 16]
+        lost |= seen & (np.nan_to_num(np.abs(part)).max(axis=0) >= 2.0**25)
+        seen |= ~np.isfinite(part).all(axis=0)
+    return np.asarray(lost[None] & np.isfinite(words.view(np.float32)))
 
 
 def draw(core: str, kind: str, k: int, n: int, rng: np.random.Generator) -> Batch:
