@@ -27,6 +27,16 @@ CORES = {  # core -> least share of numpy's speed
     "ampere-bf16": 25,
     "blackwell-fp8": None,
     "volta-fp16": None,
+    "cdna1-fp16": None,
+    "cdna1-bf16": None,
+    "cdna2-fp16": None,
+    "cdna2-bf16": None,
+    "cdna2-bf16-k2": None,
+    "cdna3-fp16": None,
+    "cdna3-bf16": None,
+    "cdna3-tf32": None,
+    "cdna3-fp16-k4": None,
+    "cdna3-fp8": None,
 }
 SUMS = {  # accumulator -> least multiply-adds per second
     "fp32-sequential": 2e9,

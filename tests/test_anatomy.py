@@ -21,12 +21,15 @@ import strategies
 from fp8sim import FORMATS, FloatFormat
 from fp8sim.anatomy import ValueAnatomy, explain, explain_block, explain_dot
 from fp8sim.reference.fused_step import Factors, fused_step
-from fp8sim.tensor_cores import TENSOR_CORES, tensor_core_matmul
+from fp8sim.tensor_cores import LAWS, TENSOR_CORES, tensor_core_matmul
 from oracle import LAYOUTS, MODES, around, decode, exact_product, grid, round_one
 
 NARROW = [name for name, layout in LAYOUTS.items() if layout.bits <= 8]
 FLUSHING = dataclasses.replace(FORMATS["e4m3"], name="e4m3-ftz", subnormals=False)
-PLAIN_CORES = [name for name, core in TENSOR_CORES.items() if not core.scale_format]
+PLAIN_CORES = [
+    name for name, core in TENSOR_CORES.items() if core.law == "truncated" and not core.scale_format
+]
+OTHER_CORES = [name for name, core in TENSOR_CORES.items() if core.law != "truncated"]
 SCALED_CORES = [name for name, core in TENSOR_CORES.items() if core.scale_format]
 SCRIPT = "<script>alert('x')</script>"
 
@@ -474,6 +477,33 @@ def test_every_bit_of_a_dot_product_is_the_tensor_cores(
         sum((Fraction(x) * Fraction(y) for x, y in zip(a, b, strict=True)), Fraction(0.5))
     )
     assert widest(told) <= 80
+
+
+@pytest.mark.parametrize("promote", [False, True])
+@pytest.mark.parametrize("name", OTHER_CORES)
+def test_steps_of_other_laws_are_told_by_their_exact_sums(
+    name: str, promote: bool, rng: np.random.Generator
+) -> None:
+    core = TENSOR_CORES[name]
+    a, b = operands(rng, name, 3 * core.step - 1)
+    every = core.step if promote else None
+    told = explain_dot(a, b, name, c=0.5, promote_every=every)
+    check_against_the_core(told, a, b, c=[[0.5]], promote_every=every)
+    for step in told.steps:
+        span = slice(step.first, step.last + 1)
+        exact = sum((Fraction(x) * Fraction(y) for x, y in zip(a[span], b[span], strict=True)), Fraction(0))
+        assert step.exact_products == exact
+        assert step.total == float(exact + Fraction(step.carried.value)) == step.exact
+        assert step.rounded_off == step.total - step.output
+        assert step.cut_off == 0
+        text = str(step)
+        assert LAWS[core.law][:40] in text
+        assert "bits kept" not in text
+    assert "aligned to" not in str(told)
+    assert widest(told) <= 80
+    special = explain_dot([np.inf if FORMATS[core.inputs[0]].has_inf else np.nan, 1], [1, 1], name)
+    assert not np.isfinite(special.result)
+    assert str(special)
 
 
 @pytest.mark.parametrize("name", SCALED_CORES)

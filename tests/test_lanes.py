@@ -10,7 +10,7 @@ pytest.importorskip("llvmlite")
 import llvmlite
 from llvmlite import binding, ir
 
-from fp8sim._kernels.tensor_core_kernels import F32, I64, WIDTH, Array, Writer
+from fp8sim._kernels.lanes import F32, I64, WIDTH, Array, Writer
 
 
 def written(pointer: Any) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 from llvmlite import binding
 
 from fp8sim._kernels._jit import intrinsic, jit
+from fp8sim._support.memory import own
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
-from fp8sim._support.typing import F32, AnyArray
+from fp8sim._support.typing import F32
 from fp8sim.formats import FORMATS, FloatFormat
 
 __all__ = ["fuses", "sum_corrected", "sum_in_pairs", "sum_in_sequence"]
@@ -113,17 +114,10 @@ def _in_blocks(kernel: Any, a: F32, b: F32, *numbers: Any) -> F32:
     out = np.zeros((m, n), np.float32)
     rows = min(ROWS, max(1, -(-m // (2 * get_num_threads()))))
     columns = -(-n // -(-n // COLUMNS)) if n else 1  # as even as can be
-    left, right = _own(a), _own(b)
+    left, right = own(a), own(b)
     places = [(*i, *j) for i in split(m, rows) for j in split(n, columns)]
     run_in_threads(kernel, [(left, right, place, out, *numbers) for place in places])
     return out
-
-
-def _own(x: AnyArray) -> AnyArray:
-    """Return a contiguous view or copy that is read-only: numba compiles a kernel once for such inputs."""
-    view = np.ascontiguousarray(x).view()
-    view.flags.writeable = False
-    return view
 
 
 @intrinsic

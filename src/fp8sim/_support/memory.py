@@ -16,7 +16,7 @@ import numpy as np
 from fp8sim._support.quantities import bytes_text
 from fp8sim._support.typing import AnyArray
 
-__all__ = ["Allocate", "available", "empty", "release", "require", "scratch"]
+__all__ = ["Allocate", "available", "empty", "own", "release", "require", "scratch"]
 
 Allocate: TypeAlias = Callable[[tuple[int, ...], Any], AnyArray]
 
@@ -78,6 +78,19 @@ def empty(shape: int | tuple[int, ...], dtype: Any) -> AnyArray:
     if size * kind.itemsize < 2 * HUGE:  # to align less would cost more than it saves
         return np.empty(shape, kind)
     return _aligned(np.empty(size * kind.itemsize + HUGE, np.uint8), size, kind).reshape(shape)
+
+
+def own(x: AnyArray) -> AnyArray:
+    """Return a contiguous view or copy that is read-only: numba compiles a kernel once for such inputs.
+
+    Examples
+    --------
+    >>> own(np.ones((2, 3)).T).flags.c_contiguous
+    True
+    """
+    view = np.ascontiguousarray(x).view()
+    view.flags.writeable = False
+    return view
 
 
 @contextmanager

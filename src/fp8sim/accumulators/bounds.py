@@ -4,6 +4,8 @@ A fused step cuts off each of its terms below 2^(e - F), where e is the largest 
 bits of the core, and then rounds its output. So a step of L products and the accumulator adds at most
 (L + 1) 2^(e - F), and one unit in the last place of what leaves it. A promotion to FP32 adds half a unit, as
 does every other rounding in FP32; where that underflows, half of the smallest subnormal.
+Of AMD's cores those that round down add a little more of the same kind; an exact step half a unit alone; and
+pairwise ones half a unit of every product and sum, and what becomes zero because it is subnormal.
 """
 
 from __future__ import annotations
@@ -150,6 +152,7 @@ class _Side:
             exponents = np.where(core.group, 0.0, exponents) + binades
             magnitudes = magnitudes * stored
         self.magnitudes, self.scales = rows(magnitudes), rows(scales)
+        self.subnormal = np.where(self.magnitudes < x.fmt.smallest_normal, self.magnitudes, 0.0)
         self.binades = np.exp2(np.maximum(rows(exponents), -1000.0))
 
     def largest(self, part: slice, step: int) -> F64:
@@ -162,21 +165,45 @@ class _Side:
 def _chain(left: _Side, right: _Side, core: TensorCore, start: int, stop: int) -> tuple[F64, F64]:
     """Return the bound of one chain and the sum of its products' magnitudes.
 
-    Cutting off toward zero makes nothing larger, so no accumulator exceeds that sum. A step's largest
-    exponent is that of a product or of the accumulator; both together bound it, and the products of a
-    segment's steps are one matrix product of powers of two.
+    Cutting off toward zero makes nothing larger, so no accumulator exceeds that sum; one that was rounded
+    otherwise may, by its bound so far. A step's largest exponent is that of a product or of the accumulator;
+    both together bound it, and the products of a segment's steps are one matrix product of powers of two.
     """
     size = np.zeros((len(left.magnitudes), len(right.magnitudes)))
     bound = np.zeros_like(size)
-    terms = (core.step // (core.subgroup or core.group or 1) + 1) * 2.0**-core.fraction_bits
+    terms, output = _cut_off(core)
     for at in range(start, stop, SEGMENT * core.step):
         part = slice(at, min(at + SEGMENT * core.step, stop))
         size += float_product(left.magnitudes[:, part], right.magnitudes[:, part].T)
         rows, columns = left.largest(part, core.step), right.largest(part, core.step)
         steps = rows.shape[1]
-        binade = np.where(size > 0, np.exp2(np.frexp(size)[1] - 1.0), 0.0)
+        reach = size if core.law == "truncated" else size + 1.01 * bound
+        if core.law == "pairwise":
+            bound += _rounded_products(left, right, core, part, steps)
+            reach = size + 1.01 * bound
+        binade = np.where(reach > 0, np.exp2(np.frexp(reach)[1] - 1.0), 0.0)
         least = 2.0 ** max(core.exponent_floor, -126)  # a subnormal accumulator has that exponent
         accumulator = np.maximum(binade, least)
-        bound += terms * (float_product(rows, columns.T) + steps * accumulator)
-        bound += steps * accumulator * 2.0 ** -OUTPUTS[core.output]
+        bound += terms * (float_product(rows, columns.T) + steps * accumulator) + steps * accumulator * output
     return bound, size
+
+
+def _cut_off(core: TensorCore) -> tuple[float, float]:
+    """Return what a step cuts off at most, below its largest exponent and below that of its output."""
+    if core.law == "truncated":
+        terms = core.step // (core.subgroup or core.group or 1) + 1
+        return terms * 2.0**-core.fraction_bits, 2.0 ** -OUTPUTS[core.output]
+    if core.law != "rounded-down":
+        return 0.0, _U32
+    sums = 2 if core.group else 0  # each rounded down; then their sum, and that with the accumulator
+    low = 2.0 ** -(core.sum_bits + 1)
+    return (core.step + sums + 1) * 2.0**-core.fraction_bits + low, _U32 + 2 * low
+
+
+def _rounded_products(left: _Side, right: _Side, core: TensorCore, part: slice, steps: int) -> F64:
+    """Bound what a pairwise core loses in a part of k before it adds to the accumulator."""
+    a, b = left.magnitudes[:, part], right.magnitudes[:, part]
+    roundings = (core.group or core.step).bit_length()  # of a product, and of the sums that it is in
+    lost = float_product(left.subnormal[:, part], b.T) + float_product(a, right.subnormal[:, part].T)
+    tiny = (2 * core.step + 2) * steps * 2.0**-126  # each result may have become zero
+    return np.asarray(roundings * _U32 * 1.01 * float_product(a, b.T) + lost + tiny)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.float_environment import default_environment
-from fp8sim._support.typing import F32, AnyArray
+from fp8sim._support.typing import F32, AnyArray, Rounding
 from fp8sim.accumulators.base import Accumulator
 from fp8sim.accumulators.tensor_core_sum import multiply_codes
 from fp8sim.casts import round_to
@@ -30,7 +30,8 @@ class OneChain(Accumulator):
     fast accumulation, TransformerEngine without its split accumulator. With scales that change along
     k no GPU can do it, since a scale is applied as a partial sum leaves the register. It is modelled
     all the same, to show what promotion alone buys: where the scales change, the register is
-    multiplied by the ratio of the old to the new ones and cut off (toward zero) to its own bits.
+    multiplied by the ratio of the old to the new ones and cut off (toward zero) to its own bits, or rounded
+    to nearest on a core that does so.
 
     Parameters
     ----------
@@ -82,9 +83,10 @@ class OneChain(Accumulator):
         if np.array_equal(old, new):
             return register
         held = FloatFormat("register", 8, OUTPUTS[self.core.output])
+        rounding: Rounding = "nearest-even" if self.core.output == "fp32-rne" else "toward-zero"
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # by a scale that vanished
             rescaled = register * (old.astype(np.float64) / new)
-        return np.asarray(round_to(rescaled, held, rounding="toward-zero"), dtype=np.float32)
+        return np.asarray(round_to(rescaled, held, rounding=rounding), dtype=np.float32)
 
 
 def _runs(a: Quantized, b: Quantized) -> list[tuple[int, int]]:

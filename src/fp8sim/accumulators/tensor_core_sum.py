@@ -15,7 +15,8 @@ from fp8sim.accumulators.base import Accumulator
 from fp8sim.casts import decode
 from fp8sim.quantization import Quantized
 from fp8sim.tensor_cores import TensorCore, split_interval
-from fp8sim.tensor_cores.product import check_problem, coded_side, multiply
+from fp8sim.tensor_cores.problem import check_problem, coded_side
+from fp8sim.tensor_cores.product import multiply
 
 __all__ = ["TensorCoreSum", "multiply_codes"]
 

@@ -20,7 +20,7 @@ from fp8sim.reference.fused_step import (
     split_number,
 )
 from fp8sim.tensor_cores import TensorCore
-from fp8sim.tensor_cores.product import Problem, Side
+from fp8sim.tensor_cores.problem import Problem, Side
 
 __all__ = ["take_steps"]
 
@@ -60,8 +60,9 @@ def _take_step(problem: Problem, first: int, stop: int, chain: F32) -> tuple[Ste
     a, b = (_factors(side, core, first) for side in (problem.a, problem.b))
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
         significand, exponent = split_number(chain, rule.c_emin)
+        truncated = rule.law == "truncated"
         alone = bool(rule.subgroup and outranks(a, b, chain, rule))  # the products decide the alignment
-        size = (rule.subgroup if alone else rule.group) or 1
+        size = ((rule.subgroup if alone else rule.group) or 1) if truncated else 1
         significands, exponents = exact_products(a, b, rule._replace(group=size if rule.group else 0))
     top = max(int(exponents.max()), core.exponent_floor, NOTHING if alone else int(exponent))
     terms = []
@@ -82,7 +83,7 @@ def _take_step(problem: Problem, first: int, stop: int, chain: F32) -> tuple[Ste
         terms=tuple(terms),
         carried=carried,
         total=float(units) if finite else float(output),
-        total_bits=_bits(units / Fraction(2) ** top, core.fraction_bits)[0] if finite else "",
+        total_bits=_bits(units / Fraction(2) ** top, core.fraction_bits)[0] if finite and truncated else "",
         output=float(output),
         exact_products=sum((Fraction(term.value) for term in terms), Fraction(0)) if finite else Fraction(0),
         finite=finite,
@@ -109,6 +110,9 @@ def _term(
     """Align one term: cut its significand so many bits below the alignment exponent."""
     (first, last), (a, b) = place, factors or (None, None)
     number, binade = float(significand), int(exponent)
+    if core.law != "truncated" and math.isfinite(number):  # nothing is cut off one by one
+        value = math.ldexp(number, binade) if number else number
+        return Term(first, last, a, b, value, binade if number else None, "", "", value, 0.0)
     if not math.isfinite(number) or number == 0:
         bits = "+0." + "0" * core.fraction_bits if number == 0 else ""
         counts = number == 0 and binade > NOTHING // 2  # a group that cancels

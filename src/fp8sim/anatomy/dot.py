@@ -99,7 +99,9 @@ def _running(dot: DotAnatomy) -> Iterator[Line]:
     """Yield the sum after every step, and what promotion adds where."""
     promoted = {promotion.last: promotion for promotion in dot.promotions}
     steps, places = dot.steps, max(4, *(len(range_text(step.first, step.last)) for step in dot.steps))
-    head = f"{'step':>6}  {'k':>{places}}  {'aligned to':>10}  {'cut off':>12}  {'sum':>12}"
+    truncated = dot.core.law == "truncated"
+    first, second = ("aligned to", "cut off") if truncated else ("largest", "lost")
+    head = f"{'step':>6}  {'k':>{places}}  {first:>10}  {second:>12}  {'sum':>12}"
     yield [Span(head + f"     {'FP32 sum':>12}" * bool(promoted), "dim")]
     for number, step in enumerate(steps):
         if len(steps) > 2 * _ENDS + 1 and _ENDS <= number < len(steps) - _ENDS:
@@ -107,7 +109,7 @@ def _running(dot: DotAnatomy) -> Iterator[Line]:
                 yield [Span(f"{'...':>6}  {len(steps) - 2 * _ENDS} steps more", "dim")]
             continue
         k, top = range_text(step.first, step.last), f"2^{step.top}"
-        cut, total = signed_text(step.cut_off), number_text(step.output)
+        cut, total = signed_text(step.cut_off if truncated else step.rounded_off), number_text(step.output)
         line: Line = [Span(f"{number + 1:>6}  {k:>{places}}  {top:>10}  {cut:>12}  {total:>12}")]
         if promotion := promoted.get(step.last):
             line += [Span("  -> "), Span(f"{number_text(promotion.after):>12}", "chosen")]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from fp8sim._support.page import WIDTH, Line, Page, Span, prose
 from fp8sim._support.quantities import number_text, power_text, signed_percent_text, signed_text
 from fp8sim._support.results import Result, members
-from fp8sim.tensor_cores import TensorCore
+from fp8sim.tensor_cores import LAWS, TensorCore
 
 __all__ = ["StepAnatomy", "Term", "error_text", "range_text"]
 
@@ -19,6 +19,7 @@ _OUTPUTS: dict[str, str] = {
     "fp32-rz": "truncated to FP32",
     "e8m13-rz": "truncated to FP32 with 13 fraction bits",
     "fp16-rne": "rounded to FP16, to nearest even",
+    "fp32-rne": "rounded to FP32, to nearest even",
 }
 
 
@@ -33,7 +34,7 @@ class Term(NamedTuple):
     exponent: (
         int | None
     )  #: sum of the factors' (a group: its scales') exponents; None where it does not count
-    kept: str  #: such as ``+1.0100000000000``, in units of two to the alignment exponent
+    kept: str  #: such as ``+1.0100000000000``, in units of 2^top; empty for laws that cut off no term
     lost: str  #: the bits after those of `kept` to the last 1; empty if nothing falls off
     kept_value: float
     lost_value: float
@@ -46,7 +47,7 @@ class StepAnatomy(Result):
     core: TensorCore  #: how it sums
     first: int  #: the first k
     last: int
-    top: int  #: the alignment exponent: the largest of the terms' exponents
+    top: int  #: the largest of the terms' exponents, to which a law that is "truncated" aligns them
     terms: tuple[Term, ...]  #: products in order of k, or groups of them where the core sums groups exactly
     carried: Term  #: the accumulator as it comes in
     total: float  #: exact sum of what is kept
@@ -67,7 +68,7 @@ class StepAnatomy(Result):
 
     @property
     def rounded_off(self) -> float:
-        """What the rounding to the output took away."""
+        """What the rounding to the output took away; all that was lost, of a law other than "truncated"."""
         return self.total - self.output if math.isfinite(self.output) else 0.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,8 +88,12 @@ class StepAnatomy(Result):
         return [Page(self.lines())]
 
     def lines(self) -> list[Line]:
-        """Return a table of the terms, aligned at the point, and the output."""
+        """Return a table of the terms, aligned at the point where they are cut off there, and the output."""
         core = self.core
+        rows = self._rows()
+        out = f"{number_text(self.output)}, {_OUTPUTS[core.output]}{error_text(self.output, self.exact)}"
+        if core.law != "truncated":
+            return [*_plain(self, rows), *prose("output", out)]
         last_place = power_text(2.0 ** (self.top - core.fraction_bits))
         lines: list[Line] = [
             [Span(f"k = {range_text(self.first, self.last, ' to ')}: ", "title"), Span(_alignment(self))],
@@ -96,9 +101,6 @@ class StepAnatomy(Result):
         ]
         if core.scale_format:
             lines.append([Span("Products are taken times the scales of their blocks.")])
-        same = groupby([*self.terms, self.carried], key=lambda term: (term.first < 0, *term[2:5]))
-        rows = [_row(list(run)) for _, run in same]  # one for each run of equal terms
-        rows.append(_Row("sum", "", number_text(self.total, 7), self.total_bits, ""))
         label, factors = max(len(row.label) for row in rows), max(5, *(len(row.factors) for row in rows))
         value = max(7, *(len(row.value) for row in rows))
         whole = max(len(row.kept.partition(".")[0]) for row in rows)
@@ -114,8 +116,15 @@ class StepAnatomy(Result):
             cut = row.lost if len(row.lost) <= room else row.lost[: room - 1] + "…"
             bar = Span(" │" if cut else "")
             lines.append([start, *_kept(row.kept, whole, width), bar, Span(cut, "lost")])
-        out = f"{number_text(self.output)}, {_OUTPUTS[core.output]}{error_text(self.output, self.exact)}"
         return [*lines, *prose("output", out)]
+
+    def _rows(self) -> list[_Row]:
+        """Return the rows of the table: one for each run of equal terms, and the sum."""
+        same = groupby([*self.terms, self.carried], key=lambda term: (term.first < 0, *term[2:5]))
+        return [
+            *(_row(list(run)) for _, run in same),
+            _Row("sum", "", number_text(self.total, 7), self.total_bits, ""),
+        ]
 
 
 class _Row(NamedTuple):
@@ -126,6 +135,23 @@ class _Row(NamedTuple):
     value: str
     kept: str
     lost: str
+
+
+def _plain(step: StepAnatomy, rows: list[_Row]) -> list[Line]:
+    """Tell a step whose terms are not cut off below one exponent: the law, the terms and their exact sum."""
+    lines = [
+        [Span(f"k = {range_text(step.first, step.last, ' to ')}", "title")],
+        *prose("law", LAWS[step.core.law]),
+    ]
+    label, factors = max(len(row.label) for row in rows), max(5, *(len(row.factors) for row in rows))
+    value = max(7, *(len(row.value) for row in rows))
+    lines.append([Span(f"{'k':>{label}}  {'a x b':{factors}}  {'product':>{value}}", "dim")])
+    for row in rows:
+        if row.label == "sum":
+            lines.append([Span(" " * (label + factors + 4) + "─" * value, "dim")])
+        note = "  exact" if row.label == "sum" else ""
+        lines.append([Span(f"{row.label:>{label}}  {row.factors:{factors}}  {row.value:>{value}}{note}")])
+    return lines
 
 
 def _alignment(step: StepAnatomy) -> str:

@@ -1,8 +1,9 @@
 """Fused steps of a tensor core, chained over k, written to be read: the numpy twin of compiled products.
 
-All products of a step, and the accumulator c, are cut off below the largest exponent among them, added
-exactly, and rounded once. E4M3 on Hopper keeps 13 bits: beside 16 x 16 = 2^8 the last place that is kept
-is 2^(8 - 13) = 2^-5, and 0.140625 x 0.140625 = 1.27 x 2^-6, which is below it, falls off whole.
+NVIDIA's are "truncated": all products of a step, and the accumulator c, are cut off below the largest
+exponent among them, added exactly, and rounded once. E4M3 on Hopper keeps 13 bits: beside 16 x 16 = 2^8 the
+last place that is kept is 2^(8 - 13) = 2^-5, and 0.140625 x 0.140625 = 1.27 x 2^-6 falls off whole.
+AMD's have three other laws: `_exact_sum`, `_pairwise_sum` and `_rounded_down_sum`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fp8sim._support.typing import F32, F64, AnyArray
-from fp8sim.reference.rounding import add_to_odd
+from fp8sim.reference.rounding import add_to_odd, sum_to_odd
 
 __all__ = [
     "Factors",
@@ -40,6 +41,8 @@ class StepRule(NamedTuple):
     out_bits: int  #: fraction bits of the output
     fp16: bool  #: the output is rounded to nearest FP16, not truncated to FP32
     scale_emin: int  #: least exponent of the format of block scales
+    law: str = "truncated"  #: how terms and their sum are rounded
+    sum_bits: int = 0  #: rounded down: fraction bits of the sum
 
     @property
     def c_emin(self) -> int:
@@ -136,6 +139,9 @@ def fused_step(a: Factors, b: Factors, c: F32, rule: StepRule) -> F32:
     True
     """
     with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        if rule.law != "truncated":
+            laws = {"exact": _exact_sum, "pairwise": _pairwise_sum, "rounded-down": _rounded_down_sum}
+            return _canonical_nan(np.asarray(laws[rule.law](a, b, c, rule), dtype=np.float32))
         significand, exponent = exact_products(a, b, rule)
         top = np.maximum(exponent.max(axis=-1), split_number(c, rule.c_emin)[1])
         total = _aligned_sum(significand, exponent, c, top, rule)
@@ -169,6 +175,60 @@ def outranks(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
     """
     exponents = exact_products(a, b, rule._replace(group=0))[1]
     return np.asarray(exponents.max(axis=-1) > split_number(c, rule.c_emin)[1])
+
+
+def _exact_sum(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
+    """Add products and accumulator exactly: what is then rounded once to FP32 (CDNA1)."""
+    products = a.values.astype(np.float64) * b.values
+    return sum_to_odd(np.concatenate([products, np.broadcast_to(c, products.shape[:-1])[..., None]], axis=-1))
+
+
+def _pairwise_sum(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
+    """Round each product and each sum, of neighbours, of neighbouring sums, and of that with c (CDNA2).
+
+    A subnormal factor or accumulator comes in as +0, and so does -0; a subnormal result becomes zero of its
+    sign. Where there are groups, their sums are added to c one after another.
+    """
+
+    def flushed(x: F32) -> F32:
+        return np.where(np.abs(x) < 2.0**rule.c_emin, np.copysign(np.float32(0), x), x)
+
+    left, right = (np.where(np.abs(x.values) < 2.0**x.emin, np.float32(0), x.values) for x in (a, b))
+    sums = flushed(left * right)
+    for _ in range((rule.group or rule.step).bit_length() - 1):
+        sums = flushed(sums[..., ::2] + sums[..., 1::2])
+    total = np.where(np.abs(c) < 2.0**rule.c_emin, np.float32(0), c)
+    for group in np.moveaxis(sums, -1, 0):
+        total = flushed(total + group)
+    return total
+
+
+def _rounded_down_sum(a: Factors, b: Factors, c: F32, rule: StepRule) -> AnyArray:
+    """Cut products off toward zero; round their sum, c, and the sum of both toward minus infinity (CDNA3).
+
+    That sum keeps `sum_bits` below its own exponent, and is then rounded to nearest FP32. Where there are two
+    groups, of even and odd k, c counts for nothing where all of it is below the last place.
+    """
+    bits, low = rule.fraction_bits, rule.sum_bits + 1
+    significand, exponent = exact_products(a, b, rule)
+    beyond = np.abs(np.ldexp(significand, exponent)) >= 2.0**128
+    significand = np.where(beyond, np.copysign(np.inf, significand), significand)
+    parts = rule.step // (rule.group or rule.step)
+    significand, exponent = (x.reshape(*x.shape[:-1], -1, parts) for x in (significand, exponent))
+    tops = exponent.max(axis=-2)  # of each group
+    terms = np.trunc(np.ldexp(significand, exponent - tops[..., None, :] + bits))
+    top = tops.max(axis=-1)
+    dot = np.floor(np.ldexp(terms.sum(axis=-2), tops - top[..., None])).sum(axis=-1)
+    c_significand, c_exponent = split_number(c, rule.c_emin)
+    joint = np.maximum(np.maximum(top, c_exponent), rule.floor)
+    dot = np.floor(np.ldexp(dot, top - bits - joint + low))
+    carried = np.floor(np.ldexp(c_significand, c_exponent - joint + bits))
+    if rule.group:
+        carried = np.where(np.isfinite(c) & (c_exponent < joint - bits - 1), 0.0, carried)
+    total = np.ldexp(dot, joint - low) + np.ldexp(carried, joint - bits) + 0.0  # zero is positive
+    own = np.maximum(np.frexp(np.where(np.isfinite(total), total, 1.0))[1] - 1, rule.c_emin)
+    own = np.where(total == 0, rule.c_emin, own)
+    return np.asarray(np.ldexp(np.floor(np.ldexp(total, rule.sum_bits - own)), own - rule.sum_bits))
 
 
 def promote(total: F32, chain: F32, a_scale: F32 | None = None, b_scale: F32 | None = None) -> F32:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fp8sim._support.typing import F64, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 
-__all__ = ["ROUNDINGS", "add_to_odd", "floor_log2", "round_exact", "round_reference"]
+__all__ = ["ROUNDINGS", "add_to_odd", "floor_log2", "round_exact", "round_reference", "sum_to_odd"]
 
 #: rounding -> what it does with a value between two neighbours.
 ROUNDINGS: dict[str, str] = {
@@ -136,3 +138,23 @@ def add_to_odd(x: F64, y: F64) -> F64:
     toward_zero = np.where((error != 0) & ((error > 0) != (total > 0)), bits - 1, bits)
     odd = np.where(error != 0, toward_zero | 1, bits).view(np.float64)
     return np.asarray(np.where(np.isfinite(total), odd, total))
+
+
+def sum_to_odd(x: F64) -> F64:
+    """Add along the last axis; an inexact sum goes to that neighbour whose last bit is odd.
+
+    So one more rounding gives what a single one would have given, as for `add_to_odd`. Zero is positive.
+
+    Examples
+    --------
+    >>> total = sum_to_odd(np.array([1e30, 1 + 2.0**-24, 2.0**-80, -1e30]))
+    >>> float(np.float32(total)) == 1 + 2.0**-23
+    True
+    """
+    rows = x.reshape(-1, x.shape[-1])
+    total, rest = rows.sum(axis=-1), np.zeros(len(rows))
+    for i in np.flatnonzero(np.isfinite(total)):
+        row = rows[i].tolist()
+        total[i] = math.fsum(row)  # rounded to nearest; what is left is exact, or has the sign that matters
+        rest[i] = math.fsum([*row, -total[i]])
+    return add_to_odd(total, rest).reshape(x.shape[:-1])

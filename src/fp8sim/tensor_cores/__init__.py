@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fp8sim.tensor_cores.catalogue import TENSOR_CORES, get_tensor_core, split_interval
-from fp8sim.tensor_cores.core import OUTPUTS, TensorCore
+from fp8sim.tensor_cores.core import LAWS, OUTPUTS, TensorCore
 from fp8sim.tensor_cores.value_product import (
     promoted_matmul,
     tensor_core_matmul,
@@ -11,6 +11,6 @@ from fp8sim.tensor_cores.value_product import (
 )
 
 __all__ = [
-    "OUTPUTS", "TENSOR_CORES", "TensorCore", "get_tensor_core", "promoted_matmul", "split_interval",
+    "LAWS", "OUTPUTS", "TENSOR_CORES", "TensorCore", "get_tensor_core", "promoted_matmul", "split_interval",
     "tensor_core_matmul", "tensor_core_matmul_reference",
 ]  # fmt: skip

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from fp8sim._support.registry import Registry
 from fp8sim._support.text import shown
-from fp8sim.tensor_cores.core import TensorCore
+from fp8sim.tensor_cores.core import Law, TensorCore
 
 __all__ = ["TENSOR_CORES", "get_tensor_core", "split_interval"]
 
 _MMA_SIM = "MMA-Sim (arXiv 2511.10909v2), tables 4 and 5"
 _KM = "; agrees bit for bit with GPU outputs published with arXiv 2512.07004 ({})"
 _TCGEN05 = "; agrees bit for bit with words of a B200 in sf-tensor/tcgen05 (tests/data/b200.json)"
+_CDNA = "MMA-Sim (arXiv 2511.10909v2), tables 6 to 10; agrees bit for bit with mmasim 2.1.1"
 _RECORDED = ", and with 25 million dot products per instruction recorded on an H100 (tests/hardware)"
 
 
@@ -73,12 +74,53 @@ def _cores() -> list[TensorCore]:
         floor = fp16_floors[core.name.partition("-")[0]]
         half = replace(core, name=f"{core.name}-fp16out", output="fp16-rne", exponent_floor=floor)
         cores.append(replace(half, source=core.source.replace(_TCGEN05, "")))  # no word of theirs is FP16
-    return cores
+    return cores + _matrix_cores()
+
+
+def _matrix_cores() -> list[TensorCore]:
+    """AMD's: MI100 (CDNA1), MI210 and MI250X (CDNA2), MI300A and MI300X (CDNA3)."""
+    # name, inputs, products per step, fraction bits, law. A c of zero counts as the least exponent of FP32,
+    # which so is the least alignment exponent. CDNA2 multiplies BF16 in instructions of its own (_1k) and in
+    # those of CDNA1; CDNA3 sums 4 where an instruction has k = 4, and up to 8. In an instruction of a longer
+    # k, CDNA2 does not turn an accumulator of -0 into +0: step=16, group=4 is one with k = 16. NaN has the
+    # pattern that mmasim writes for CDNA3; for the others it names none. Beside FP8 products of 2^25 and more
+    # mmasim drops a c of NaN or infinity, since torch.frexp gives it the exponent 0; here it stays.
+    fp8 = ("e4m3fnuz", "e5m2fnuz")
+    rows: list[tuple[str, tuple[str, ...], int, int, Law]] = [
+        ("cdna1-fp16", ("fp16",), 4, 0, "exact"),
+        ("cdna1-bf16", ("bf16",), 2, 0, "exact"),
+        ("cdna2-fp16", ("fp16",), 4, 0, "pairwise"),
+        ("cdna2-bf16", ("bf16",), 4, 0, "pairwise"),
+        ("cdna2-bf16-k2", ("bf16",), 2, 0, "pairwise"),
+        ("cdna3-fp16", ("fp16",), 8, 24, "rounded-down"),
+        ("cdna3-bf16", ("bf16",), 8, 24, "rounded-down"),
+        ("cdna3-tf32", ("tf32",), 4, 24, "rounded-down"),
+        ("cdna3-fp16-k4", ("fp16",), 4, 24, "rounded-down"),
+        ("cdna3-bf16-k4", ("bf16",), 4, 24, "rounded-down"),
+        ("cdna3-fp8", fp8, 16, 24, "rounded-down"),
+    ]
+    return [
+        TensorCore(
+            name,
+            inputs,
+            step,
+            bits,
+            "fp32-rne",
+            exponent_floor=-126,
+            group=8 if inputs == fp8 else 0,
+            law=law,
+            sum_bits=31 if bits else 0,
+            source=_CDNA,
+        )
+        for name, inputs, step, bits, law in rows
+    ]
 
 
 #: Name -> tensor core. ``-fp16out`` sums in FP16 rather than FP32. ``hopper-fp8`` is the unit that wgmma has,
 #: and with it cuBLAS and DeepGEMM. Hopper's mma.sync has none for FP8: it unpacks to FP16 and sums 32 of k in
 #: two steps of ``hopper-fp16`` (``-fp16out``), from zero, k % 4 < 2 first; c is added last, with a rounding.
+#: ``cdna`` are AMD's matrix cores. No description to the bit of CDNA4's is public, nor of the units of TPU,
+#: Gaudi and Trainium: there are no cores of them.
 TENSOR_CORES: Registry[TensorCore] = Registry(
     "tensor core",
     TensorCore,
@@ -86,7 +128,7 @@ TENSOR_CORES: Registry[TensorCore] = Registry(
     {
         "inputs": lambda core: " ".join(map(str, core.inputs)),
         "step>": lambda core: core.step,
-        "bits kept>": lambda core: core.fraction_bits,
+        "bits kept>": lambda core: core.fraction_bits or core.law,
         "output": lambda core: core.output,
         "block scales": lambda core: f"{core.scale_format} {core.scale_block}" if core.scale_format else "-",
     },

@@ -10,7 +10,8 @@ from fp8sim.formats import FormatLike
 from fp8sim.tensor_cores.arguments import checked_values
 from fp8sim.tensor_cores.catalogue import get_tensor_core, split_interval
 from fp8sim.tensor_cores.core import TensorCore
-from fp8sim.tensor_cores.product import Problem, Side, check_problem, multiply, step_by_step
+from fp8sim.tensor_cores.problem import Problem, Side, check_problem
+from fp8sim.tensor_cores.product import multiply, step_by_step
 
 __all__ = ["promoted_matmul", "tensor_core_matmul", "tensor_core_matmul_reference", "value_problem"]
 
