@@ -200,6 +200,8 @@ def made_up(name, *, nbytes, error, ordinary=0.02):
             [("tiny", 250, 0.090), ("best", 500, 0.030)],
             "tiny saves another 50 % of them at 3.0 times the error",
         ),
+        ([("tiny", 250, 0.09), ("best", 500, 0.0)], "tiny saves another 50 % of them at an error of 9 %"),
+        ([("tiny", 250, 0.0), ("best", 500, 0.0)], "tiny is enough here: an error of 0 (bf16: 0.2 %)"),
         ([("wide", 1000, 0.001)], "None of these takes fewer bytes or less time than bf16."),
         ([("broken", 500, np.nan)], "None of these"),
     ],

@@ -79,7 +79,7 @@ def _clauses(
     error, bases = percent_text(enough.relative_error), percent_text(base.relative_error)
     size = f"{percent_text(enough.bytes_ratio)} of the bytes"
     yield f"{enough.recipe} is enough here: an error of {error} ({base.recipe}: {bases}) for {size}"
-    if best is not enough:
+    if best is not enough and best.relative_error < enough.relative_error:
         gained = percent_text(1 - best.relative_error / enough.relative_error)
         more = bytes_text(best.nbytes - enough.nbytes)
         yield f"{best.recipe} takes {gained} off it for {more} more"
@@ -95,8 +95,11 @@ def _clauses(
         yield f"what {enough.recipe} gains over {nearest.recipe} lies in outlier channels alone"
     least = min(cheaper, key=lambda row: row.nbytes)
     if least.nbytes < 0.9 * enough.nbytes:
-        saved, times = 1 - least.nbytes / enough.nbytes, least.relative_error / enough.relative_error
-        yield f"{least.recipe} saves another {percent_text(saved)} of them at {times:.1f} times the error"
+        saved = percent_text(1 - least.nbytes / enough.nbytes)
+        cost = f"an error of {percent_text(least.relative_error)}"
+        if enough.relative_error:
+            cost = f"{least.relative_error / enough.relative_error:.1f} times the error"
+        yield f"{least.recipe} saves another {saved} of them at {cost}"
 
 
 def saving_cells(row: ComparisonRow) -> list[str]:
