@@ -453,7 +453,7 @@ class Work:
 
 def _in_fp32(x: FloatArray, operand: Operand, what: str) -> F32:
     """Round elements to FP32, in which the arithmetic of a kernel is done."""
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # invalid: a signalling NaN
         rounded = x.astype(np.float32, copy=False)
     if x.dtype != np.float32 and (np.isinf(rounded) & np.isfinite(x)).any():
         raise ValueError(f"{what} holds numbers beyond FP32, in which {operand} is done; divide it first")

@@ -117,11 +117,9 @@ def pick_scales(
         return _nvfp4_scales(amax, fmt, scale_rule, stretch, encode)
     if scale_rule == "amax":
         multipliers = None if division == "divide" else pick_multipliers(amax, fmt.max)
-        if multipliers is not None and division == "te-current":
-            quotient: FloatArray = np.float32(1) / multipliers
-        else:
-            with np.errstate(over="ignore"):
-                quotient = amax / amax.dtype.type(fmt.max)
+        divisor = multipliers if division == "te-current" else None
+        with np.errstate(over="ignore", divide="ignore"):  # what is infinite is refused
+            quotient = amax / amax.dtype.type(fmt.max) if divisor is None else np.float32(1) / divisor
         values = _positive_fp32(quotient, amax)
         return Scales(values, values, multipliers=multipliers)
     values = _power_of_two(amax, fmt, scale_rule)
