@@ -66,7 +66,7 @@ def set_num_threads(n: int | None) -> None:
 
 
 class Shared:
-    """Settings of the process that several threads want: the first makes them, the last puts the old ones back.
+    """Settings of the process that several threads want: the first makes them, the last undoes it.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fp8sim.cli import catalogues, claims, compare, explain, model, train  # noqa: F401
+from fp8sim.cli import catalogues, claims, compare, explain, model, sweep, train  # noqa: F401
 from fp8sim.cli.options import app
 
 __all__ = ["app"]

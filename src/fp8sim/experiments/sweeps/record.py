@@ -1,4 +1,4 @@
-"""The file of a sweep, in JSON Lines: what is swept, then each row once it is there; a run resumes from it."""
+"""The file of a sweep, in JSON Lines: what is swept, then each row once it is there, to resume from."""
 
 from __future__ import annotations
 
@@ -130,11 +130,9 @@ class Record:
             with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 row = from_json(line)
                 place, point = places[canonical(row["point"])], row.pop("point")
-                whole = (
-                    row.keys() in ({"error"}, {"result"}) and not point.keys() & row.get("result", {}).keys()
-                )
-                if whole and place not in self.outcomes:
-                    self.outcomes[place] = row
+                names = set().union(*(row[part] for part in row.keys() & {"result"}))
+                if len(row) == 1 and row.keys() <= {"error", "result"} and point.keys().isdisjoint(names):
+                    self.outcomes.setdefault(place, row)
 
     def _compare(self, first: bytes) -> None:
         """Refuse a file that is not of this sweep, and say what is another in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -30,6 +30,15 @@ _SHOWN = 20  # rows of a table; a data frame or a file has all
 class Sweep(Result):
     """The rows of a sweep; prints as a table and shows as one in a notebook.
 
+    Parameters
+    ----------
+    measure : str
+        Module and name of the function.
+    arguments : tuple of str
+        The columns that are arguments.
+    rows : tuple of dict
+        Arguments, results, and ``error``: None, or type and message.
+
     Examples
     --------
     >>> import fp8sim
@@ -47,9 +56,9 @@ class Sweep(Result):
     1 point failed, the first: ZeroDivisionError: 0.0 cannot be raised to a negative power
     """
 
-    measure: str  #: module and name of the function
-    arguments: tuple[str, ...]  #: names of the columns that are arguments
-    rows: tuple[Row, ...]  #: arguments, results, and error: None, or type and message
+    measure: str
+    arguments: tuple[str, ...]
+    rows: tuple[Row, ...]
 
     @property
     def failed(self) -> tuple[Row, ...]:
@@ -57,10 +66,39 @@ class Sweep(Result):
         return tuple(row for row in self.rows if row["error"] is not None)
 
     @property
+    def failures(self) -> list[str]:
+        """What is to be said of failed points: nothing or a line."""
+        count = len(self.failed)
+        return [f"{_points(count)} failed, the first: {self.failed[0]['error']}"] if count else []
+
+    @property
     def columns(self) -> list[str]:
         """What rows hold: arguments, then results, then the error."""
         names = dict.fromkeys(self.arguments) | dict.fromkeys(name for row in self.rows for name in row)
         return [*(name for name in names if name != "error"), "error"]
+
+    def where(self, **arguments: Scalar) -> Sweep:
+        """Return the rows at which arguments have these values.
+
+        Raises
+        ------
+        ValueError
+            If there is no such argument.
+
+        Examples
+        --------
+        >>> import fp8sim
+        >>> fp8sim.sweep(pow, {"base": [2, 3], "exp": [1, 2]}).where(base=3).rows[1]["value"]
+        9
+        """
+        for name in arguments:
+            checks.one_of(name, self.arguments, "argument of this sweep")
+        rows = (r for r in self.rows if all(r.get(name) == value for name, value in arguments.items()))
+        return replace(self, rows=tuple(rows))
+
+    def values(self, name: str) -> list[Scalar]:
+        """Return the values of an argument, in the order of the grid; of a result, as they are met."""
+        return list(dict.fromkeys(row.get(name) for row in self.rows))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -113,15 +151,16 @@ class Sweep(Result):
         >>> fp8sim.sweep(pow, {"base": [2, 3], "exp": [1, 2]}).pivot("base", "exp", "value")
         value by base and exp
         <BLANKLINE>
-        base  exp 1  exp 2
-        ──────────────────
-        2         2      4
-        3         3      9
+        base  1  2
+        ──────────
+        2     2  4
+        3     3  9
         """
         cells: dict[tuple[Scalar, Scalar], list[float]] = {}
         for row, x in self.numbers(values, index, columns):
             cells.setdefault((row.get(index), row.get(columns)), []).append(x)
-        others = [name for name in self.arguments if name not in (index, columns)]
+        several = [name for name in self.arguments if len(self.values(name)) > 1]
+        others = [name for name in several if name not in (index, columns)]
         shared = any(len(xs) > 1 for xs in cells.values())
         note = f"mean over {', '.join(others)}" if shared else ""
         return Pivot(index, columns, values, {key: sum(xs) / len(xs) for key, xs in cells.items()}, note)
@@ -159,9 +198,7 @@ class Sweep(Result):
         cells = [[_cell(row.get(name)) for name in columns] for row in kept]
         more = len(self.rows) - len(kept)
         notes = [f"and {more} more rows"] * bool(more)
-        count = len(self.failed)
-        if count:
-            notes += [f"{_points(count)} failed, the first: {self.failed[0]['error']}"]
+        notes += self.failures
         return [Table(f"{self.measure} at {_points(len(self.rows))}", headers, cells, notes)]
 
 
@@ -176,7 +213,7 @@ class Pivot(Result):
     note: str = ""  #: what is averaged over
 
     def to_dict(self) -> dict[Scalar, dict[Scalar, float]]:
-        """Return index -> column -> value, which ``pandas.DataFrame.from_dict(..., orient="index")`` takes."""
+        """Return index -> column -> value, as ``pandas.DataFrame.from_dict(..., orient="index")`` takes it."""
         rows: dict[Scalar, dict[Scalar, float]] = {}
         for (row, column), value in self.cells.items():
             rows.setdefault(row, {})[column] = value
@@ -185,28 +222,23 @@ class Pivot(Result):
     def parts(self) -> list[Table]:
         """Return it as a table."""
         columns = dict.fromkeys(column for _, column in self.cells)
-        headers = [self.index, *(f"{_heading(self.columns, column)}>" for column in columns)]
-        cells = [
-            [_cell(row), *(_cell(values.get(column)) for column in columns)]
+        headers = [self.index, *(f"{_cell(column, 'None')}>" for column in columns)]
+        rows = [
+            [_cell(row, "None"), *(_cell(values.get(column)) for column in columns)]
             for row, values in self.to_dict().items()
         ]
         title = f"{self.values} by {self.index} and {self.columns}"
-        return [Table(title, headers, cells, [self.note] * bool(self.note))]
-
-
-def _heading(name: str, value: Scalar) -> str:
-    """Return what a column of a pivot is called: text speaks for itself, a number does not."""
-    return value if isinstance(value, str) else f"{name} {_cell(value)}"
+        return [Table(title, headers, rows, [self.note] * bool(self.note))]
 
 
 def _is_number(rows: Iterable[Row], name: str) -> bool:
     return all(not isinstance(row.get(name), (str, bool)) for row in rows)
 
 
-def _cell(value: Scalar) -> str:
+def _cell(value: Scalar, nothing: str = "-") -> str:
     if isinstance(value, float):
         return number_text(value, 4)
-    return "-" if value is None else str(value)
+    return nothing if value is None else str(value)
 
 
 def _points(count: int) -> str:
