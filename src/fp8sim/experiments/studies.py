@@ -173,7 +173,7 @@ STUDIES: Registry[Study] = Registry(
     (
         Study(
             "accuracy",
-            "How far off is a product under each recipe, on which data, at which length of sums?",
+            "How far off is a product under each recipe, by data and length of sums?",
             accuracy,
             {"recipe": _RECIPES, "k": (96, 384, 1536), "data": _DATA, "seed": _SEEDS},
             *("k", "recipe", "relative_error", "data"),

@@ -8,7 +8,7 @@ import hashlib
 import inspect
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -61,9 +61,10 @@ def read_grid(grid: GridLike, measure: Callable[..., Any]) -> Grid:
     if not callable(measure):
         raise TypeError(f"a sweep is of a function, got {shown(measure)}")
     if isinstance(grid, Mapping):
+        count = math.prod(len(values) for values in grid.values() if isinstance(values, Sized))
+        memory.require(_ROW * count, f"a sweep of {count} points")
         axes = {name: _axis(name, values) for name, values in grid.items()}
         data: Any = {name: [plain(value) for value in values] for name, values in axes.items()}
-        memory.require(_ROW * math.prod(map(len, axes.values())), "a sweep of so many points")
         points = tuple(dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
         rows = tuple(dict(zip(axes, values, strict=True)) for values in itertools.product(*data.values()))
     elif isinstance(grid, Iterable) and not isinstance(grid, str):

@@ -143,8 +143,8 @@ class Record:
             raise self._no_sweep()
         if theirs["fp8sim sweep"] > FORMAT:
             raise ValueError(f"{self.path} is of a newer fp8sim; name another file, or update")
-        if theirs != ours:
-            difference = "; ".join(_differences(theirs, ours))
+        if to_json(theirs) != self.header:  # which tells orders apart too
+            difference = "; ".join(_differences(theirs, ours)) or "its arguments are in another order"
             raise ValueError(f"{self.path} is of another sweep: {difference}; name another file")
 
     def _no_sweep(self) -> ValueError:

@@ -213,7 +213,7 @@ class Pivot(Result):
     note: str = ""  #: what is averaged over
 
     def to_dict(self) -> dict[Scalar, dict[Scalar, float]]:
-        """Return index -> column -> value, as ``pandas.DataFrame.from_dict(..., orient="index")`` takes it."""
+        """Return index -> column -> value, for ``pandas.DataFrame.from_dict(..., orient="index")``."""
         rows: dict[Scalar, dict[Scalar, float]] = {}
         for (row, column), value in self.cells.items():
             rows.setdefault(row, {})[column] = value

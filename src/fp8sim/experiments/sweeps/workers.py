@@ -24,9 +24,12 @@ Task: TypeAlias = "tuple[int, Point]"  # place in the grid, and arguments
 
 _Share: TypeAlias = "Future[tuple[list[Outcome], float]]"
 
-_AHEAD = 512  # tasks that wait or run at most: more than the threads of most clusters
-_MOST = 64  # points of a task at most
-_SECONDS = 0.1  # after which a task hands back the points that it has not begun
+_AHEAD = 512  # shares that wait or run at most: more than the threads of most clusters
+_FIRST = 16  # of them while it is not known how long a point takes, or for
+_PATIENCE = 5.0  # seconds; that is longer than the start of a worker
+_MOST = 1024  # points of a share at most, and
+_GROWTH = 16  # times as many as in the one before
+_SECONDS = 0.1  # after which a worker hands back the points of its share that it has not begun
 _UNSENT = (
     "{} or a value of its grid cannot be sent to another process ({}); define it with def at the top of a "
     "module, or take threads"
@@ -112,10 +115,10 @@ def _sent_out(
     ended: queue.SimpleQueue[_Share] = queue.SimpleQueue()
     running: dict[_Share, list[Task]] = {}
     returned: deque[Task] = deque()
-    size = 1
+    size, ahead = 1, _FIRST
     try:
         while True:
-            while len(running) < _AHEAD:
+            while len(running) < ahead:
                 share = [returned.popleft() for _ in range(min(size, len(returned)))]
                 share = share or list(islice(tasks, size))
                 if not share:
@@ -125,16 +128,33 @@ def _sent_out(
                 future.add_done_callback(ended.put)
             if not running:
                 return
-            future = ended.get()
+            try:
+                future = ended.get(timeout=_PATIENCE if ahead < _AHEAD else None)
+            except queue.Empty:  # points take long, and there may be workers that have none
+                ahead = _AHEAD
+                continue
             share = running.pop(future)
             outcomes, seconds = _result(future, measure)
-            size = min(_MOST, 2 * len(share)) if seconds < _SECONDS / 4 else len(outcomes)
+            size = _size(len(share), len(outcomes), seconds)
+            ahead = _AHEAD if seconds > _SECONDS / 4 else ahead
             returned += share[len(outcomes) :]
             for (place, _), outcome in zip(share, outcomes, strict=False):
                 yield place, outcome
     finally:
         for future in running:
             future.cancel()
+
+
+def _size(asked: int, done: int, seconds: float) -> int:
+    """Return how many points a share should have: its way there and back costs up to 10 ms on a cluster.
+
+    Examples
+    --------
+    >>> [_size(1, 1, 1e-4), _size(16, 16, 1e-3), _size(8, 8, 0.08), _size(64, 2, 0.11), _size(1, 1, 60.0)]
+    [16, 256, 5, 1, 1]
+    """
+    fitting = int(done * _SECONDS / 2 / max(seconds, 1e-9))
+    return max(1, min(fitting, _GROWTH * asked, _MOST))
 
 
 def _submit(executor: Executor, measure: Callable[..., Any], points: Sequence[Point]) -> _Share:
