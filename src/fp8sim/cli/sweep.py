@@ -15,8 +15,9 @@ import typer
 
 from fp8sim._support import checks
 from fp8sim._support.files import check_target
-from fp8sim.cli.options import Command, Json, app
+from fp8sim.cli.options import Command, Json, app, choose
 from fp8sim.cli.output import check_picture, print_json, progress, save_picture, say_written, show
+from fp8sim.experiments.studies import STUDIES
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 @app.command("sweep", cls=Command)
 def sweep_command(
-    study: Annotated[str, typer.Argument(help="Its name; without one, all are listed.")] = "",
+    study: Annotated[str, typer.Argument(help=choose("Without one, all are listed", STUDIES))] = "",
     *,
     axes: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=V1,V2: other values of an argument. Repeat.")
@@ -43,7 +44,6 @@ def sweep_command(
     as_json: Json = False,
 ) -> None:
     """Measure at every point of a grid: recipes, formats, lengths, data and seeds."""
-    from fp8sim.experiments.studies import STUDIES
     from fp8sim.experiments.sweeps import sweep
 
     if not study:
