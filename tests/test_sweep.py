@@ -716,6 +716,8 @@ def test_a_picture_shows_means_in_a_band_and_leaves_out_what_is_not_finite(whole
     named = fp8sim.sweep(lambda r: len(r), {"r": ["bf16", "mxfp8"]}).plot("r", "value")
     assert [label.get_text() for label in named.get_xticklabels()] == ["bf16", "mxfp8"]
     assert named.get_legend() is None
+    with pytest.raises(ValueError, match="2 points failed, the first: ValueError: no 5"):
+        whole[0].where(x=5).pivot("x", "y", "inverse")
     with pytest.raises(ValueError, match="there is no finite inverse to draw"):
         whole[0].where(x=0).plot("x", "inverse")
 

@@ -58,7 +58,7 @@ class Study:
     def tables(self, result: Sweep) -> list[Table]:
         """Return what a sweep of it shows: a table for each value of `each`, notes below the last."""
         tables: list[Table] = []
-        for value in result.values(self.each):
+        for value in result.where(error=None).values(self.each):
             (table,) = result.where(**{self.each: value}).pivot(self.x, self.by, self.y).parts()
             tables.append(dataclasses.replace(table, title=f"{table.title}, {self.each} {value}"))
         notes = [*tables[-1].notes, *self.notes, *result.failures]

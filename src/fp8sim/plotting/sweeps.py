@@ -78,7 +78,7 @@ def sweep_curves(result: Sweep, x: str, y: str, *, by: str | None = None, ax: Ax
 
 
 def sweep_figure(result: Sweep, x: str, y: str, *, by: str, each: str) -> Figure:
-    """Draw a picture for each value of an argument, side by side.
+    """Draw a picture for each value of an argument at which not every point failed, side by side.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def sweep_figure(result: Sweep, x: str, y: str, *, by: str, each: str) -> Figure
     >>> [ax.get_title() for ax in sweep_figure(result, "exp", "value", by="base", each="mod").axes]
     ['mod 5', 'mod 7']
     """
-    values = result.values(each)
+    values = result.where(error=None).values(each)
     figure, axes = load("pyplot").subplots(
         1, len(values), figsize=(6 * len(values), 4.5), layout="constrained", squeeze=False, sharey=True
     )

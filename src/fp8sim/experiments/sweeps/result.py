@@ -77,13 +77,13 @@ class Sweep(Result):
         names = dict.fromkeys(self.arguments) | dict.fromkeys(name for row in self.rows for name in row)
         return [*(name for name in names if name != "error"), "error"]
 
-    def where(self, **arguments: Scalar) -> Sweep:
-        """Return the rows at which arguments have these values.
+    def where(self, **columns: Scalar) -> Sweep:
+        """Return the rows that have these values in these columns; ``error=None`` leaves failed points out.
 
         Raises
         ------
         ValueError
-            If there is no such argument.
+            If there is no such column.
 
         Examples
         --------
@@ -91,9 +91,9 @@ class Sweep(Result):
         >>> fp8sim.sweep(pow, {"base": [2, 3], "exp": [1, 2]}).where(base=3).rows[1]["value"]
         9
         """
-        for name in arguments:
-            checks.one_of(name, self.arguments, "argument of this sweep")
-        rows = (r for r in self.rows if all(r.get(name) == value for name, value in arguments.items()))
+        for name in columns:
+            checks.one_of(name, self.columns, "column of this sweep")
+        rows = (r for r in self.rows if all(r.get(name) == value for name, value in columns.items()))
         return replace(self, rows=tuple(rows))
 
     def values(self, name: str) -> list[Scalar]:
@@ -176,6 +176,8 @@ class Sweep(Result):
         for name in arguments:
             checks.one_of(name, self.arguments, "argument of this sweep")
         results = [name for name in self.columns[:-1] if name not in self.arguments]
+        if not results:
+            raise ValueError("; ".join(self.failures) or "this sweep has no rows")
         checks.one_of(values, results, "result of this sweep")
         rows = [row for row in self.rows if row.get(values) is not None]
         for row in rows:
