@@ -73,12 +73,14 @@ def main() -> None:
     from contextlib import nullcontext
     from multiprocessing import get_context
 
+    from fp8sim.cli.sweep import _begin  # so that no worker is left when this is killed
+
     file, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
     pools = {
         "none": nullcontext,
         "threads": lambda: ThreadPoolExecutor(3),
-        "processes": lambda: ProcessPoolExecutor(2, get_context("spawn")),
-        "forks": lambda: ProcessPoolExecutor(2, get_context("fork")),
+        "processes": lambda: ProcessPoolExecutor(2, get_context("spawn"), initializer=_begin),
+        "forks": lambda: ProcessPoolExecutor(2, get_context("fork"), initializer=_begin),
     }
     import sweep_measures  # not of __main__, so that the name in the file is one
 

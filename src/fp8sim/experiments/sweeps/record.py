@@ -117,7 +117,7 @@ class Record:
             try:
                 while rest:
                     rest = rest[self.stream.write(rest) :]
-            except BaseException:
+            except OSError:
                 with contextlib.suppress(OSError):
                     self.stream.truncate(self.end)
                 raise
