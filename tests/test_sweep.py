@@ -408,6 +408,7 @@ def test_a_second_run_into_one_file_is_refused(tmp_path, whole):
 
 
 @unix
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside threads, as pools may do
 def test_a_process_that_was_forked_off_does_not_keep_a_lock(tmp_path):
     pytest.importorskip("fcntl")
     reader, writer = os.pipe()
