@@ -411,19 +411,21 @@ def test_a_second_run_into_one_file_is_refused(tmp_path, whole):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork beside threads, as pools may do
 def test_a_process_that_was_forked_off_does_not_keep_a_lock(tmp_path):
     pytest.importorskip("fcntl")
-    reader, writer = os.pipe()
+    (reader, writer), (ended, end) = os.pipe(), os.pipe()
     with locked(tmp_path):
         child = os.fork()
         if not child:  # pragma: no cover
-            os.close(writer)
-            os.read(reader, 1)
+            os.close(end)
+            os.write(writer, b"!")
+            os.read(ended, 1)
             os._exit(0)
+        os.read(reader, 1)
     try:
         with locked(tmp_path):
             pass
     finally:
-        os.close(writer)
-        os.close(reader)
+        for pipe in (reader, writer, ended, end):
+            os.close(pipe)
         os.waitpid(child, 0)
 
 
