@@ -101,8 +101,8 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session
 def extras(session: nox.Session) -> None:
-    """Run the tests that need PyTorch, the sample model or a peer emulator."""
+    """Run the tests that need PyTorch, the sample model, Dask, pandas or a peer emulator."""
     session.install("-q", "torch==2.13.0")  # first, so that nothing below asks for another build
-    session.install("-q", "-e", ".[test,sample,plot]")
+    session.install("-q", "-e", ".[test,sample,plot,cluster,pandas]")
     session.install("-q", "--no-deps", "mmaemu")
     session.run("pytest", "-q", "-m", "extra", *session.posargs)

@@ -18,6 +18,7 @@ from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
 from fp8sim.cli import output
 from fp8sim.costs.devices import DEVICES
+from fp8sim.experiments.studies import STUDIES
 from fp8sim.formats import FORMATS
 from fp8sim.models import MODELS
 from fp8sim.recipes import RECIPES
@@ -254,6 +255,7 @@ def test_version_and_help(run):
         (["explain", "value"], [*FORMATS, "nearest-even", "stochastic", "saturate", "ieee"]),
         (["explain", "block"], [*FORMATS, "fp32", "e8m0", "e4m3", "amax", "ceil", "floor", "even"]),
         (["explain", "dot"], TENSOR_CORES),
+        (["sweep"], STUDIES),
     ],
 )
 def test_help_lists_the_names_that_options_take_and_breaks_none(run, command, names):
@@ -321,6 +323,15 @@ def test_the_package_can_be_run_as_a_module():
         (["compare", "--shape", "16x32"], "is not MxNxK; write it like 128x2112x7168"),
         (["compare", "--shape", "0x3x4"], "m must be at least 1"),
         (["compare", "--shape", f"{2**40}x{2**20}x1"], "of memory, and there are"),
+        (["sweep", "acuracy"], "unknown study 'acuracy'; did you mean 'accuracy'?"),
+        (["sweep", "promotion", "--set", "kk=1"], "unknown argument of promotion 'kk'; did you mean 'k'?"),
+        (["sweep", "promotion", "--set", "k"], "--set 'k' gives no values; write it like --set k=256,1024"),
+        (["sweep", "promotion", "--set", "k=1,x"], "--set k=x is no number; write it like --set k=512,2048"),
+        (["sweep", "promotion", "--set", "core=no,none"], "every point failed, the first: ValueError: unknown"),
+        (["sweep", "promotion", "--set", "k=64,64"], "k holds 64 twice"),
+        (["sweep", "promotion", "--workers", "0"], "--workers"),
+        (["sweep", "promotion", "--out", "TEXT"], "is no file of a sweep; name another one"),
+        (["sweep", "promotion", "--csv", "missing/f.csv"], "no folder missing to write f.csv in"),
         (["compare", "--recipe", "deepseek"], "'deepseek-v3' or 'deepseek-v3.1'"),
         (["compare", "--baseline", "fp17"], "unknown recipe 'fp17'"),
         (["compare", "--tensor", "w"], "--tensor goes with --checkpoint"),
@@ -666,3 +677,72 @@ def test_a_picture_without_matplotlib_says_what_to_install(run, tmp_path, monkey
     assert (status, err.count("\n")) == (2, 1)
     assert "pip install 'fp8sim[plot]'" in err
     assert not (tmp_path / "cost.png").exists()
+
+
+QUICK = ["sweep", "promotion", "--set", "k=64,128", "--set", "promote_every=none,32", "--seed", 1]
+
+
+def test_studies_are_listed_in_80_columns(run):
+    status, out, err = run("sweep")
+    assert (status, err) == (0, "")
+    assert all(name in out for name in STUDIES)
+    assert all(len(line) <= 80 for part in STUDIES.parts() for line in part.text(80).splitlines())
+    assert json.loads(run("sweep", "--json")[1])["promotion"]["grid"]["core"] == ["hopper-fp8"]
+
+
+def test_a_study_is_swept_over_what_is_set_and_written(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    files = ["--out", tmp_path / "f.jsonl", "--csv", tmp_path / "f.csv", "--plot", tmp_path / "f.png"]
+    status, out, err = run(*QUICK, *files)
+    assert status == 0
+    assert err == f"wrote {tmp_path / 'f.csv'}\nwrote {tmp_path / 'f.png'}\n"
+    assert out.startswith(STUDIES["promotion"].question)
+    assert re.search(r"^k +None +32$", out, re.MULTILINE)
+    assert max(map(len, out.splitlines())) <= 80
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    header, *lines = (json.loads(line) for line in (tmp_path / "f.jsonl").read_text().splitlines())
+    assert header["grid"] == {
+        "promote_every": [None, 32],
+        "k": [64, 128],
+        "core": ["hopper-fp8"],
+        "seed": [1],
+    }
+    data = json.loads(run(*QUICK, "--json", "--out", tmp_path / "f.jsonl")[1])
+    assert [row["relative_error"] for row in data["rows"]] == [
+        line["result"]["relative_error"] for line in lines
+    ]
+    assert (data["study"], data["arguments"]) == ("promotion", ["promote_every", "k", "core", "seed"])
+    assert (tmp_path / "f.csv").read_text().count("\n") == 5
+
+
+def test_processes_sweep_to_the_same_bytes(run, tmp_path):
+    assert run(*QUICK, "--out", tmp_path / "one.jsonl")[0] == 0
+    status, _, err = run(*QUICK, "--out", tmp_path / "two.jsonl", "--workers", 2)
+    assert (status, err) == (0, "")
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+
+
+def test_points_that_fail_are_told_of_and_the_rest_is_shown(run, tmp_path):
+    pytest.importorskip("matplotlib")
+    status, out, err = run(*QUICK, "--set", "core=hopper-fp8,hoper", "--plot", tmp_path / "f.png")
+    assert (status, err) == (0, f"wrote {tmp_path / 'f.png'}\n")
+    assert "4 points failed, the first: ValueError: unknown tensor core 'hoper'" in " ".join(out.split())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are of Unix")
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
+def test_an_interrupted_sweep_says_nothing_and_can_be_gone_on_from(tmp_path, workers):
+    file, command = (
+        tmp_path / "f.jsonl",
+        [sys.executable, "-m", "fp8sim", "sweep", "promotion", "--seed", "0"],
+    )
+    command += ["--set", f"k={','.join(map(str, range(32, 3232, 32)))}", "--out", str(file), *workers]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as child:
+        while not file.exists() or file.read_bytes().count(b"\n") < 3:
+            assert child.poll() is None
+            time.sleep(0.01)
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+        out, err = child.communicate(timeout=120)
+    assert (child.returncode, out, err) == (130, b"", b"")
+    assert 3 <= file.read_bytes().count(b"\n") < 501

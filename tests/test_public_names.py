@@ -60,7 +60,10 @@ FOR_USERS = [
     *(f"fp8sim.{name}" for name in ("metrics", "models", "plotting", "pytorch", "quantization", "recipes")),
     *(f"fp8sim.{name}" for name in ("report", "tensor_cores", "training")),
     *(f"fp8sim.experiments.{name}" for name in ("claims", "comparison", "data", "embeddings", "train")),
-    *(f"fp8sim.experiments.{name}" for name in ("gpu", "gradient_outliers")),
+    *(
+        f"fp8sim.experiments.{name}"
+        for name in ("gpu", "gradient_outliers", "layer_comparison", "studies", "sweeps")
+    ),
 ]
 DOCS = Path(__file__).parent.parent / "docs"
 DIRECTIVE = re.compile(

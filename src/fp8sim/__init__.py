@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fp8sim.experiments.claims import claims
     from fp8sim.experiments.comparison import Comparison, compare
     from fp8sim.experiments.gpu import check_gpu
+    from fp8sim.experiments.sweeps import Sweep, sweep
     from fp8sim.formats import FORMATS, FloatFormat, get_format
     from fp8sim.gemm import matmul
     from fp8sim.models import ModelCost, model_cost
@@ -32,6 +33,7 @@ _HOMES = {
     "experiments.claims": "claims",
     "experiments.comparison": "Comparison compare",
     "experiments.gpu": "check_gpu",
+    "experiments.sweeps": "Sweep sweep",
     "formats": "FORMATS FloatFormat get_format",
     "gemm": "matmul",
     "models": "ModelCost model_cost",
@@ -43,9 +45,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 
 __all__ = [
     "FORMATS", "RECIPES", "TENSOR_CORES", "Comparison", "FloatFormat", "ModelCost", "Operand",
-    "Quantized", "Recipe", "Scaling", "TensorCore", "check_gpu", "claims", "compare", "decode", "encode",
-    "explain", "gemm_cost", "get_format", "get_recipe", "matmul", "metrics", "model_cost", "quantize",
-    "round_to", "set_num_threads", "tensor_core_matmul",
+    "Quantized", "Recipe", "Scaling", "Sweep", "TensorCore", "check_gpu", "claims", "compare", "decode",
+    "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul", "metrics", "model_cost",
+    "quantize", "round_to", "set_num_threads", "sweep", "tensor_core_matmul",
 ]  # fmt: skip
 
 

@@ -158,9 +158,23 @@ def written(path: str | Path, mode: str = "wb", **options: Any) -> Iterator[IO[A
         part.unlink(missing_ok=True)
 
 
+_locks: set[int] = set()  # handles of this process
+
+
+def _let_go() -> None:
+    """Close, in a process that was forked off, its locks: it would hold them when its parent is gone."""
+    for handle in _locks:
+        os.close(handle)
+    _locks.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go)
+
+
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a folder for one run in a block, and refuse a second one; the system lets go of it in any case.
+def locked(path: Path) -> Iterator[None]:
+    """Keep a folder or a file for one run in a block, and refuse a second; the system lets go in any case.
 
     Where there is no such lock (Windows, some network file systems) nothing is refused.
 
@@ -178,16 +192,21 @@ def locked(folder: Path) -> Iterator[None]:
     except ModuleNotFoundError:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
+    _locks.add(handle)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"another run writes in {folder}; wait for its end, or name another folder"
-            ) from None
+            ours = os.path.samestat(os.fstat(handle), path.stat())
+        except (BlockingIOError, FileNotFoundError):
+            ours = False
         except OSError:
-            pass
+            ours = True
+        if not ours:  # or the file that is there now is not the one that was opened: a run has just ended
+            kind = "folder" if path.is_dir() else "file"
+            raise ValueError(f"another run writes in {path}; wait for its end, or name another {kind}")
         yield
     finally:
-        os.close(handle)
+        if handle in _locks:  # it is not in a process that was forked off in the block
+            _locks.remove(handle)
+            os.close(handle)

@@ -83,4 +83,5 @@ class Registry(Result, dict[str, T], Generic[T]):
         """Return a table of the entries."""
         headers = [self.what, *self.columns]
         rows = [[name, *(str(cell(entry)) for cell in self.columns.values())] for name, entry in self.items()]
-        return [Table(f"{self.what.capitalize()}s", headers, rows, self.notes)]
+        title = f"{self.what}s".capitalize().replace("Studys", "Studies")
+        return [Table(title, headers, rows, self.notes)]

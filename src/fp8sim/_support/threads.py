@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache, lru_cache
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 from fp8sim._support.text import shown
 
-__all__ = ["get_num_threads", "run_in_threads", "set_num_threads", "split"]
+__all__ = ["Shared", "get_num_threads", "one_thread", "run_in_threads", "set_num_threads", "split"]
 
 _MOST = 256  # threads of the pool at most; it starts one only where none is idle
 
@@ -62,6 +64,87 @@ def set_num_threads(n: int | None) -> None:
     if n is not None and (isinstance(n, bool) or not isinstance(n, Integral) or n < 1):
         raise ValueError(f"the number of threads must be a whole number from 1 on, or None, got {shown(n)}")
     _num_threads = None if n is None else int(n)
+
+
+class Shared:
+    """Settings of the process that several threads want: the first makes them, the last undoes it.
+
+    Examples
+    --------
+    >>> settings, steps = Shared(), []
+    >>> def change():
+    ...     steps.append("changed")
+    ...     return lambda: steps.append("put back")
+    >>> with settings.made(change), settings.made(change):
+    ...     steps.append("both")
+    >>> steps
+    ['changed', 'both', 'put back']
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._users = 0
+
+    @contextlib.contextmanager
+    def made(self, change: Callable[[], Callable[[], None]]) -> Iterator[None]:
+        """Hold the settings in a block; `change` makes them, and returns what puts the old ones back."""
+        with self.lock:
+            if not self._users:
+                self._put_back = change()
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._users -= 1
+                if not self._users:
+                    self._put_back()
+
+
+_limits = Shared()
+
+
+def one_thread() -> contextlib.AbstractContextManager[None]:
+    """Let fp8sim, a BLAS and PyTorch, where it is loaded, use one thread in a block: for one worker of many.
+
+    The limits are the process's, and are lifted when the last block ends. Without threadpoolctl a BLAS keeps
+    its threads.
+
+    Examples
+    --------
+    >>> before = get_num_threads()
+    >>> with one_thread():
+    ...     get_num_threads()
+    1
+    >>> get_num_threads() == before
+    True
+    """
+    return _limits.made(_limit)
+
+
+def _limit() -> Callable[[], None]:
+    """Set one thread everywhere, and return what puts things back."""
+    steps = contextlib.ExitStack()
+    steps.callback(set_num_threads, _num_threads)
+    set_num_threads(1)
+    controller = _blas_controller(len(sys.modules))
+    if controller is not None:
+        steps.enter_context(controller.limit(limits=1, user_api="blas"))
+    torch = sys.modules.get("torch")
+    if hasattr(torch, "set_num_threads"):
+        steps.callback(torch.set_num_threads, torch.get_num_threads())  # type: ignore[union-attr]
+        torch.set_num_threads(1)  # type: ignore[union-attr]
+    return steps.close
+
+
+@lru_cache(maxsize=1)
+def _blas_controller(modules: int) -> Any:
+    """Return what limits each BLAS that is loaded; it is looked for, in 1 ms, when there are more modules."""
+    try:
+        import threadpoolctl
+    except ModuleNotFoundError:
+        return None
+    return threadpoolctl.ThreadpoolController()
 
 
 def split(length: int, size: int) -> list[tuple[int, int]]:

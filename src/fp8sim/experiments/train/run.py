@@ -7,9 +7,8 @@ import hashlib
 import io
 import json
 import math
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.files import read_bytes, written
+from fp8sim._support.threads import Shared
 from fp8sim.experiments.train.corpus import Corpus, read_corpus
 from fp8sim.experiments.train.jobs import Job
 from fp8sim.experiments.train.language_model import LanguageModel
@@ -28,8 +28,7 @@ import torch  # isort: skip  (after the modules that say how to install it)
 
 __all__ = ["run_job"]
 
-_settings = threading.Lock()  # PyTorch's are of the process, and runs may be in several threads
-_on: list[Callable[[], None]] = []  # for each run that is on, what puts the settings back as they were
+_settings = Shared()  # PyTorch's are of the process, and runs may be in several threads
 
 
 def run_job(job: Job, on_step: Callable[[int, float], None] | None = None) -> RunResult:
@@ -77,7 +76,7 @@ class _Run:
     def __init__(self, job: Job, corpus: Corpus) -> None:
         self.job, self.corpus = job, corpus
         self.rng = np.random.default_rng([job.seed, 1])  # of stochastic rounding
-        with _settings, torch.random.fork_rng(devices=[]):
+        with _settings.lock, torch.random.fork_rng(devices=[]):
             torch.manual_seed(job.seed)
             model = LanguageModel(job.size)
         self.model = convert(model, job.recipe, rng=self.rng)
@@ -261,23 +260,16 @@ def _digest(model: Any) -> str:
     return sha.hexdigest()
 
 
-@contextlib.contextmanager
-def _deterministic(threads: int) -> Iterator[None]:
+def _deterministic(threads: int) -> contextlib.AbstractContextManager[None]:
     """Let PyTorch repeat itself to the bit; the last run to end leaves its settings as they were."""
-    with _settings:
-        if _on:
-            _on.append(_on[0])
-        else:
-            _on.append(_settings_now())
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        with _settings:
-            put_back = _on.pop()
-            if not _on:
-                put_back()
+
+    def change() -> Callable[[], None]:
+        put_back = _settings_now()
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(True)
+        return put_back
+
+    return _settings.made(change)
 
 
 def _settings_now() -> Callable[[], None]:
