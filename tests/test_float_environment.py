@@ -148,7 +148,16 @@ WORK: dict[str, Callable[[], Any]] = {
     "data": lambda: llm_like_activations(8, 256, np.random.default_rng(2)),
 }
 #: Public functions that compute no array: what they give comes from counts, names and files.
-NO_ARRAYS = {"check_gpu", "claims", "gemm_cost", "get_format", "get_recipe", "model_cost", "set_num_threads"}
+NO_ARRAYS = {
+    "check_gpu",
+    "claims",
+    "gemm_cost",
+    "get_format",
+    "get_recipe",
+    "model_cost",
+    "set_num_threads",
+    "sweep",
+}
 
 
 def _bits(value: Any) -> list[Any]:

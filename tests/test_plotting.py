@@ -87,6 +87,9 @@ PICTURES: dict[str, Callable[..., Any]] = {
     "cost_bars": lambda ax=None: plotting.cost_bars(model_cost("deepseek-v3"), ax=ax),
     "cost_bars seconds": lambda ax=None: plotting.cost_bars(comparison(), "seconds", ax=ax),
     "roofline": lambda ax=None: plotting.roofline(gemm_cost(64, 64, 64), ax=ax),
+    "sweep_curves": lambda ax=None: plotting.sweep_curves(
+        fp8sim.sweep(pow, {"base": [2, 3], "exp": [1, 2, 3]}), "exp", "value", by="base", ax=ax
+    ),
     "training_curves": lambda ax=None: plotting.training_curves(training(), ax=ax),
     "training_curves loss": lambda ax=None: plotting.training_curves(training(), what="loss", ax=ax),
 }

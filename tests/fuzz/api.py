@@ -56,6 +56,7 @@ def made() -> dict[str, Any]:
         "training": importlib.import_module("fp8sim.experiments.train").recorded_training()[0],
         "device": importlib.import_module("fp8sim.costs").get_device("h800"),
         "generator": np.random.default_rng(0),
+        "sweep": fp8sim.sweep(pow, {"base": (2,), "exp": (1, 2)}),
     }
 
 
@@ -65,6 +66,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "fp8sim.encode": {"x": A, "fmt": "bf16", "rounding": "stochastic", "overflow": None, "rng": "@generator"},
     "fp8sim.decode": {"codes": CODES, "fmt": "e5m2"},
     "fp8sim.get_format": {"fmt": "e4m3"},
+    "fp8sim.sweep": {"measure": pow, "grid": {"base": (2,), "exp": (1, 2)}, "executor": None},
     "fp8sim.get_recipe": {"name": "mxfp8"},
     "fp8sim.quantize": {
         "x": A, "fmt": "e4m3", "granularity": "1x4", "axis": -1, "scale_format": "fp32", "scale_rule": "amax",
@@ -147,6 +149,7 @@ if find_spec("matplotlib"):
         "fp8sim.plotting.number_lines": {"formats": ("e4m3", "e5m2"), "scale": "linear", "limit": 8.0},
         "fp8sim.plotting.roofline": {"costs": "@gemm cost"},
         "fp8sim.plotting.rounding_error": {"formats": ("e4m3", "fp16"), "rounding": "nearest-even"},
+        "fp8sim.plotting.sweep_curves": {"result": "@sweep", "x": "exp", "y": "value", "by": None},
         "fp8sim.plotting.sqnr_against_scale": {"x": A, "formats": ("e4m3",), "reach": None},
         "fp8sim.plotting.training_curves": {"result": "@training", "what": "error", "seed": None},
     }  # fmt: skip

@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any, Literal, TypeAlias, TypeVar, Union
+from typing import Any, Literal, TypeAlias, TypeVar, Union, cast
 
 import ml_dtypes
 import numpy as np
@@ -64,9 +64,12 @@ def several(x: str | T | Iterable[Any], kind: type[T], what: str) -> list[str | 
     """
     if isinstance(x, (str, kind)):
         return [x]
-    if not isinstance(x, Iterable):
-        raise TypeError(f"{what} must be a name, a {kind.__name__}, or a list of them, got {shown(x)}")
-    return list(x)
+    try:
+        return list(cast("Iterable[str | T]", x))
+    except Exception:  # of what has no elements, or raises what it likes as it is asked for them
+        raise TypeError(
+            f"{what} must be a name, a {kind.__name__}, or a list of them, got {shown(x)}"
+        ) from None
 
 
 def positive_int(value: object, what: str) -> int:
@@ -170,11 +173,13 @@ def fields(instance: Any, **limits: Limits) -> None:
     ValueError: hopper: products must be 1 to 64, got 65
     """
     given = vars(instance)
+    for label in given.keys() & {"name", "title"}:
+        text, whole = given[label], f"a {type(instance).__name__} needs a {label}"
+        if not (isinstance(text, str) and text):
+            raise TypeError(f"{whole}, got {shown(text)}")
+        if printable(text) != text:
+            raise ValueError(f"{whole} of one short line, got {shown(text)}")
     name = given.get("name")
-    if "name" in given and not (isinstance(name, str) and name):
-        raise TypeError(f"a {type(instance).__name__} needs a name, got {shown(name)}")
-    if isinstance(name, str) and printable(name) != name:
-        raise ValueError(f"a {type(instance).__name__} needs a name of one short line, got {shown(name)}")
     kind: Any = type(instance)
     for field, check in _checks(kind).items():
         what = f"{name}: {field}" if name else field

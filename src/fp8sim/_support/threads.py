@@ -130,11 +130,21 @@ def _limit() -> Callable[[], None]:
     controller = _blas_controller(len(sys.modules))
     if controller is not None:
         steps.enter_context(controller.limit(limits=1, user_api="blas"))
+        steps.callback(_hand_over_blas)
     torch = sys.modules.get("torch")
     if hasattr(torch, "set_num_threads"):
         steps.callback(torch.set_num_threads, torch.get_num_threads())  # type: ignore[union-attr]
         torch.set_num_threads(1)  # type: ignore[union-attr]
     return steps.close
+
+
+def _hand_over_blas() -> None:
+    """Let this thread lift the limit of another, which threadpoolctl since 3.7 does not by itself."""
+    import threadpoolctl
+
+    clear = getattr(threadpoolctl.OpenBLASController, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
 
 
 @lru_cache(maxsize=1)

@@ -236,7 +236,7 @@ def _pick_group(q: Quantized, group: tuple[int, ...] | None) -> tuple[int, ...]:
     if len(at) != len(shape) or not all(
         0 <= checks.whole_number(i, "an index of group") < size for i, size in zip(at, shape, strict=True)
     ):
-        raise ValueError(f"group={group} is no index into scales of shape {shape}")
+        raise ValueError(f"group={shown(group)} is no index into scales of shape {shape}")
     return at
 
 

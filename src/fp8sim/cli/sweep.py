@@ -112,15 +112,24 @@ def _processes(count: int | None) -> Iterator[Executor | None]:
         yield None
         return
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures import InvalidStateError, ProcessPoolExecutor
+
+    usual = threading.excepthook
+
+    def hook(args: Any) -> None:
+        """Say nothing of a share that was cancelled as its worker died: both are the interrupt's doing."""
+        if not issubclass(args.exc_type, InvalidStateError):
+            usual(args)
 
     spawn = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
+    threading.excepthook = hook
     with ProcessPoolExecutor(count, spawn, initializer=_begin) as pool:
         try:
             yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
+            raise  # and the hook stays: the pool's own thread may live until the command ends
+    threading.excepthook = usual
 
 
 def _begin() -> None:

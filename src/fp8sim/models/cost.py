@@ -119,6 +119,8 @@ def model_cost(
     """
     description = get_model(model)
     checks.one_of(phase, PHASES, "phase")
+    if absorbed is not None:
+        checks.of_kind(absorbed, bool, "absorbed")
     if phase == "decode" and not description.decoder:
         raise ValueError(f"{description} is an encoder, which does not decode; use phase='prefill'")
     work = Workload(phase, seq_len, batch, description.decoder if causal is None else causal)

@@ -65,15 +65,17 @@ def sqnr_against_scale(
     """
     array = checks.as_float(x).ravel()
     checks.finite(array, "x", "it has no signal-to-noise ratio")
-    rms = float(np.sqrt(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
-    if rms == 0:
+    top = float(np.abs(array).max()) if array.size else 0.0
+    if top == 0:
         raise ValueError("x is empty or all zero: it has no signal-to-noise ratio")
+    array = array.astype(np.float64) / top  # whose squares neither overflow nor vanish
+    rms = float(np.sqrt(np.mean(np.square(array))))
     if reach is None:
         reach = 2.0 ** np.arange(0, 14.01, 0.25)
     with np.errstate(invalid="ignore"):  # a signalling NaN
         reaches = np.atleast_1d(checks.as_float(reach, "reach")).astype(np.float64)
-    if not (reaches.ndim == 1 and reaches.size and np.all((reaches > 0) & np.isfinite(reaches))):
-        raise ValueError(f"reach must be positive numbers in one row, got {shown(reach)}")
+    if not (reaches.ndim == 1 and reaches.size and np.all((reaches >= 2.0**-64) & (reaches <= 2.0**64))):
+        raise ValueError(f"reach must be numbers from 2^-64 to 2^64 in one row, got {shown(reach)}")
     targets = [get_format(fmt) for fmt in checks.several(formats, FloatFormat, "formats")]
     if not targets:
         raise ValueError("no format to draw; pass at least one, such as ['e4m3']")
@@ -83,7 +85,7 @@ def sqnr_against_scale(
     for index, (name, curve) in enumerate(zip(names, curves, strict=True)):
         ax.plot(reaches, curve, label=name, markevery=4, **line_look(index))
     octaves(ax)
-    ax.axvline(float(np.abs(array).max()) / rms, color=GREY, linestyle="--", linewidth=1)
+    ax.axvline(1 / rms, color=GREY, linestyle="--", linewidth=1)
     low, high = max(0.0, np.min(curves)), min(_DECIBELS_SHOWN, np.max(curves))
     ax.set_ylim(low - 1, high + 7)
     _name_winners(ax, reaches, np.array(curves), names)

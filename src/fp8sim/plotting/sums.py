@@ -61,6 +61,8 @@ def error_against_k(
     """
     left, right = checks.as_matrix(a, "a"), checks.as_matrix(b, "b")
     _, _, k = checks.multiply_shapes(left, right)
+    for matrix, name in ((left, "a"), (right, "b")):
+        checks.finite(matrix, name, "an error cannot be measured then")
     core = get_tensor_core(core)
     if lengths is None:
         powers = [2**n for n in range(k.bit_length()) if core.step <= 2**n < k]
@@ -86,7 +88,8 @@ def error_against_k(
         name = "one chain" if every is None else f"promoted every {every}"
         ax.plot(lengths, 100 * np.array(errors), label=name, **line_look(index))
     octaves(ax)
-    ax.set_yscale("log")
+    if any(np.any(np.asarray(line.get_ydata()) > 0) for line in ax.lines):  # else all sums are exact
+        ax.set_yscale("log")
     ax.set_xlabel(f"k, products in a sum on {core.name}")
     ax.set_ylabel("relative error of the sums (%)")
     ax.grid(alpha=0.3)

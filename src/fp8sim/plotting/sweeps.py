@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fp8sim._support import checks
 from fp8sim.experiments.sweeps import Sweep
 from fp8sim.plotting._style import axes_for, legend_above, line_look, load, octaves
 
@@ -48,10 +49,11 @@ def sweep_curves(result: Sweep, x: str, y: str, *, by: str | None = None, ax: Ax
     >>> [(line.get_label(), line.get_ydata().tolist()) for line in ax.lines]
     [('base 2', [2.0, 4.0, 8.0]), ('base 3', [3.0, 9.0, 27.0])]
     """
+    checks.of_kind(result, Sweep, "result")
     lines: dict[Any, dict[Any, list[float]]] = {}
-    for row, value in result.numbers(y, x, *([by] if by else [])):
+    for row, value in result.numbers(y, x, *([] if by is None else [by])):
         if np.isfinite(value):
-            lines.setdefault(row.get(by) if by else None, {}).setdefault(row.get(x), []).append(value)
+            lines.setdefault(None if by is None else row.get(by), {}).setdefault(row.get(x), []).append(value)
     if not lines:
         raise ValueError(f"there is no finite {y} to draw; see the errors of the rows")
     places = list(dict.fromkeys(place for line in lines.values() for place in line))
