@@ -86,8 +86,8 @@ def compare_layers(
 
     Parameters
     ----------
-    layers : mapping of str to (a, b)
-        Operands of each product, (m, k) and (k, n), by the layer's name.
+    layers : mapping of str to pair of array_like
+        Operands of each product, (m, k) and (k, n), by the name of the layer.
     recipes, baseline, device, bounds
         As for `compare`.
 

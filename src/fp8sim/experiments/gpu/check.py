@@ -14,7 +14,7 @@ from fp8sim._support.page import Line, Page, Span, prose
 from fp8sim._support.results import Part, Result
 from fp8sim._support.tables import Table
 from fp8sim._support.typing import AnyArray
-from fp8sim.experiments.gpu.device import Device, GpuFacts, find_gpu
+from fp8sim.experiments.gpu.device import Gpu, GpuFacts, find_gpu
 from fp8sim.experiments.gpu.inputs import KINDS, draw
 from fp8sim.experiments.gpu.operations import (
     OPERATIONS,
@@ -159,7 +159,7 @@ def check_gpu(
     seed: int = 0,
     side: int = 128,
     operations: str | Operation | Sequence[str | Operation] | None = None,
-    device: Device | None = None,
+    device: Gpu | None = None,
     on_row: Callable[[str], object] | None = None,
 ) -> GpuCheck:
     """Multiply on a GPU, and compare every word with the core of its generation.
@@ -178,7 +178,7 @@ def check_gpu(
         Rows of A and columns of B, a multiple of 16.
     operations : str or Operation, or a sequence of them, optional
         Names in `fp8sim.experiments.gpu.OPERATIONS`; all by default.
-    device : Device, optional
+    device : Gpu, optional
         What multiplies; PyTorch's current GPU by default. `fp8sim.experiments.gpu.Emulated` tries the check
         without one.
     on_row : callable, optional
@@ -231,7 +231,7 @@ def count_rows(operations: Sequence[object] | None = None) -> int:
 class _Setting(NamedTuple):
     """What is the same for all rows of a check."""
 
-    gpu: Device
+    gpu: Gpu
     facts: GpuFacts
     seed: int
     side: int

@@ -17,7 +17,7 @@ from fp8sim._support.typing import AnyArray
 from fp8sim.casts import decode
 from fp8sim.experiments.gpu.operations import Operation, core_of, expected_words, generation_of, ways
 
-__all__ = ["CudaDevice", "Device", "Emulated", "GpuFacts", "find_gpu"]
+__all__ = ["CudaDevice", "Emulated", "Gpu", "GpuFacts", "find_gpu"]
 
 _NEEDS = "checking a GPU needs an NVIDIA GPU and PyTorch built for CUDA"
 
@@ -39,7 +39,7 @@ class GpuFacts:
     versions: dict[str, str]  #: library -> version
 
 
-class Device(Protocol):
+class Gpu(Protocol):
     """What `check_gpu` asks of a GPU; anything that has both can stand in for one."""
 
     def facts(self) -> GpuFacts:
