@@ -2,10 +2,11 @@
 
 A script measures rows and hands the function that does to `main`:
 
-    from common import Figure, Row, main
+    from common import Published, Row, main
 
     def measure(quick: bool) -> list[Row]:
-        return [Row("largest E4M3 value", fp8sim.get_format("e4m3").max, Figure(448, "arXiv 2209.05433, table 1"))]
+        published = Published(448, "arXiv 2209.05433, table 1")
+        return [Row("largest E4M3 value", fp8sim.get_format("e4m3").max, published)]
 
     if __name__ == "__main__":
         main("Formats of Micikevicius et al. 2022", measure)
@@ -22,15 +23,22 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fp8sim._support.published import Figure
 from fp8sim._support.tables import Table
 
-__all__ = ["NONE", "SEED", "Figure", "Row", "main"]
+__all__ = ["NONE", "SEED", "Published", "Row", "main", "table"]
 
 SEED = 0  #: of everything that is drawn
 NONE = "none published"
+
+
+class Published(NamedTuple):
+    """A figure that others published, and where: paper, section or table."""
+
+    value: float
+    source: str
 
 
 @dataclass(frozen=True)
@@ -39,12 +47,13 @@ class Row:
 
     what: str
     ours: float
-    published: Figure | None = None
+    published: Published | Figure | None = None
     unit: str = ""
+    digits: int = 4  #: that the table shows
 
     @property
     def ratio(self) -> float | None:
-        """Ours over the published figure: 1 where they are equal, None where there is nothing to divide by."""
+        """Ours over the published figure: 1 where they are equal, None where that cannot be said."""
         if self.published is None:
             return None
         if self.ours == self.published.value:
@@ -68,13 +77,13 @@ def table(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
     """Return a table of rows; their sources stand below it by number."""
     sources = list(dict.fromkeys(row.published.source for row in rows if row.published))
 
-    def text(value: float, unit: str) -> str:
-        return f"{value:.4g} {unit}".rstrip()
+    def text(value: float, row: Row) -> str:
+        return f"{value:.{row.digits}g} {row.unit}".rstrip()
 
     columns: dict[str, Callable[[Row], str]] = {
         "figure": lambda row: row.what,
-        "published>": lambda row: text(row.published.value, row.unit) if row.published else NONE,
-        "ours>": lambda row: text(row.ours, row.unit),
+        "published>": lambda row: text(row.published.value, row) if row.published else NONE,
+        "ours>": lambda row: text(row.ours, row),
         "ratio>": lambda row: "-" if row.ratio is None else f"{row.ratio:.3f}",
         "source>": lambda row: f"[{sources.index(row.published.source) + 1}]" if row.published else "-",
     }
@@ -102,6 +111,8 @@ def main(
             writer.writeheader()
             writer.writerows(data)
     if options.json:
-        print(json.dumps({"title": title, "quick": options.quick, "rows": data, "notes": list(notes)}, indent=1))
+        print(
+            json.dumps({"title": title, "quick": options.quick, "rows": data, "notes": list(notes)}, indent=1)
+        )
     else:
         print(table(title, rows, notes).text(80))

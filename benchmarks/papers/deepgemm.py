@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from common import SEED, Figure, Row, main
+from common import SEED, Published, Row, main
 
 import fp8sim
 from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, DEEPSEEK_V3
@@ -35,14 +35,14 @@ def measure(quick: bool) -> list[Row]:
     ]
     n, k = shapes[0]
     rows += [
-        Row(f"calc_diff, {name}, of a limit", calc_diff(m, n, k, name), Figure(limit, TESTS))
+        Row(f"calc_diff, {name}, of a limit", calc_diff(m, n, k, name), Published(limit, TESTS))
         for name, limit in LIMITS.items()
     ]
     for speeds, source in ((DEEPGEMM_H800, FEBRUARY), (DEEPGEMM_H800_UPDATED, MARCH)):
         for speed in speeds:
             size = speed.m, speed.n, speed.k
             gbps = fp8sim.gemm_cost(*size).gbps_at(speed.tflops)
-            rows.append(Row("{}x{}x{}".format(*size), gbps, Figure(speed.gbps, source), "GB/s"))
+            rows.append(Row("{}x{}x{}".format(*size), gbps, Published(speed.gbps, source), "GB/s"))
     return rows
 
 

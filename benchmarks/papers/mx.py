@@ -27,8 +27,8 @@ def measure(quick: bool) -> list[Row]:
                 worst = np.abs(of_blocks[place] / blocks[place] - 1).max()
                 rows += [
                     Row(f"{what}: error", 100 * fp8sim.metrics.relative_error(values, x), None, "%"),
-                    Row(f"{what}: saturated, of blocks", 100 * q.saturated / len(blocks), None, "%"),
-                    Row(f"{what}: largest of a block off by", 100 * float(worst), None, "%"),
+                    Row(f"{what}: saturated", 100 * q.saturated / len(blocks), None, "%"),
+                    Row(f"{what}: amax off by", 100 * float(worst), None, "%"),
                 ]
     return rows
 
@@ -36,8 +36,9 @@ def measure(quick: bool) -> list[Row]:
 NOTES = (
     "floor: OCP MX v1.0, 6.3: 2^(floor(log2 amax) - emax). Mishra et al. 2025 (arXiv 2506.08027) round up, "
     "since a block's largest element saturates under floor wherever its significand exceeds that of the "
-    "largest value, 1.75 in E4M3; in their pre-training that rule led to divergence. They publish no figure of these.",
-    "saturated, of blocks: saturated elements a hundred blocks; more than one of a block may be.",
+    "largest value, 1.75 in E4M3; in their pre-training that rule led to divergence.",
+    "error: relative, Frobenius. saturated: elements that saturate, a hundred blocks. amax off by: the "
+    "largest relative error of a block's largest element.",
 )
 
 if __name__ == "__main__":

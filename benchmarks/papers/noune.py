@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from common import SEED, Figure, Row, main
+from common import SEED, Published, Row, main
 
 import fp8sim
 from fp8sim import FloatFormat
@@ -30,15 +30,15 @@ def measure(quick: bool) -> list[Row]:
     for name, published in SNR.items():
         fmt = fp8sim.get_format(name)
         snr = fp8sim.metrics.sqnr_db(fp8sim.round_to(x, fmt), x)
-        rows.append(Row(f"{fmt}, SNR on N(0, 1)", snr, Figure(published, NOUNE), "dB"))
+        rows.append(Row(f"{fmt}, SNR on N(0, 1)", snr, Published(published, NOUNE), "dB"))
     for bits in (3, 4, 8, 11):
         fmt = FloatFormat(f"p{bits}", 8, bits - 1)  # exponents enough
         snr = fp8sim.metrics.sqnr_db(fp8sim.round_to(x, fmt), x)
-        rows.append(Row(f"{bits} bits of significand, SNR", snr, Figure(7.44 + 6.02 * bits, RULE), "dB"))
+        rows.append(Row(f"{bits} bits of significand, SNR", snr, Published(7.44 + 6.02 * bits, RULE), "dB"))
     for quantity, published in RANGES.items():
         for name, value in zip(("e4m3", "e5m2"), published, strict=True):
             ours = getattr(fp8sim.get_format(name), quantity)
-            rows.append(Row(f"{name}, {quantity.replace('_', ' ')}", ours, Figure(value, OFP8)))
+            rows.append(Row(f"{name}, {quantity.replace('_', ' ')}", ours, Published(value, OFP8)))
     return rows
 
 

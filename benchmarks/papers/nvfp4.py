@@ -47,9 +47,9 @@ def measure(quick: bool) -> list[Row]:
 
 
 NOTES = (
-    "Error of the product, relative, Frobenius. Both operands are transformed along k, which leaves the exact "
-    "product as it is. Published is what training comes to, not errors of products: a loss 1.5 % (NVFP4) and 2.5 % "
-    "(MXFP4) higher at 10^12 tokens (arXiv 2509.25149).",
+    "Error of the product, relative, Frobenius. Both operands are transformed along k, which leaves the "
+    "exact product as it is. Published is what training comes to, not errors of products: a loss 1.5 % "
+    "(NVFP4) and 2.5 % (MXFP4) higher at 10^12 tokens (arXiv 2509.25149).",
 )
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""INT8 against E4M3, by the size of outliers: from where on is a format with exponents the better one?"""
+"""INT8 against E4M3, by the size of outliers, and the size from which on E4M3 errs less."""
 
 from __future__ import annotations
 
 import numpy as np
-from common import SEED, Figure, Row, main
+from common import SEED, Published, Row, main
 
 import fp8sim
 from fp8sim import metrics
@@ -40,9 +40,10 @@ def measure(quick: bool) -> list[Row]:
     shape = (32, 64, 2048) if quick else (128, 256, 8192)
     found = [errors(size, shape) for size in SIZES]
     e4m3 = -20 * np.log10(found[0]["e4m3, rounded"])
-    rows = [Row("no outliers: E4M3, SNR", float(e4m3), Figure(31.5, NOUNE), "dB")]
+    rows = [Row("no outliers: E4M3, SNR", float(e4m3), Published(31.5, NOUNE), "dB")]
     for size, of in zip(SIZES, found, strict=True):
-        rows += [Row(f"outliers of {size} sigma: {what}", 100 * error, None, "%") for what, error in of.items()]
+        what = f"outliers of {size} sigma"
+        rows += [Row(f"{what}: {name}", 100 * error, None, "%") for name, error in of.items()]
     rows += [
         Row(f"E4M3 errs less from, {what}", crossover(what, SIZES, found), None, "sigma")
         for what in ("rounded", "product")
@@ -52,7 +53,7 @@ def measure(quick: bool) -> list[Row]:
 
 NOTES = (
     "One outlier in a row of A; a scale for each row of A and column of B. A step of INT8 is the largest "
-    "magnitude over 127, and its error 1 / sqrt(12) of it; that is E4M3's 2.66 % where the outlier is 11.7 sigma.",
+    "magnitude over 127, and its error 1 / sqrt(12) of it: E4M3's 2.66 % where the outlier is 11.7 sigma.",
 )
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from common import Figure, Row, main
+from common import Published, Row, main
 
 from fp8sim import TENSOR_CORES, tensor_core_matmul
 
@@ -34,11 +34,12 @@ def on(value: float, *cores: str) -> dict[str, float]:
     return dict.fromkeys(cores, value)
 
 
-_16 = "fp16", "bf16"
 _T8 = {
     **on(0.0, "volta-fp16", "ada-fp8", "hopper-fp8", "cdna2-fp16", "cdna2-bf16"),
-    **on(-0.5, "turing-fp16", *(f"{g}-{f}" for g in ("ampere", "ada") for f in _16), "cdna3-fp16", "cdna3-bf16"),
-    **on(-0.75, *(f"{g}-{f}" for g in ("hopper", "blackwell") for f in _16), "blackwell-fp8"),
+    **on(
+        -0.5, "turing-fp16", "ampere-fp16", "ampere-bf16", "ada-fp16", "ada-bf16", "cdna3-fp16", "cdna3-bf16"
+    ),
+    **on(-0.75, "hopper-fp16", "hopper-bf16", "blackwell-fp16", "blackwell-bf16", "blackwell-fp8"),
     **on(-0.875, "cdna1-fp16", "cdna1-bf16"),
     **on(-0.375, "cdna2-bf16-k2"),
     **on(-1.0, "cdna3-fp8"),
@@ -46,19 +47,23 @@ _T8 = {
 _V100, _T4, _A100 = "volta-fp16", "turing-fp16", "ampere-fp16"
 _ALL = _V100, _T4, _A100
 
-#: FASI's are those that its programs check for one value, and the README says passed.
+_CANCELLING: Terms = [(-(2.0**13), 2.0**10), (-0.5, 1), (-0.25, 1), (-0.125, 1)]
+_SMALL: Terms = [(2.0**-12, 2.0**-11)] * 2  # 2^-23 each
+
+#: What it is, c, products, what was seen. Those of FASI are what its programs check that a core writes.
 PROBES = (
-    Probe("cancelling, exact -0.875", 2.0**23, [(-(2.0**13), 2.0**10), (-0.5, 1), (-0.25, 1), (-0.125, 1)], _T8, MMA_SIM),
-    Probe("1.5 x 1.5 + 2 x 2^-23", 0, [(1.5, 1.5), *[(2.0**-12, 2.0**-11)] * 2], on(2.25 + 2.0**-22, _V100), KM),
-    Probe("1 x 2.25 + 2 x 2^-23", 0, [(1, 2.25), *[(2.0**-12, 2.0**-11)] * 2], on(2.25, _V100), KM),
+    Probe("T8, exactly -0.875", 2.0**23, _CANCELLING, _T8, MMA_SIM),
+    Probe("1.5 x 1.5 + 2 x 2^-23", 0, [(1.5, 1.5), *_SMALL], on(2.25 + 2.0**-22, _V100), KM),
+    Probe("1 x 2.25 + 2 x 2^-23", 0, [(1, 2.25), *_SMALL], on(2.25, _V100), KM),
     Probe("1 + 2 x 2^-13", 0, [(1, 1), *[(2.0**-6, 2.0**-7)] * 2], on(1 + 2.0**-12, "ada-fp8"), KM),
     Probe("c = 1, 2 x 2^-14", 1, [(2.0**-7, 2.0**-7)] * 2, on(1, "ada-fp8"), KM),
-    Probe("subnormal input, 4 x 2^-24", 0, [(U, 4)], on(2.0**-22, *_ALL), FASI),
+    Probe("subnormal a, 4 x 2^-24", 0, [(U, 4)], on(2.0**-22, *_ALL), FASI),
     Probe("c subnormal, 2^-149", 2.0**-149, [(0, 0)], on(2.0**-149, *_ALL), FASI),
     Probe("products exact", 0, [(1 - 2.0**-11,) * 2] * 4, on(4 - 2.0**-8 + 2.0**-20, *_ALL), FASI),
-    Probe("c = 1, 4 x 2^-25: from the largest", 1, [(0.5, U)] * 4, on(1, _V100), FASI),
-    Probe("2 + 1.5 x 2^-23: toward zero", 0, [(1, 2), (1, 2.0**-23 + U)], on(2, *_ALL), FASI),
-    Probe("-2 - 1.5 x 2^-23: toward zero", 0, [(1, -2), (1, -(2.0**-23) - U)], on(-2, *_ALL), FASI),
+    Probe("c = 1, 4 x 2^-25", 1, [(0.5, U)] * 4, on(1, *_ALL), FASI),
+    Probe("2 + 1.5 x 2^-23", 0, [(1, 2), (1, 2.0**-23 + U)], on(2, *_ALL), FASI),
+    Probe("-2 - 1.5 x 2^-23", 0, [(1, -2), (1, -(2.0**-23) - U)], on(-2, *_ALL), FASI),
+    Probe("c = 1 - 2^-24, 4 x 2^-24", 1 - U, [(1, U)] * 4, on(1 + 2.0**-23, _V100), FASI),
 )
 
 
@@ -92,27 +97,19 @@ def _values(quick: bool) -> Iterator[Row]:
                 ours = dot(core, probe.terms, probe.c)
             except ValueError:  # not values of its formats, or a core that wants block scales
                 continue
-            # A Figure is never negative: a probe's sign is told by the ratio.
-            yield Row(f"{core}: {probe.what}", ours, None if known is None else Seen(known, probe.source))
+            published = None if known is None else Published(known, probe.source)
+            yield Row(f"{core}: {probe.what}", ours, published, digits=9)
 
 
 def _alignment() -> Iterator[Row]:
-    published = {"volta-fp16": 0, "ampere-fp16": 1, "hopper-fp16": 2}
+    known = {"volta-fp16": 0, "ampere-fp16": 1, "hopper-fp16": 2}
     for core in (c.name for c in TENSOR_CORES.values() if c.inputs == ("fp16",) and c.output != "fp16-rne"):
-        known = published.get(core)
-        yield Row(f"{core}: extra bits, at most 3", extra_bits(core), None if known is None else Figure(known, FTTN))
-
-
-class Seen(NamedTuple):
-    """A value that a GPU wrote, of any sign."""
-
-    value: float
-    source: str
+        published = Published(known[core], FTTN) if core in known else None
+        yield Row(f"{core}: extra bits, at most 3", extra_bits(core), published)
 
 
 NOTES = (
-    "'none published' says that no figure of that core is in the papers named. A rounding-to-nearest core keeps extra bits "
-    "of another kind than one that cuts off.",
+    "Extra bits: below the last place of FP32, of terms beside 1; 3 is the most that the probe tells.",
     "FTTN's section V (D = C - A B, n = 8192: 0, 191.875 and 255.875 by GPU) is not here: neither its "
     "matrices nor the order of its sums are given to the bit.",
 )
