@@ -68,7 +68,7 @@ def common(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_every_script_has_its_distances() -> None:
-    assert list(DISTANCES) and sorted(DISTANCES) == SCRIPTS
+    assert sorted(DISTANCES) == SCRIPTS
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
@@ -96,6 +96,12 @@ def test_a_table_fits_80_columns_and_says_where_nothing_is_published(name: str, 
     text = common.table(report["title"], rows, report["notes"]).text(80)
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("none published") == sum(row.published is None for row in rows)
+
+
+def test_probes_show_all_digits_in_80_columns() -> None:
+    printed = run("probes", "--quick")
+    assert "2.25000024" in printed
+    assert max(map(len, printed.splitlines())) <= 80
 
 
 def test_a_script_prints_a_table_and_writes_a_file(tmp_path: Path) -> None:
