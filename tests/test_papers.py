@@ -185,5 +185,6 @@ def test_few_random_bits_bias_by_half_of_what_they_cut_off(fmt: str, bits: int) 
 def test_e4m3_is_better_than_int8_from_12_sigma_on() -> None:
     # A step of INT8 is s / 127, its error 1 / sqrt(12) of it; E4M3's is 2.66 %: s = 11.7
     assert ours("outliers")["E4M3 errs less from, rounded"] == pytest.approx(11.7, abs=0.5)
-    # The other operand adds INT8's 0.9 % and E4M3's 2.65 %: sqrt(2 x 2.65^2 - 0.9^2) % allow s = 16
-    assert ours("outliers")["E4M3 errs less from, product"] == pytest.approx(16, abs=1.2)
+    # The other operand adds INT8's 0.9 % and E4M3's 2.65 %: sqrt(2 x 2.65^2 - 0.9^2) % allow s = 16. The quick
+    # run has 512 sums, whose errors spread by 6 %; the full one has 32,768 and comes to 16.1.
+    assert ours("outliers")["E4M3 errs less from, product"] == pytest.approx(16, abs=2)
