@@ -1,0 +1,56 @@
+"""Stochastic rounding with few random bits: its bias, by their number."""
+
+from __future__ import annotations
+
+import numpy as np
+from common import SEED, Row, main
+from numpy.typing import NDArray
+
+import fp8sim
+
+F64 = NDArray[np.float64]
+FORMATS = {"e2m1": 6.0, "e4m3": 448.0}  # format -> largest value that is drawn
+BITS = (1, 2, 3, 4, 6, 8, 11)
+
+
+def neighbours(x: F64, fmt: str) -> tuple[F64, F64]:
+    """Return the values of a format below and above positive numbers."""
+    return tuple(fp8sim.round_to(x, fmt, rounding=f"toward-{way}") for way in ("negative", "positive"))
+
+
+def round_with(x: F64, fmt: str, bits: int, rng: np.random.Generator) -> F64:
+    """Round positive numbers as hardware does: add random bits below the last place, and cut off.
+
+    Up where floor(2^bits f) plus the random number reaches 2^bits, with f how far x is above the value below.
+    """
+    low, high = neighbours(x, fmt)
+    fraction = np.divide(x - low, high - low, out=np.zeros_like(x), where=high > low)
+    up = np.floor(fraction * 2**bits) + rng.integers(0, 2**bits, x.shape) >= 2**bits
+    return np.where(up, high, low)
+
+
+def measure(quick: bool) -> list[Row]:
+    """Return the mean error in last places, by the number of random bits."""
+    count = 1 << (19 if quick else 21)
+    rows = []
+    for fmt, largest in FORMATS.items():
+        rng = np.random.default_rng(SEED)
+        x = largest * rng.random(count)
+        low, high = neighbours(x, fmt)
+        place = np.where(high > low, high - low, 1.0)
+        ways = {f"{bits} random bits": round_with(x, fmt, bits, rng) for bits in BITS}
+        ways["round_to(stochastic)"] = fp8sim.round_to(x, fmt, rounding="stochastic", rng=rng)
+        ways["nearest even"] = fp8sim.round_to(x, fmt)
+        for way, rounded in ways.items():
+            rows.append(Row(f"{fmt}, {way}: bias", float(np.mean((rounded - x) / place)), None, "ulp"))
+    return rows
+
+
+NOTES = (
+    "ulp: distance of the two values around a number. What lies below the last random bit is cut off, "
+    "half of 2^-bits on average: the bias is -2^-(bits + 1). That few bits bias is shown in Fitzgibbon and "
+    "Felix 2025 (arXiv 2504.20634); NVIDIA's conversion for NVFP4 takes 8 (TransformerEngine, PR 3281).",
+)
+
+if __name__ == "__main__":
+    main("Bias of stochastic rounding, uniform numbers", measure, NOTES)
