@@ -36,7 +36,7 @@ def measure(quick: bool) -> list[Row]:
 NOTES = (
     "floor: OCP MX v1.0, 6.3: 2^(floor(log2 amax) - emax). Mishra et al. 2025 (arXiv 2506.08027) round up, "
     "since a block's largest element saturates under floor wherever its significand exceeds that of the "
-    "largest value, 1.75 in E4M3; in their pre-training that rule led to divergence.",
+    "largest value, 1.75 in E4M3; in their pre-training that rule can lead to divergence.",
     "error: relative, Frobenius. saturated: elements that saturate, a hundred blocks. amax off by: the "
     "largest relative error of a block's largest element.",
 )
