@@ -13,6 +13,7 @@ from fp8sim._support.text import shown
 from fp8sim.accumulators import Accumulator, get_accumulator
 from fp8sim.formats import FloatFormat, get_format
 from fp8sim.quantization import Operand, Scaling
+from fp8sim.quantization.hadamard import check_same_transform
 
 __all__ = ["RECIPES", "Operand", "Recipe", "RecipeLike", "get_recipe"]
 
@@ -61,6 +62,7 @@ class Recipe(Result):
                     f"{side} must be an Operand, got {shown(operand)}; write Operand('e4m3', ...)"
                 )
         checks.fields(self)
+        check_same_transform(self.a, self.b)
 
     def __str__(self) -> str:
         """Return the name."""

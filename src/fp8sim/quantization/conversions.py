@@ -116,7 +116,7 @@ def round_trip(
     values: F32 | None = None
     if operand.is_scaled:
         values = _round_trip_compiled(Work.of(array, operand, axis, what), allocate)
-    elif operand.fmt.has_nan and operand.fmt.signed and operand.fmt.zero:
+    elif operand.fmt.has_nan and operand.fmt.signed and operand.fmt.zero and not operand.hadamard:
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
             values = round_to(array, operand.fmt).astype(np.float32, copy=False)
     return quantize_with(array, operand, axis=axis, what=what).values() if values is None else values

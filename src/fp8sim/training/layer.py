@@ -178,7 +178,7 @@ class LinearGemms:
             return self._quantize("x", saved.original_x, operand, 0, False)
         if _same_codes(self.recipe.fprop.a, operand):
             return saved.x.along(0)
-        return self._quantize("x", saved.x.dequantize(), operand, 0, False)
+        return self._quantize("x", saved.x.dequantize(invert=True), operand, 0, False)
 
     def _quantize(self, tensor: str, x: FloatArray, operand: Operand, axis: int, remember: bool) -> Quantized:
         """Quantise x, w or dy; under delayed scaling by scales of the past, this step's amax remembered."""

@@ -77,10 +77,10 @@ class TrainingRecipe(Result):
         checks.fields(self)
         if self.delayed is not None:
             for operand in (o for gemm in GEMMS for o in (getattr(self, gemm).a, getattr(self, gemm).b)):
-                if operand.scaling != Scaling("tensor"):
+                if operand != Operand(operand.fmt, Scaling("tensor")):
                     raise ValueError(
                         f"delayed scaling keeps one FP32 scale per tensor, but an operand is {operand}; "
-                        "give every operand Scaling('tensor')"
+                        "give every operand Scaling('tensor') and nothing else"
                     )
 
     def __str__(self) -> str:
