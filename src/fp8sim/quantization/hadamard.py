@@ -44,9 +44,7 @@ def check_transform(size: int, signs: int) -> None:
     if size and (not 2 <= size <= LARGEST or size & (size - 1)):
         low = 1 << max(size.bit_length() - 1, 1)
         near = f"; use {low} or {2 * low}" if 2 <= size < LARGEST else ""
-        raise ValueError(
-            f"hadamard must be 0 (none) or a power of two from 2 to {LARGEST}, got {size}{near}"
-        )
+        raise ValueError(f"hadamard must be 0 (none) or a power of two from 2 to {LARGEST}, got {size}{near}")
     if not 0 <= signs < 1 << size:
         has = f"a block of {size} has {size} bits" if size else "without hadamard there is nothing to sign"
         raise ValueError(f"hadamard_signs has a bit for each element of a block, got {shown(signs)}: {has}")
@@ -74,8 +72,8 @@ def transform(x: FloatArray, by: Transformed, axis: int, what: str, *, inverse: 
     size, length = by.hadamard, x.shape[axis]
     if length % size:
         raise ValueError(
-            f"{what} has {length} elements along the axis that is summed over, no multiple of hadamard={size}; "
-            f"pad it with zeros to {-(-length // size) * size}, or leave hadamard out"
+            f"{what} has {length} elements along the axis that is summed over, no multiple of "
+            f"hadamard={size}; pad it with zeros to {-(-length // size) * size}, or leave hadamard out"
         )
     if not inverse:
         checks.finite(x, what, "a Hadamard transform would spread it over its block")
@@ -84,7 +82,9 @@ def transform(x: FloatArray, by: Transformed, axis: int, what: str, *, inverse: 
     else:
         out = hadamard_reference(x, size, by.hadamard_signs, axis, inverse=inverse)
     if not inverse and not np.isfinite(out).all():
-        raise ValueError(f"{what} holds numbers so large that their Hadamard transform overflows; divide it first")
+        raise ValueError(
+            f"{what} holds numbers so large that their Hadamard transform overflows; divide it first"
+        )
     return out
 
 
@@ -100,5 +100,7 @@ def _compiled(x: FloatArray, by: Transformed, axis: int, inverse: bool) -> Float
     # The scale last, and a sign changes no rounding: signs on either side are those of the readable way.
     before, after = (ones, signs * scale) if inverse else (signs, ones * scale)
     height = max(1, max(LEAST, -(-rows.size // (4 * get_num_threads()))) // max(rows.shape[1], 1))
-    run_in_threads(transform_rows, [(rows[i:j], before, after, out[i:j]) for i, j in split(len(rows), height)])
+    run_in_threads(
+        transform_rows, [(rows[i:j], before, after, out[i:j]) for i, j in split(len(rows), height)]
+    )
     return np.asarray(np.moveaxis(out.reshape(moved.shape), -1, axis))

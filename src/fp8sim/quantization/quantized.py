@@ -22,7 +22,7 @@ from fp8sim._support.memory import empty
 from fp8sim._support.text import shown
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
-from fp8sim.casts import decode, encode, overflow_policy, worth_compiling
+from fp8sim.casts import check_random_bits, decode, encode, overflow_policy, worth_compiling
 from fp8sim.formats import FloatFormat
 from fp8sim.quantization.hadamard import transform, transform_text
 from fp8sim.quantization.operand import FP32, Operand
@@ -36,6 +36,7 @@ from fp8sim.reference.scales import (
     count_beyond,
     expand_groups,
     group_amax,
+    group_percentile,
     pick_scales,
 )
 
@@ -55,6 +56,7 @@ def quantize_with(
     axis: int = -1,
     rounding: Rounding = "nearest-even",
     rng: np.random.Generator | None = None,
+    random_bits: int | None = None,
     scales: Scales | None = None,
     what: str = "x",
 ) -> Quantized:
@@ -69,6 +71,7 @@ def quantize_with(
     """
     checks.of_kind(operand, Operand, "operand")
     checks.one_of(rounding, ROUNDINGS, "rounding")
+    check_random_bits(random_bits, rounding)
     work = Work.of(x, operand, axis, what)
     result = work.in_one_pass() if scales is None and rounding == "nearest-even" else None
     if result is None:
@@ -76,7 +79,7 @@ def quantize_with(
             scales = work.pick()
         else:
             checks.finite(work.x, what, "it has no scale")
-        result = scales, *work.encode(scales, rounding, rng)
+        result = scales, *work.encode(scales, rounding, rng, random_bits)
     (values, stored, tensor_scale, _), codes, saturated, flushed = result
     lost = tensor_scale, saturated, flushed
     basis = operand.hadamard, operand.hadamard_signs
@@ -133,8 +136,8 @@ class Quantized:
     def __repr__(self) -> str:
         """Say what it holds, what it takes and what was lost."""
         return (
-            f"Quantized({self.shape} {self.fmt}, {self.scaling}{transform_text(self)}: {self.nbytes} bytes, of them "
-            f"{self.scale_nbytes} scales; {self.saturated} saturated, {self.flushed} flushed)"
+            f"Quantized({self.shape} {self.fmt}, {self.scaling}{transform_text(self)}: {self.nbytes} bytes, "
+            f"of them {self.scale_nbytes} scales; {self.saturated} saturated, {self.flushed} flushed)"
         )
 
     @property
@@ -293,7 +296,8 @@ class Work:
     @property
     def fits_one_pass(self) -> bool:
         """Whether kernels can pick each scale from its own group while that is in a cache."""
-        own_scales = self.operand.is_scaled and self.operand.scaling.scale_format != "e4m3"
+        scaling = self.operand.scaling
+        own_scales = self.operand.is_scaled and scaling.scale_format != "e4m3" and not scaling.is_calibrated
         if not (self.compiled and own_scales and self.x.dtype == np.float32):
             return False
         return self.operand.fmt.emax >= 1 and self.tiling.rows <= TALLEST and self.tiling.columns <= WIDEST
@@ -341,6 +345,11 @@ class Work:
         if not np.isfinite(amax).all():
             checks.finite(self.x, self.what, "a group that holds one has no scale")
         scaling = self.operand.scaling
+        if scaling.amax is not None:
+            amax = np.full_like(amax, scaling.amax)
+        elif scaling.percentile < 100:
+            level = group_percentile(self.x, self.sizes, scaling.percentile)
+            amax = np.where(level > 0, level, amax)
         pick = partial(
             pick_scales,
             amax,
@@ -419,7 +428,7 @@ class Work:
         return np.ascontiguousarray(self.tiling.unstack(grid, shape))
 
     def encode(
-        self, scales: Scales, rounding: Rounding, rng: np.random.Generator | None
+        self, scales: Scales, rounding: Rounding, rng: np.random.Generator | None, random_bits: int | None
     ) -> tuple[AnyArray, int, int]:
         """Return the codes, and how many elements saturated and how many became zero."""
         fmt = self.operand.fmt
@@ -427,7 +436,8 @@ class Work:
         if self.compiled and rounding == "nearest-even" and not (multiplied and self._nearest is None):
             return self._encode_compiled(scales)
         scaled = apply_scales(self.x, scales, self.sizes) if self.operand.is_scaled else self.x
-        codes = encode(scaled, fmt, rounding=rounding, overflow=self.policy, rng=rng)
+        policy = self.policy
+        codes = encode(scaled, fmt, rounding=rounding, overflow=policy, rng=rng, random_bits=random_bits)
         flushed = int(np.count_nonzero(self.x)) - int(np.count_nonzero(decode(codes, fmt)))
         return codes, count_beyond(scaled, fmt), flushed
 

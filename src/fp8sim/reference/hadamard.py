@@ -25,7 +25,7 @@ def sign_vector(size: int, signs: int) -> AnyArray:
 
 
 def hadamard_scale(size: int) -> float:
-    """Return 1 / sqrt(size), which makes the transform orthonormal: a power of two where `size` is one of four.
+    """Return 1 / sqrt(size), which makes a transform orthonormal: of a power of four a power of two.
 
     Examples
     --------

@@ -189,9 +189,17 @@ class LinearGemms:
             scales = self.delayed.scales(tensor, operand.fmt)
             if remember:
                 self.delayed.push(tensor, float(np.abs(x).max(initial=0)))
-        rounding = self.recipe.gradient_rounding if tensor == "dy" else "nearest-even"
+        if tensor != "dy":
+            return quantize_with(x, operand, axis=axis, scales=scales, what=tensor)
         return quantize_with(
-            x, operand, axis=axis, rounding=rounding, rng=self.rng, scales=scales, what=tensor
+            x,
+            operand,
+            axis=axis,
+            rounding=self.recipe.gradient_rounding,
+            rng=self.rng,
+            random_bits=self.recipe.gradient_random_bits,
+            scales=scales,
+            what=tensor,
         )
 
     def _product(
