@@ -75,8 +75,8 @@ def round_to(
         If `x` is no array of real numbers, or `rng` is missing where it is needed.
     ValueError
         If a name is unknown, `random_bits` is beyond its limits or not for `rounding`, `x` holds NaN and
-        `fmt` has none, or `overflow` is ``ieee``, the format
-        has neither infinity nor NaN, and a value overflows.
+        `fmt` has none, or `overflow` is ``ieee``, the format has neither infinity nor NaN, and a value
+        overflows.
 
     Examples
     --------
@@ -89,8 +89,8 @@ def round_to(
     >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", rounding="stochastic", rng=rng).mean())
     1.04995
     >>> chance = {"rounding": "stochastic", "rng": rng, "random_bits": 2}
-    >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", **chance).mean())  # 1.05 is 0.4 of the way from 1 to 1.125, and 0.25 of it in 2 bits
-    1.0323125
+    >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", **chance).mean())  # 0.4 in 2 bits is 0.25
+    1.0296125
     """
     return _cast(x, fmt, rounding, overflow, (rng, random_bits), codes=False)
 

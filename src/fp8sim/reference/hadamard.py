@@ -29,8 +29,8 @@ def hadamard_scale(size: int) -> float:
 
     Examples
     --------
-    >>> hadamard_scale(16), hadamard_scale(128)
-    (0.25, 0.08838834764831845)
+    >>> hadamard_scale(16), round(hadamard_scale(128), 6)
+    (0.25, 0.088388)
     """
     return 1 / math.sqrt(size)
 
