@@ -50,17 +50,22 @@ def check_transform(size: int, signs: int) -> None:
         raise ValueError(f"hadamard_signs has a bit for each element of a block, got {shown(signs)}: {has}")
 
 
-def transform_text(x: Transformed) -> str:
-    """Return a transform in a few words, with a space before them; nothing where there is none."""
+def transform_text(x: Transformed, digits: int = 8) -> str:
+    """Return a transform in a few words, with a space before them; nothing where there is none.
+
+    Of many signs the first `digits` are shown.
+    """
     if not x.hadamard:
         return ""
-    return f" hadamard {x.hadamard}" + (f"/{x.hadamard_signs:#x}" if x.hadamard_signs else "")
+    signs = f"{x.hadamard_signs:x}"
+    more = "..." if len(signs) > digits else ""
+    return f" hadamard {x.hadamard}" + (f"/0x{signs[:digits]}{more}" if x.hadamard_signs else "")
 
 
 def check_same_transform(a: Transformed, b: Transformed) -> None:
     """Refuse operands of a product whose transforms are not the same, and would not cancel."""
     if (a.hadamard, a.hadamard_signs) != (b.hadamard, b.hadamard_signs):
-        first, second = (transform_text(x).strip() or "no hadamard" for x in (a, b))
+        first, second = (transform_text(x, LARGEST).strip() or "no hadamard" for x in (a, b))
         raise ValueError(
             f"A has {first} and B has {second}, which do not cancel in the product; "
             "give both operands the same hadamard and hadamard_signs"

@@ -52,7 +52,7 @@ class TrainingRecipe(Result):
     summary : str
         One line on what it is and where it comes from.
     gradient_random_bits : int, optional
-        How many random bits that takes, as for `round_to`: 8 in TransformerEngine's NVFP4 kernels.
+        How many random bits that takes, as for `round_to`: 8 by TransformerEngine's account of NVFP4.
 
     Raises
     ------
