@@ -60,7 +60,7 @@ def check_format(fmt: FloatFormat, core: TensorCore, what: str) -> None:
 
 @lru_cache(maxsize=64)
 def unpacked(fmt: FloatFormat, core: TensorCore) -> tuple[FloatFormat, AnyArray] | None:
-    """Return the first wider input format that holds all values of one, and the code of each in it.
+    """Return the first input format that holds all values of one of 8 bits or fewer, and their codes in it.
 
     So a kernel multiplies weights in a format that the core has not: DeepSeek-V4's ``fp4_gemm`` writes E2M1
     as E4M3 (inference/kernel.py), Marlin E4M3 as BF16 or FP16 (vLLM, gptq_marlin/dequant.h). None where the
@@ -77,7 +77,7 @@ def unpacked(fmt: FloatFormat, core: TensorCore) -> tuple[FloatFormat, AnyArray]
         return None
     values = decode_table(fmt)
     for wide in core.formats:
-        if wide.bits > fmt.bits and not _misplaced(values, wide).any():
+        if not _misplaced(values, wide).any():
             return wide, encode(values, wide).view(wide.code_dtype)
     return None
 

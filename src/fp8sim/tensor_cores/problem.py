@@ -68,7 +68,7 @@ def coded_side(codes: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *
     """Take codes that came from a cast to `fmt`: they need no check, and up to 16 bits no copy as float32.
 
     `finite` says that they hold no NaN and no infinity. Codes of at most 8 bits that the core does not
-    multiply are unpacked to a wider input that holds their values; others are refused.
+    multiply are unpacked to an input that holds their values; others are refused.
     """
     bits, wider = codes.view(fmt.code_dtype), unpacked(fmt, core)
     if wider is not None:
