@@ -92,7 +92,7 @@ def round_to(
     >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", **chance).mean())  # 0.4 in 2 bits is 0.25
     1.0296125
     """
-    return _cast(x, fmt, rounding, overflow, (rng, random_bits), codes=False)
+    return _cast(x, fmt, rounding, overflow, rng, codes=False, random_bits=random_bits)
 
 
 def encode(
@@ -130,7 +130,7 @@ def encode(
     >>> codes.view(np.uint8)
     array([ 42,  56, 126], dtype=uint8)
     """
-    return _cast(x, fmt, rounding, overflow, (rng, random_bits), codes=True)
+    return _cast(x, fmt, rounding, overflow, rng, codes=True, random_bits=random_bits)
 
 
 @default_environment
@@ -199,17 +199,18 @@ def _cast(
     fmt: FormatLike,
     rounding: Rounding,
     overflow: Overflow | None,
-    chance: tuple[np.random.Generator | None, int | None],
+    rng: np.random.Generator | None,
     *,
     codes: bool,
+    random_bits: int | None = None,
 ) -> AnyArray:
     """Check the arguments, and round or encode, compiled or not."""
     target = get_format(fmt)
     checks.one_of(rounding, ROUNDINGS, "rounding")
     policy = overflow_policy(target, overflow)
     array = checks.as_float(x)
-    bits = check_random_bits(chance[1], rounding)
-    draw = partial(draw_thresholds, checks.generator(chance[0]), bits) if rounding == "stochastic" else None
+    bits = check_random_bits(random_bits, rounding)
+    draw = partial(draw_thresholds, checks.generator(rng), bits) if rounding == "stochastic" else None
     if worth_compiling(array.size):
         result, seen = _cast_compiled(array, target, codes=codes, rounding=rounding, policy=policy, draw=draw)
     else:
