@@ -895,7 +895,8 @@ OTHERS: dict[str, Callable[[], Any]] = {
         recipe=api.TRAINING_RECIPES["deepseek-v3-stochastic-gradients"]
     ),
 }
-BAD_SUMS = [("deepseek-v3", sums) for sums in ("hopper-fp8/256", "blackwell-mxfp8", "hopper-fp16", "x")]
+BAD_SUMS = [("deepseek-v3", sums) for sums in ("hopper-fp8/256", "blackwell-mxfp8", "x")]
+BAD_SUMS += [("fp16", "hopper-fp8")]
 BAD_SUMS += [("mxfp8", "hopper-fp8/128"), ("mxfp8", "blackwell-nvfp4"), ("nvfp4", "hopper-fp8")]
 BAD_SUMS += [("deepseek-v3", api.OneChain(core="hopper-fp8-fp16out"))]
 

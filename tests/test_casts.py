@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis.extra import numpy as hnp
 import fp8sim
 import oracle
 import strategies
-from fp8sim import FORMATS, FloatFormat, get_format
+from fp8sim import FORMATS, FloatFormat, _kernels, get_format
 from oracle import LAYOUTS, MODES, NATIVE, UP_TO_8_BITS, UP_TO_16_BITS, assert_same
 
 INPUTS = {name: np.arange(2**16, dtype=np.uint16).view(NATIVE[name]) for name in ("fp16", "bf16")}
@@ -32,6 +33,9 @@ def without_nan(x: oracle.Array) -> oracle.Array:
 
 def bits(codes: oracle.Array) -> oracle.Array:
     return codes.view({1: np.uint8, 2: np.uint16, 4: np.uint32}[codes.dtype.itemsize])
+
+
+bits_ = bits  # where a test has a parameter of that name
 
 
 def ml_dtypes_codes(x: oracle.Array, name: str) -> oracle.Array:
@@ -504,6 +508,87 @@ def test_stochastic_rounding_of_the_first_numbers_does_not_depend_on_how_many_fo
         )
         assert_same(many[:1000], few)
         assert_same(many[:1], one)
+
+
+class Fixed(np.random.Generator):
+    """A generator whose draws are given."""
+
+    def __init__(self, draws: oracle.Array) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.draws = draws
+
+    def random(self, size: Any = None) -> oracle.Array:
+        return np.resize(self.draws, size)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 8])
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_few_random_bits_round_up_as_often_as_an_adder_carries(bits, fast, sign):
+    # Every rest of 10 bits between 1 and 1.125 in E4M3, and between its two smallest subnormals, under
+    # every random integer r: the adder gives 2^n + r + floor(f 2^n) over 2^n.
+    rests = np.arange(2**10)
+    for low, quantum in ((1.0, 2.0**-3), (2.0**-9, 2.0**-9)):
+        x = sign * (low + quantum * rests / 2**10)
+        for r in range(2**bits):
+            draws = np.full(5000, (2**bits - 1 - r) / 2**bits)
+            expected = sign * (low + quantum * (((rests >> (10 - bits)) + r) >> bits))
+            options = {"rounding": "stochastic", "rng": Fixed(draws), "random_bits": bits}
+            found = fp8sim.round_to(np.tile(x, 5 if fast else 1), "e4m3", **options)
+            np.testing.assert_array_equal(found, np.tile(expected, 5 if fast else 1))
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8, 13, 16, 32, None])
+def test_compiled_and_readable_take_the_same_random_bits(bits, rng):
+    x = (rng.standard_normal((70, 90)) * np.exp2(rng.integers(-12, 9, (70, 1)))).astype(np.float32)
+    for fmt in ("e4m3", "e5m2", "e2m1", "bf16", "fp16", "int8"):
+        options = {"rounding": "stochastic", "random_bits": bits}
+        fast = fp8sim.encode(x, fmt, rng=np.random.default_rng(3), **options)
+        with _kernels.readable():
+            slow = fp8sim.encode(x, fmt, rng=np.random.default_rng(3), **options)
+        np.testing.assert_array_equal(bits_(fast), bits_(slow))
+        values = fp8sim.round_to(x, fmt, rng=np.random.default_rng(3), **options)
+        np.testing.assert_array_equal(fp8sim.decode(fast, fmt), values)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
+def test_few_random_bits_are_biased_toward_zero_by_half_of_their_last_one(bits, rng):
+    x = 1 + rng.random(400_000) / 8
+    rounded = fp8sim.round_to(x, "e4m3", rounding="stochastic", rng=rng, random_bits=bits)
+    bias, noise = (rounded - x).mean() * 8, 0.5 / math.sqrt(x.size)
+    assert abs(bias + 2.0**-bits / 2) < 4 * noise
+    again = fp8sim.round_to(-x, "e4m3", rounding="stochastic", rng=rng, random_bits=bits)
+    assert abs((again + x).mean() * 8 - 2.0**-bits / 2) < 4 * noise
+
+
+def test_values_of_the_format_stay_under_few_random_bits(rng):
+    x = np.tile(fp8sim.decode(np.arange(0x7F, dtype=np.uint8), "e4m3"), 50)
+    assert_same(fp8sim.round_to(x, "e4m3", rounding="stochastic", rng=rng, random_bits=1), x)
+
+
+def test_random_bits_reach_what_quantises(rng):
+    x = rng.standard_normal((64, 128))
+    options = {"rounding": "stochastic", "random_bits": 2}
+    q = fp8sim.quantize(x, "e4m3", "row", rng=np.random.default_rng(1), **options)
+    expected = fp8sim.encode(x / q.scales, "e4m3", rng=np.random.default_rng(1), **options)
+    np.testing.assert_array_equal(bits(q.codes), bits(expected))
+    full = fp8sim.quantize(x, "e4m3", "row", rng=np.random.default_rng(1), rounding="stochastic")
+    assert not np.array_equal(bits(q.codes), bits(full.codes))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"random_bits": 8}, ValueError, "rounding 'nearest-even' draws nothing; leave random_bits=8 out"),
+        ({"random_bits": 0, "rounding": "stochastic"}, ValueError, "random_bits must be 1 to 32, got 0"),
+        ({"random_bits": 33, "rounding": "stochastic"}, ValueError, "random_bits must be 1 to 32, got 33"),
+        ({"random_bits": 8.0, "rounding": "stochastic"}, TypeError, "random_bits must be a whole number"),
+    ],
+)
+def test_random_bits_that_make_no_sense_are_refused(options, error, message, rng):
+    for run in (fp8sim.round_to, fp8sim.encode, fp8sim.quantize):
+        with pytest.raises(error, match=message):
+            run([1.0, 2.0], "e4m3", rng=rng, **options)
 
 
 def test_only_stochastic_rounding_draws():

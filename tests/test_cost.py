@@ -132,8 +132,34 @@ def test_fp8_without_an_fp8_unit_saves_bytes_and_no_compute_time(device: str) ->
     ],
 )
 def test_the_wider_operand_decides_the_unit(a: str, b: str, expected: str) -> None:
-    recipe = Recipe("mixed", Operand(get_format(a)), Operand(get_format(b)), RECIPES["bf16"].accumulator)
+    recipe = Recipe("mixed", Operand(get_format(a)), Operand(get_format(b)), "fp32")
     assert operand_class(recipe) == expected
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "core", "expected"),
+    [
+        ("bf16", "e4m3", "hopper-bf16", "bf16"),
+        ("e4m3", "e4m3", "hopper-bf16", "bf16"),  # a core without FP8 takes both as BF16
+        ("e4m3", "e5m2", "ampere-fp16", "fp16"),
+        ("e4m3", "e2m1", "hopper-fp8", "fp8"),
+        ("e2m1", "e2m1", "hopper-fp8", "fp8"),
+    ],
+)
+def test_a_core_multiplies_formats_that_it_has_not_as_those_that_it_has(a, b, core, expected) -> None:
+    assert operand_class(Recipe("mixed", Operand(a), Operand(b), core)) == expected
+
+
+def test_weights_in_8_bits_save_bytes_and_no_compute() -> None:
+    # One token: 7168 x 2048 weights, a byte each, and an FP32 scale per column, at 3.35 TB/s.
+    few = [gemm_cost(1, 7168, 2048, name, "h800") for name in ("fp8-weights", "bf16")]
+    assert few[0].b == (7168 * 2048, 4 * 7168)
+    assert few[0].a == few[1].a == (2 * 2048, 0)
+    assert few[0].bound == "memory"
+    assert few[0].ratio_to(few[1]).seconds == pytest.approx(0.5, abs=0.002)
+    many = [gemm_cost(8192, 7168, 2048, name, "h800") for name in ("fp8-weights", "bf16", "fp8-row")]
+    assert [cost.rate.operand_class for cost in many] == ["bf16", "bf16", "fp8"]
+    assert many[0].seconds == many[1].seconds == 2 * many[2].seconds
 
 
 def test_a_rate_that_nobody_gives_is_nan_and_says_so() -> None:

@@ -387,6 +387,34 @@ def test_codes_of_4_bits_are_unpacked_to_an_input_of_the_core(core, rng):
     assert_same(fp8sim.matmul(x, x.T, recipe), fp8sim.tensor_core_matmul(values, values.T, core))
 
 
+@pytest.mark.parametrize("fmt", ["e4m3", "e5m2", "e4m3fnuz", "e3m2"])
+@pytest.mark.parametrize("core", ["hopper-bf16", "ampere-fp16", "cdna3-bf16", "hopper-tf32"])
+def test_codes_of_8_bits_are_unpacked_to_a_wider_input_of_the_core(fmt, core, rng):
+    x = fp8sim.round_to(rng.standard_normal((9, 96)), fmt)
+    recipe = dataclasses.replace(RECIPES["bf16"], a=Operand(fmt), b=Operand(fmt), accumulator=core)
+    assert_same(fp8sim.matmul(x, x.T, recipe), fp8sim.tensor_core_matmul(x, x.T, core))
+
+
+def test_codes_are_unpacked_to_wider_inputs_alone(rng):
+    x = rng.standard_normal((4, 32))
+    for fmt, core in [("e4m3fnuz", "hopper-fp8"), ("e4m3", "cdna3-fp8"), ("int8", "hopper-fp16")]:
+        recipe = dataclasses.replace(RECIPES["bf16"], a=Operand(fmt), b=Operand(fmt), accumulator=core)
+        with pytest.raises(ValueError, match=f"a_format='{fmt}' is no input of {core}"):
+            fp8sim.matmul(x, x.T, recipe)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 5), (40, 1024, 130)])
+def test_fp8_weights_meet_bf16_activations_and_their_scales_the_sums(shape, rng):
+    m, k, n = shape
+    a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n)) * np.exp2(rng.integers(-20, 20, n))
+    scales = (np.abs(b).max(axis=0) / 448).astype(np.float32)
+    codes = (b / scales).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
+    values = a.astype(ml_dtypes.bfloat16).astype(np.float32)
+    expected = fp8sim.tensor_core_matmul(values, codes, "hopper-bf16") * scales
+    assert_same(fp8sim.matmul(a, b, "fp8-weights"), expected)
+    assert metrics.relative_error(expected / scales, a @ (b / scales)) < 0.05
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_recipes_are_frozen_hashable_and_replaceable(name):
     recipe = RECIPES[name]

@@ -15,15 +15,18 @@ from hypothesis import strategies as st
 import fp8sim
 import oracle
 import strategies
-from fp8sim import FORMATS, get_format
+from fp8sim import FORMATS, _kernels, get_format
 from fp8sim.quantization import (
     SCALE_FORMATS,
     SCALE_RULES,
+    Operand,
     Scaling,
     group_sizes,
+    quantize_with,
+    round_trip,
     scales_shape,
 )
-from fp8sim.reference.scales import expand_groups, group_amax, pick_scales
+from fp8sim.reference.scales import expand_groups, group_amax, group_percentile, pick_scales
 from oracle import LAYOUTS
 
 POWER_OF_TWO_RULES = ("ceil", "floor", "even")
@@ -336,3 +339,144 @@ def test_scalings_are_frozen_hashable_values_with_default_rules():
 def test_every_rule_of_every_scale_format_is_described():
     assert {rule for rules in SCALE_FORMATS.values() for rule in rules} == set(SCALE_RULES)
     assert set(SCALE_FORMATS) <= set(FORMATS)
+
+
+# --- static scales and percentiles ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "scaling",
+    [
+        Scaling("tensor", amax=2),
+        Scaling("tensor", amax=2.0, division="te-current"),
+        Scaling("tensor", "e8m0", amax=2),
+        Scaling("tensor", "e8m0", "floor", amax=1.9),
+    ],
+)
+def test_a_given_amax_is_taken_whatever_the_array_holds(scaling, dtype, rng):
+    x = rng.standard_normal((130, 70)).astype(dtype)
+    q = quantize_with(x, Operand("e4m3", scaling))
+    amax = np.array([[scaling.amax]], dtype)
+    rule = dataclasses.asdict(scaling)
+    expected = pick_scales(
+        amax, get_format("e4m3"), **{key: rule[key] for key in ("scale_format", "scale_rule", "division")}
+    )
+    np.testing.assert_array_equal(q.scales, expected.values)
+    beyond = np.abs(x) / q.scales > 464  # which is half way to 480, and rounded down
+    assert q.saturated == np.count_nonzero(beyond) > 0
+    assert (np.abs(q.codes.astype(np.float32))[beyond] == 448).all()
+    with _kernels.readable():
+        slow = quantize_with(x, Operand("e4m3", scaling))
+        np.testing.assert_array_equal(round_trip(x, Operand("e4m3", scaling)), q.dequantize())
+    np.testing.assert_array_equal(slow.bits, q.bits)
+    assert (slow.saturated, slow.flushed) == (q.saturated, q.flushed)
+    np.testing.assert_array_equal(round_trip(x, Operand("e4m3", scaling)), q.dequantize())
+
+
+def test_the_amax_of_the_array_given_changes_no_bit(rng):
+    x = rng.standard_normal((70, 90)).astype(np.float32)
+    given = quantize_with(x, Operand("e4m3", Scaling("tensor", amax=float(np.abs(x).max()))))
+    picked = quantize_with(x, Operand("e4m3", Scaling("tensor")))
+    np.testing.assert_array_equal(given.bits, picked.bits)
+    np.testing.assert_array_equal(given.scales, picked.scales)
+    assert given.saturated == 0
+
+
+def by_sorting(group, percentile):
+    """Return the nearest rank of one group by the definition, in fractions."""
+    ordered = sorted(np.abs(group).ravel().tolist())
+    share = Fraction(str(percentile)) / 100
+    return next(value for i, value in enumerate(ordered, 1) if Fraction(i, len(ordered)) >= share)
+
+
+@pytest.mark.parametrize("percentile", [0.1, 25, 50, 99, 99.9, 99.99])
+@pytest.mark.parametrize("granularity", ["tensor", "row", "1x16", "1x7", "3x2", "128x128", "64x64"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_percentile_is_the_nearest_rank_of_each_group(percentile, granularity, axis, rng):
+    x = rng.standard_normal((100, 130))
+    sizes = group_sizes(granularity, x.shape, axis)
+    found = group_percentile(x, sizes, percentile)
+    assert found.shape == scales_shape(granularity, x.shape, axis)
+    for i, j in np.ndindex(found.shape):
+        group = x[i * sizes[0] : (i + 1) * sizes[0], j * sizes[1] : (j + 1) * sizes[1]]
+        assert found[i, j] == by_sorting(group, percentile)
+
+
+def test_99_9_per_cent_of_1000_is_999_of_them():
+    x = np.arange(1.0, 1001.0)
+    assert group_percentile(x, (1000,), 99.9).tolist() == [999.0]  # 0.999 in binary is above 0.999
+    q = quantize_with(x, Operand("int8", Scaling("tensor", percentile=99)))
+    assert q.scales.tolist() == [np.float32(990 / 127)]
+    assert q.saturated == 7  # 994 to 1000: 993 / (990 / 127) is 127.4
+
+
+@pytest.mark.parametrize("scale_format", list(SCALE_FORMATS))
+@pytest.mark.parametrize("granularity", ["tensor", "row", "1x16", "128x128"])
+def test_percentiles_saturate_what_is_beyond_and_both_ways_agree(granularity, scale_format, rng):
+    x = rng.standard_t(3, (150, 300)).astype(np.float32)
+    operand = Operand("e2m1", Scaling(granularity, scale_format, percentile=90))
+    q = quantize_with(x, operand)
+    amax = group_percentile(x, q.sizes, 90)
+    expected = pick_scales(amax, q.fmt, scale_format=scale_format, scale_rule=operand.scaling.scale_rule)
+    np.testing.assert_array_equal(q.scales, expected.values)
+    assert q.saturated > 0
+    with _kernels.readable():
+        slow = quantize_with(x, operand)
+    np.testing.assert_array_equal(slow.bits, q.bits)
+    assert (slow.saturated, slow.flushed) == (q.saturated, q.flushed)
+    np.testing.assert_array_equal(round_trip(x, operand), q.dequantize())
+
+
+def test_a_group_of_mostly_zeros_keeps_the_scale_of_its_largest():
+    x = np.zeros((2, 100), np.float32)
+    x[0, 3] = 7
+    q = quantize_with(x, Operand("e4m3", Scaling("row", percentile=50)))
+    assert q.scales.ravel().tolist() == [7 / 448, 1]
+    assert q.dequantize()[0, 3] == 7
+
+
+@pytest.mark.parametrize("scaling", [Scaling("tensor", amax=1), Scaling("row", percentile=50)])
+def test_calibrated_scales_refuse_nan_as_others_do(scaling):
+    with pytest.raises(ValueError, match="x holds 1 NaN or infinite values"):
+        quantize_with(np.array([[1.0, np.nan]]), Operand("e4m3", scaling))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"amax": 0}, ValueError, "amax must be"),
+        ({"amax": -1.0}, ValueError, "amax must be"),
+        ({"amax": np.inf}, ValueError, "amax must be"),
+        ({"amax": np.nan}, ValueError, "amax must be a number, got NaN"),
+        ({"amax": 1e39}, ValueError, "amax must be"),
+        ({"amax": "6"}, TypeError, "amax must be a number, got '6'"),
+        (
+            {"amax": 1, "granularity": "row"},
+            ValueError,
+            "amax=1 is that of a tensor, and granularity is 'row'",
+        ),
+        ({"amax": 1, "amax_floor": 1e-4}, ValueError, "amax is given, so amax_floor has nothing to act on"),
+        ({"amax": 1, "percentile": 99}, ValueError, "amax is given, so percentile has nothing to act on"),
+        ({"percentile": 0}, ValueError, "percentile must be above 0 and at most 100, got 0"),
+        ({"percentile": 100.5}, ValueError, "percentile must be above 0 and at most 100"),
+        ({"percentile": None}, TypeError, "percentile must be a number, got None"),
+        ({"percentile": 99, "granularity": "none"}, ValueError, "granularity 'none' has no scales to pick"),
+        (
+            {"percentile": 99, "granularity": "1x16", "scale_format": "e4m3", "scale_rule": "4over6"},
+            ValueError,
+            "'4over6' picks scales by the largest of a block; leave percentile=99 out",
+        ),
+    ],
+)
+def test_calibration_that_makes_no_sense_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        Scaling(**options)
+
+
+def test_calibration_is_shown_and_compared():
+    assert str(Scaling("tensor", amax=np.float32(6))) == "tensor fp32 amax 6"
+    assert str(Scaling("row", "e8m0", "floor", percentile=99.9)) == "row e8m0 floor 99.9 %"
+    assert Scaling("tensor", amax=6) == dataclasses.replace(Scaling("tensor"), amax=6.0)
+    assert len({Scaling("tensor"), Scaling("tensor", amax=6), Scaling("tensor", amax=7)}) == 3
+    assert Scaling("tensor") == Scaling("tensor", amax=None, percentile=100)

@@ -281,6 +281,17 @@ def test_stochastic_gradients_are_unbiased_and_repeat_with_their_seed(layer):
     assert not np.array_equal(first, third)
 
 
+def test_gradients_take_the_random_bits_of_the_recipe(layer):
+    base = get_training_recipe("deepseek-v3-stochastic-gradients")
+    few = dataclasses.replace(base, name="few", gradient_random_bits=1)
+    assert "dy is rounded stochastic by 1 bits" in str(few.parts()[0])
+    dx = [run(recipe, layer, rng=np.random.default_rng(7))[1] for recipe in (base, few, few)]
+    np.testing.assert_array_equal(dx[1], dx[2])
+    assert not np.array_equal(dx[0], dx[1])
+    with pytest.raises(ValueError, match="rounding 'nearest-even' draws nothing; leave random_bits=8 out"):
+        dataclasses.replace(get_training_recipe("deepseek-v3"), gradient_random_bits=8)
+
+
 def test_stochastic_recipes_ask_for_a_generator():
     with pytest.raises(TypeError, match=r"pass rng=np.random.default_rng\(seed\)"):
         LinearGemms(get_training_recipe("deepseek-v3-stochastic-gradients"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -10,13 +12,14 @@ from fp8sim import _kernels
 from fp8sim._support import checks
 from fp8sim._support.float_environment import default_environment
 from fp8sim._support.memory import empty
+from fp8sim._support.text import shown
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, F64, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
 from fp8sim.formats import FloatFormat, FormatLike, get_format
 from fp8sim.reference.codes import decode_reference, decode_table, encode_reference
-from fp8sim.reference.rounding import ROUNDINGS, round_reference
+from fp8sim.reference.rounding import ROUNDINGS, draw_thresholds, round_reference
 
-__all__ = ["decode", "encode", "overflow_policy", "round_to", "worth_compiling"]
+__all__ = ["check_random_bits", "decode", "encode", "overflow_policy", "round_to", "worth_compiling"]
 
 # Smaller arrays go through the numpy oracle, so that numba need not be loaded for a few numbers.
 COMPILED_FROM = 4096
@@ -32,6 +35,7 @@ def round_to(
     rounding: Rounding = "nearest-even",
     overflow: Overflow | None = None,
     rng: np.random.Generator | None = None,
+    random_bits: int | None = None,
 ) -> FloatArray:
     """Round to the values of a format, once, from the caller's own precision.
 
@@ -54,6 +58,11 @@ def round_to(
         for FP8 too, and so does PyTorch 2.11 on a GPU.
     rng : numpy.random.Generator, optional
         The source of ``stochastic`` rounding: one draw of 53 bits per element, in C order.
+    random_bits : int, optional
+        How many of these bits ``stochastic`` rounding takes, 1 to 32, as hardware does: they are added to as
+        many bits of the magnitude below the last place that is kept, and what is below that place is cut off.
+        A magnitude that is a fraction f of the way to the next goes there with the probability
+        ``floor(f * 2**n) / 2**n``, which is too low by less than ``2**-n``. All of f counts by default.
 
     Returns
     -------
@@ -65,8 +74,9 @@ def round_to(
     TypeError
         If `x` is no array of real numbers, or `rng` is missing where it is needed.
     ValueError
-        If a name is unknown, `x` holds NaN and `fmt` has none, or `overflow` is ``ieee``, the format
-        has neither infinity nor NaN, and a value overflows.
+        If a name is unknown, `random_bits` is beyond its limits or not for `rounding`, `x` holds NaN and
+        `fmt` has none, or `overflow` is ``ieee``, the format has neither infinity nor NaN, and a value
+        overflows.
 
     Examples
     --------
@@ -78,8 +88,11 @@ def round_to(
     >>> rng = np.random.default_rng(0)
     >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", rounding="stochastic", rng=rng).mean())
     1.04995
+    >>> chance = {"rounding": "stochastic", "rng": rng, "random_bits": 2}
+    >>> float(fp8sim.round_to(np.full(10_000, 1.05), "e4m3", **chance).mean())  # 0.4 in 2 bits is 0.25
+    1.0296125
     """
-    return _cast(x, fmt, rounding, overflow, rng, codes=False)
+    return _cast(x, fmt, rounding, overflow, rng, codes=False, random_bits=random_bits)
 
 
 def encode(
@@ -89,12 +102,13 @@ def encode(
     rounding: Rounding = "nearest-even",
     overflow: Overflow | None = None,
     rng: np.random.Generator | None = None,
+    random_bits: int | None = None,
 ) -> AnyArray:
     """Round to a format and return the codes: the bits a GPU would store.
 
     Parameters
     ----------
-    x, fmt, rounding, overflow, rng
+    x, fmt, rounding, overflow, rng, random_bits
         As for `round_to`.
 
     Returns
@@ -116,7 +130,7 @@ def encode(
     >>> codes.view(np.uint8)
     array([ 42,  56, 126], dtype=uint8)
     """
-    return _cast(x, fmt, rounding, overflow, rng, codes=True)
+    return _cast(x, fmt, rounding, overflow, rng, codes=True, random_bits=random_bits)
 
 
 @default_environment
@@ -165,6 +179,15 @@ def overflow_policy(fmt: FloatFormat, overflow: str | None) -> Overflow:
     return "saturate" if overflow == "saturate" else "ieee"
 
 
+def check_random_bits(bits: int | None, rounding: str) -> int | None:
+    """Return how many random bits a rounding takes, None for all of a draw, else raise."""
+    if bits is None:
+        return None
+    if rounding != "stochastic":
+        raise ValueError(f"rounding {rounding!r} draws nothing; leave random_bits={shown(bits)} out")
+    return int(checks.within(checks.whole_number(bits, "random_bits"), "random_bits", 1, 32))
+
+
 def worth_compiling(size: int) -> bool:
     """Whether an array of that size is large enough for the compiled way, and there is one."""
     return size >= COMPILED_FROM and _kernels.available()
@@ -179,19 +202,19 @@ def _cast(
     rng: np.random.Generator | None,
     *,
     codes: bool,
+    random_bits: int | None = None,
 ) -> AnyArray:
     """Check the arguments, and round or encode, compiled or not."""
     target = get_format(fmt)
     checks.one_of(rounding, ROUNDINGS, "rounding")
     policy = overflow_policy(target, overflow)
     array = checks.as_float(x)
-    numbers = checks.generator(rng) if rounding == "stochastic" else None
+    bits = check_random_bits(random_bits, rounding)
+    draw = partial(draw_thresholds, checks.generator(rng), bits) if rounding == "stochastic" else None
     if worth_compiling(array.size):
-        result, seen = _cast_compiled(
-            array, target, codes=codes, rounding=rounding, policy=policy, rng=numbers
-        )
+        result, seen = _cast_compiled(array, target, codes=codes, rounding=rounding, policy=policy, draw=draw)
     else:
-        draws = None if numbers is None else np.asarray(numbers.random(array.shape))
+        draws = None if draw is None else draw(array.shape)
         result = round_reference(array, target, rounding, policy, draws)
         seen = Seen(bool(np.isnan(array).any()), bool(np.isnan(result).any()))
         result = encode_reference(result, target) if codes else result
@@ -229,9 +252,9 @@ def _cast_compiled(
     codes: bool,
     rounding: str,
     policy: str,
-    rng: np.random.Generator | None = None,
+    draw: Callable[[int], F64] | None = None,
 ) -> tuple[AnyArray, Seen]:
-    """Round `x` in its own dtype, or encode it as unsigned integers; `rng` draws, if any does, in C order."""
+    """Round `x` in its own dtype, or encode it as unsigned integers; `draw` gives numbers in C order."""
     from fp8sim._kernels import cast_kernels as kernels
     from fp8sim._kernels.quantize_kernels import INFINITY, nearest
 
@@ -248,11 +271,11 @@ def _cast_compiled(
         nan = bool(worst > INFINITY)
         return Seen(nan, nan or (policy == "ieee" and not fmt.has_inf and bool(worst >= p.over)))
 
-    order: Literal["C", "F"] = "C" if rng is not None else _order(x)
+    order: Literal["C", "F"] = "C" if draw is not None else _order(x)
     source, out, seen = x.reshape(-1, order=order), empty(x.size, fmt.code_dtype if codes else x.dtype), []
     source.flags.writeable = False  # of a view, where `x` is contiguous: kernels are compiled once, for such
-    for first, last in split(x.size, max(x.size, 1) if rng is None else WAVE):
-        arrays = [source[first:last], out[first:last], *([] if rng is None else [rng.random(last - first)])]
+    for first, last in split(x.size, max(x.size, 1) if draw is None else WAVE):
+        arrays = [source[first:last], out[first:last], *([] if draw is None else [draw(last - first)])]
         seen += run_in_threads(cast, [[array[i:j] for array in arrays] for i, j in _tasks(last - first)])
     total = Seen(any(part.nan for part in seen), any(part.lost for part in seen))
     return out.reshape(x.shape, order=order), total

@@ -18,6 +18,7 @@ from fp8sim.accumulators import Fp32, ValueSum
 from fp8sim.casts import round_to
 from fp8sim.formats import FORMATS, FormatLike, get_format
 from fp8sim.quantization import Quantized, quantize_with, round_trip
+from fp8sim.quantization.hadamard import check_same_transform
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
 
 __all__ = ["matmul", "multiply_quantized", "quantize_both", "round_output"]
@@ -102,6 +103,7 @@ def multiply_quantized(a: Quantized, b: Quantized, recipe: Recipe, *, fp32: Fp32
     for side in (a, b):
         checks.of_kind(side, Quantized, "an operand")
     checks.of_kind(recipe, Recipe, "recipe")
+    check_same_transform(a, b)
     accumulator = fp32 if fp32 is not None and recipe.accumulator == fp32 else recipe.accumulator
     return accumulator.multiply(a, b)
 

@@ -13,6 +13,7 @@ from fp8sim._support.text import shown
 from fp8sim.accumulators import Accumulator, get_accumulator
 from fp8sim.formats import FloatFormat, get_format
 from fp8sim.quantization import Operand, Scaling
+from fp8sim.quantization.hadamard import check_same_transform
 
 __all__ = ["RECIPES", "Operand", "Recipe", "RecipeLike", "get_recipe"]
 
@@ -61,6 +62,7 @@ class Recipe(Result):
                     f"{side} must be an Operand, got {shown(operand)}; write Operand('e4m3', ...)"
                 )
         checks.fields(self)
+        check_same_transform(self.a, self.b)
 
     def __str__(self) -> str:
         """Return the name."""
@@ -106,6 +108,7 @@ _TK = (
     Scaling("1x128", amax_floor=_FLOOR, division="reciprocal"),
     Scaling("128x128", amax_floor=_FLOOR, division="reciprocal"),
 )
+_WEIGHTS = Scaling("none"), Scaling("row")
 _TE_CURRENT = (Scaling("tensor", division="te-current"),) * 2
 # TransformerEngine, common/recipe/__init__.py: weights in blocks of 16x16, 4over6 under the bound of 256
 _TE_NVFP4, _FOUR_OVER_SIX = (
@@ -118,6 +121,7 @@ _SUMMARY_MX_FLOOR = "mxfp8 with scales rounded down: amax may saturate (OCP MX v
 _SUMMARY_MXFP4 = "E2M1, an E8M0 scale per 32, rounded up (TileKernels; TransformerEngine, cast_to_e8)"
 _SUMMARY_V4 = "activations of deepseek-v3.1 by E2M1 experts, E8M0 per 32, promoted every 32 (fp4_gemm)"
 _SUMMARY_TK = "deepseek-v3, cast as TileKernels does: x times 448 / amax"
+_SUMMARY_WEIGHTS = "BF16 by E4M3 weights, a scale per column, as BF16 to the core (W8A16: Marlin)"
 _SUMMARY_TE_CURRENT = "fp8-tensor, cast as TransformerEngine's current scaling does, bit for bit"
 _SUMMARY_TE_NVFP4 = "nvfp4, weights 16x16, cast as TransformerEngine's NVFP4BlockScaling, bit for bit"
 _SUMMARY_4OVER6 = "te-nvfp4, each block mapped to 6 or to 4, whichever errs less (nvfp4_4over6='all')"
@@ -137,6 +141,7 @@ _RECIPES = (
     _recipe("nvfp4", "e2m1", "blackwell-nvfp4", _NVFP4, "E2M1, E4M3 scales per 16 under an FP32 one"),
     _recipe("deepseek-v4", "e4m3 e2m1", "hopper-fp8/32", _V4, _SUMMARY_V4),
     _recipe("int8-row", "int8", "exact", _ROW, "INT8, -127 to 127, a scale per row of A and column of B"),
+    _recipe("fp8-weights", "bf16 e4m3", "hopper-bf16", _WEIGHTS, _SUMMARY_WEIGHTS),
     _recipe("tilekernels-fp8", "e4m3", "hopper-fp8/128", _TK, _SUMMARY_TK),
     _recipe("te-current", "e4m3", "hopper-fp8", _TE_CURRENT, _SUMMARY_TE_CURRENT),
     _recipe("te-nvfp4", "e2m1", "blackwell-nvfp4", _TE_NVFP4, _SUMMARY_TE_NVFP4),

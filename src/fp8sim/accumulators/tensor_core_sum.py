@@ -28,8 +28,8 @@ class TensorCoreSum(Accumulator):
 
     Scales of whole rows or tensors multiply the finished sums. Where scales change along k, a chain
     ends with its block, and enters an FP32 sum times its two scales (DeepSeek-V3's promotion). MX and
-    NVFP4 cores multiply by the block scales themselves. E2M1 codes go to a core of FP8 as E4M3, which has
-    their values.
+    NVFP4 cores multiply by the block scales themselves. Codes of a format that the core has not go to it
+    in the first one that has their values: E2M1 as E4M3, and E4M3 as BF16.
 
     Parameters
     ----------

@@ -16,6 +16,7 @@ from fp8sim.costs.roofline import Roofline
 from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe, RecipeLike, get_recipe
+from fp8sim.tensor_cores.arguments import unpacked
 
 __all__ = [
     "CostRatio", "GemmCost", "Traffic", "formats_class", "gemm_cost", "operand_class", "traffic",
@@ -245,16 +246,19 @@ def traffic(operand: Operand, shape: tuple[int, ...], axis: int = -1) -> Traffic
 
 
 def operand_class(recipe: Recipe) -> OperandClass:
-    """Return which kind of unit multiplies the operands of a recipe.
+    """Return which kind of unit multiplies the operands of a recipe, in the formats that its core takes.
 
     Examples
     --------
     >>> from fp8sim.recipes import get_recipe
-    >>> operand_class(get_recipe("mxfp8")), operand_class(get_recipe("nvfp4"))
-    ('fp8', 'fp4')
+    >>> [operand_class(get_recipe(name)) for name in ("mxfp8", "nvfp4", "fp8-weights")]
+    ['fp8', 'fp4', 'bf16']
     """
     checks.of_kind(recipe, Recipe, "recipe")
-    return formats_class(recipe.a.fmt, recipe.b.fmt)
+    core = getattr(recipe.accumulator, "core", None)
+    fmts = recipe.a.fmt, recipe.b.fmt
+    wider = [unpacked(fmt, core) if core else None for fmt in fmts]
+    return formats_class(*(pair[0] if pair else fmt for pair, fmt in zip(wider, fmts, strict=True)))
 
 
 def formats_class(a: FloatFormat, b: FloatFormat) -> OperandClass:

@@ -249,7 +249,7 @@ class _Case:
                 row_error_median=spread[0],
                 row_error_p99=spread[1],
                 row_error_worst=spread[2],
-                ordinary_channel_error=self.ordinary.errors(operand[:, self.columns]).relative,
+                ordinary_channel_error=self.ordinary.errors(self._in_channels(left, operand)).relative,
                 sqnr_db=errors.sqnr_db,
                 calc_diff=errors.calc_diff,
                 max_relative_error=errors.max_relative,
@@ -257,6 +257,12 @@ class _Case:
                 flushed=(left.flushed + right.flushed) / elements,
                 note=cost.note,
             )
+
+    def _in_channels(self, left: Quantized, operand: F64) -> F64:
+        """Return the ordinary channels of a quantised A, its Hadamard transform undone."""
+        if left.hadamard:
+            operand = np.asarray(left.dequantize(np.float64, invert=True)[self.parted], dtype=np.float64)
+        return operand[:, self.columns]
 
     def _exact(self, operand: F64, right: Quantized) -> metrics.Truth:
         """Return the exact product of quantised operands, over the rows whose error is parted."""

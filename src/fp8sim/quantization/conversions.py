@@ -31,6 +31,7 @@ def quantize(
     amax_floor: float = 0.0,
     rounding: Rounding = "nearest-even",
     rng: np.random.Generator | None = None,
+    random_bits: int | None = None,
     division: str = "divide",
 ) -> Quantized:
     """Scale an array by groups and cast it: ``x ~ codes * scales``.
@@ -55,7 +56,7 @@ def quantize(
         1x16 or 16x16; the scale of the tensor is ``amax / (256 max)`` then.
     amax_floor : float
         Smallest amax taken for a group.
-    rounding, rng
+    rounding, rng, random_bits
         Of the elements, as for `round_to`; scales are rounded to nearest.
     division : {"divide", "reciprocal", "te-current", "te-nvfp4"}
         How an element meets its scale: divided by it, or multiplied as some library does, bit for bit.
@@ -93,7 +94,7 @@ def quantize(
     """
     scaling = Scaling(granularity, scale_format, scale_rule, amax_floor, division)
     operand = Operand(get_format(fmt), scaling)
-    return quantize_with(x, operand, axis=axis, rounding=rounding, rng=rng)
+    return quantize_with(x, operand, axis=axis, rounding=rounding, rng=rng, random_bits=random_bits)
 
 
 @default_environment
@@ -116,7 +117,7 @@ def round_trip(
     values: F32 | None = None
     if operand.is_scaled:
         values = _round_trip_compiled(Work.of(array, operand, axis, what), allocate)
-    elif operand.fmt.has_nan and operand.fmt.signed and operand.fmt.zero:
+    elif operand.fmt.has_nan and operand.fmt.signed and operand.fmt.zero and not operand.hadamard:
         with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
             values = round_to(array, operand.fmt).astype(np.float32, copy=False)
     return quantize_with(array, operand, axis=axis, what=what).values() if values is None else values

@@ -22,8 +22,9 @@ from fp8sim._support.memory import empty
 from fp8sim._support.text import shown
 from fp8sim._support.threads import get_num_threads, run_in_threads, split
 from fp8sim._support.typing import F32, AnyArray, ArrayLike, FloatArray, Overflow, Rounding
-from fp8sim.casts import decode, encode, overflow_policy, worth_compiling
+from fp8sim.casts import check_random_bits, decode, encode, overflow_policy, worth_compiling
 from fp8sim.formats import FloatFormat
+from fp8sim.quantization.hadamard import transform, transform_text
 from fp8sim.quantization.operand import FP32, Operand
 from fp8sim.quantization.scaling import Scaling, group_sizes, parse_granularity, scales_shape
 from fp8sim.reference.codes import decode_table
@@ -35,6 +36,7 @@ from fp8sim.reference.scales import (
     count_beyond,
     expand_groups,
     group_amax,
+    group_percentile,
     pick_scales,
 )
 
@@ -54,6 +56,7 @@ def quantize_with(
     axis: int = -1,
     rounding: Rounding = "nearest-even",
     rng: np.random.Generator | None = None,
+    random_bits: int | None = None,
     scales: Scales | None = None,
     what: str = "x",
 ) -> Quantized:
@@ -68,6 +71,7 @@ def quantize_with(
     """
     checks.of_kind(operand, Operand, "operand")
     checks.one_of(rounding, ROUNDINGS, "rounding")
+    check_random_bits(random_bits, rounding)
     work = Work.of(x, operand, axis, what)
     result = work.in_one_pass() if scales is None and rounding == "nearest-even" else None
     if result is None:
@@ -75,11 +79,11 @@ def quantize_with(
             scales = work.pick()
         else:
             checks.finite(work.x, what, "it has no scale")
-        result = scales, *work.encode(scales, rounding, rng)
+        result = scales, *work.encode(scales, rounding, rng, random_bits)
     (values, stored, tensor_scale, _), codes, saturated, flushed = result
-    return Quantized(
-        codes, values, operand.fmt, operand.scaling, axis, stored, tensor_scale, saturated, flushed
-    )
+    lost = tensor_scale, saturated, flushed
+    basis = operand.hadamard, operand.hadamard_signs
+    return Quantized(codes, values, operand.fmt, operand.scaling, axis, stored, *lost, *basis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +110,8 @@ class Quantized:
         Elements that were beyond the largest finite value after rounding.
     flushed : int
         Elements other than zero that became zero.
+    hadamard, hadamard_signs : int
+        The Hadamard transform, as of an `Operand`, that elements went through before they were scaled.
 
     Examples
     --------
@@ -124,12 +130,14 @@ class Quantized:
     tensor_scale: np.float32
     saturated: int
     flushed: int
+    hadamard: int = 0
+    hadamard_signs: int = 0
 
     def __repr__(self) -> str:
         """Say what it holds, what it takes and what was lost."""
         return (
-            f"Quantized({self.shape} {self.fmt}, {self.scaling}: {self.nbytes} bytes, of them "
-            f"{self.scale_nbytes} scales; {self.saturated} saturated, {self.flushed} flushed)"
+            f"Quantized({self.shape} {self.fmt}, {self.scaling}{transform_text(self)}: {self.nbytes} bytes, "
+            f"of them {self.scale_nbytes} scales; {self.saturated} saturated, {self.flushed} flushed)"
         )
 
     @property
@@ -181,6 +189,11 @@ class Quantized:
 
     def along(self, axis: int) -> Quantized:
         """Return the same codes and scales, taken to be summed over another axis."""
+        if self.hadamard and (axis - self.axis) % len(self.shape):
+            raise ValueError(
+                f"a Hadamard transform along axis {self.axis} does not cancel in sums over axis {axis}; "
+                "quantise along that axis instead"
+            )
         return dataclasses.replace(self, axis=axis)
 
     def values(self) -> F32:
@@ -189,13 +202,17 @@ class Quantized:
         return self.codes if plain else np.asarray(self.dequantize(), dtype=np.float32)
 
     @default_environment
-    def dequantize(self, dtype: type[np.float32] | type[np.float64] = np.float32) -> FloatArray:
-        """Return ``codes * scales``.
+    def dequantize(
+        self, dtype: type[np.float32] | type[np.float64] = np.float32, *, invert: bool = False
+    ) -> FloatArray:
+        """Return ``codes * scales``: of an operand with a Hadamard transform, the elements transformed.
 
         Parameters
         ----------
         dtype : {numpy.float32, numpy.float64}
             In float32 each element is rounded once; in float64 it is exact.
+        invert : bool
+            Whether to undo the Hadamard transform, in `dtype`, for values near those that were quantised.
 
         Returns
         -------
@@ -210,6 +227,10 @@ class Quantized:
         """
         if np.dtype(dtype) not in (np.float32, np.float64):
             raise TypeError(f"dtype must be numpy.float32 or numpy.float64, got {shown(dtype)}")
+        values = self._dequantize(dtype)
+        return transform(values, self, self.axis, "x", inverse=True) if invert and self.hadamard else values
+
+    def _dequantize(self, dtype: type[np.float32] | type[np.float64]) -> FloatArray:
         if self.is_scaled and self.fmt.bits <= 16 and worth_compiling(self.codes.size):
             return self._dequantize_compiled(dtype)
         values: FloatArray = decode(self.codes, self.fmt).astype(dtype, copy=False)
@@ -254,9 +275,11 @@ class Work:
         array, fmt = checks.as_float(x, what), operand.fmt
         if not (fmt.signed and fmt.zero):
             raise ValueError(f"{fmt} has no zero or no sign: it holds scales, not the elements of an array")
-        if operand.scaling.in_fp32:
+        if operand.in_fp32:
             array = _in_fp32(array, operand, what)
         sizes = group_sizes(operand.scaling.granularity, array.shape, axis)
+        if operand.hadamard:
+            array = transform(array, operand, axis, what)
         odd = not operand.is_scaled and not fmt.has_nan  # `encode` refuses what such a format has not
         return cls(array, operand, sizes, axis, what, worth_compiling(array.size) and not odd)
 
@@ -273,7 +296,8 @@ class Work:
     @property
     def fits_one_pass(self) -> bool:
         """Whether kernels can pick each scale from its own group while that is in a cache."""
-        own_scales = self.operand.is_scaled and self.operand.scaling.scale_format != "e4m3"
+        scaling = self.operand.scaling
+        own_scales = self.operand.is_scaled and scaling.scale_format != "e4m3" and not scaling.is_calibrated
         if not (self.compiled and own_scales and self.x.dtype == np.float32):
             return False
         return self.operand.fmt.emax >= 1 and self.tiling.rows <= TALLEST and self.tiling.columns <= WIDEST
@@ -321,6 +345,11 @@ class Work:
         if not np.isfinite(amax).all():
             checks.finite(self.x, self.what, "a group that holds one has no scale")
         scaling = self.operand.scaling
+        if scaling.amax is not None:
+            amax = np.full_like(amax, scaling.amax)
+        elif scaling.percentile < 100:
+            level = group_percentile(self.x, self.sizes, scaling.percentile)
+            amax = np.where(level > 0, level, amax)
         pick = partial(
             pick_scales,
             amax,
@@ -399,7 +428,7 @@ class Work:
         return np.ascontiguousarray(self.tiling.unstack(grid, shape))
 
     def encode(
-        self, scales: Scales, rounding: Rounding, rng: np.random.Generator | None
+        self, scales: Scales, rounding: Rounding, rng: np.random.Generator | None, random_bits: int | None
     ) -> tuple[AnyArray, int, int]:
         """Return the codes, and how many elements saturated and how many became zero."""
         fmt = self.operand.fmt
@@ -407,7 +436,8 @@ class Work:
         if self.compiled and rounding == "nearest-even" and not (multiplied and self._nearest is None):
             return self._encode_compiled(scales)
         scaled = apply_scales(self.x, scales, self.sizes) if self.operand.is_scaled else self.x
-        codes = encode(scaled, fmt, rounding=rounding, overflow=self.policy, rng=rng)
+        policy = self.policy
+        codes = encode(scaled, fmt, rounding=rounding, overflow=policy, rng=rng, random_bits=random_bits)
         flushed = int(np.count_nonzero(self.x)) - int(np.count_nonzero(decode(codes, fmt)))
         return codes, count_beyond(scaled, fmt), flushed
 

@@ -44,6 +44,7 @@ DIVISIONS: dict[str, str] = {
     "te-nvfp4": "x * (1 / (block scale * tensor scale)), in TransformerEngine's order of NVFP4",
 }
 
+_NORMAL = 2.0**-126, float(np.finfo(np.float32).max)  # normal numbers of FP32
 _BLOCK = re.compile(r"([1-9]\d*)x([1-9]\d*)")
 
 
@@ -65,12 +66,19 @@ class Scaling:
         Smallest amax taken for a group (DeepSeek: 1e-4).
     division : {"divide", "reciprocal", "te-current", "te-nvfp4"}
         How an element meets its scale, as `DIVISIONS` says.
+    amax : float, optional
+        Taken for the largest magnitude of the tensor, whatever that is: a static scale, as calibration
+        finds it. What is beyond it saturates.
+    percentile : float
+        What is taken for the largest magnitude of a group: that below or at which so many per cent of its
+        magnitudes are, one of them (the nearest rank). What is beyond it saturates. The largest itself where
+        that is zero.
 
     Raises
     ------
-    ValueError
-        If a name is unknown, a rule or a division does not go with the scale format, or the floor is
-        negative.
+    TypeError, ValueError
+        If a name is unknown, a rule or a division does not go with the scale format, or a number is none or
+        beyond its limits, or goes with nothing here.
 
     Examples
     --------
@@ -78,6 +86,8 @@ class Scaling:
     'ceil'
     >>> print(Scaling("1x128", division="reciprocal"))
     1x128 fp32 reciprocal
+    >>> print(Scaling("tensor", amax=6), "|", Scaling("row", percentile=99.9))
+    tensor fp32 amax 6 | row fp32 99.9 %
     """
 
     granularity: str = "tensor"
@@ -85,6 +95,8 @@ class Scaling:
     scale_rule: str | None = None
     amax_floor: float = 0.0
     division: str = "divide"
+    amax: float | None = None
+    percentile: float = 100.0
 
     def __post_init__(self) -> None:
         """Check the names and fill in the rule."""
@@ -106,6 +118,28 @@ class Scaling:
         if not 0 <= self.amax_floor <= sys.float_info.max:
             raise ValueError(f"amax_floor must be finite and not negative, got {shown(self.amax_floor)}")
         self._check_division()
+        self._check_calibration()
+
+    def _check_calibration(self) -> None:
+        """Refuse a given amax or a percentile that is none, or that would change nothing."""
+        if self.amax is not None:
+            object.__setattr__(self, "amax", checks.number(self.amax, "amax"))
+            checks.within(self.amax, "amax", *_NORMAL)
+            for name, least in (("amax_floor", 0.0), ("percentile", 100.0)):
+                if getattr(self, name) != least:
+                    raise ValueError(f"amax is given, so {name} has nothing to act on; leave one of them out")
+            if self.granularity != "tensor":
+                raise ValueError(
+                    f"amax={self.amax:g} is that of a tensor, and granularity is {shown(self.granularity)}; "
+                    "use granularity 'tensor'"
+                )
+        object.__setattr__(self, "percentile", checks.number(self.percentile, "percentile"))
+        if not 0 < self.percentile <= 100:
+            raise ValueError(f"percentile must be above 0 and at most 100, got {shown(self.percentile)}")
+        if self.percentile < 100 and (self.granularity == "none" or self.four_over_six):
+            what = "granularity 'none' has no scales" if self.granularity == "none" else repr(self.scale_rule)
+            why = " to pick" if self.granularity == "none" else " picks scales by the largest of a block"
+            raise ValueError(f"{what}{why}; leave percentile={self.percentile:g} out")
 
     def _check_division(self) -> None:
         """Refuse a division that the scales do not go with, and blocks that 4over6 does not know."""
@@ -136,12 +170,19 @@ class Scaling:
             return "unscaled"
         rule = "" if self.scale_rule == "amax" else f" {self.scale_rule}"
         division = "" if self.division == "divide" else f" {self.division}"
-        return f"{self.granularity} {self.scale_format}{rule}{division}"
+        share = "" if self.percentile == 100 else f" {self.percentile:g} %"
+        amax = "" if self.amax is None else f" amax {self.amax:g}"
+        return f"{self.granularity} {self.scale_format}{rule}{division}{share}{amax}"
 
     @property
     def four_over_six(self) -> bool:
         """Whether each block has two scales to choose from."""
         return self.scale_rule in ("4over6", "4over6-mse")
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether scales are picked from another number than the largest magnitude of their group."""
+        return self.amax is not None or self.percentile < 100
 
     @property
     def in_fp32(self) -> bool:

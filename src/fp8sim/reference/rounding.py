@@ -9,7 +9,10 @@ import numpy as np
 from fp8sim._support.typing import F64, AnyArray, FloatArray
 from fp8sim.formats import FloatFormat
 
-__all__ = ["ROUNDINGS", "add_to_odd", "floor_log2", "round_exact", "round_reference", "sum_to_odd"]
+__all__ = [
+    "ROUNDINGS", "add_to_odd", "draw_thresholds", "floor_log2", "round_exact", "round_reference",
+    "sum_to_odd",
+]  # fmt: skip
 
 #: rounding -> what it does with a value between two neighbours.
 ROUNDINGS: dict[str, str] = {
@@ -34,6 +37,24 @@ def floor_log2(x: FloatArray) -> AnyArray:
     array([0, 0, 2, 3], dtype=int32)
     """
     return np.asarray(np.frexp(x)[1] - 1)
+
+
+def draw_thresholds(rng: np.random.Generator, bits: int | None, shape: int | tuple[int, ...]) -> F64:
+    """Draw for "stochastic" what a rest, in steps between neighbours, must exceed to be rounded up.
+
+    With `bits` n an adder has a random integer r below 2^n, and a rest f carries where
+    ``floor(f 2^n) + r >= 2^n``: where f is at least (k + 1) / 2^n, for k = 2^n - 1 - r, as random as r. What
+    is returned is the float64 before that, since f must exceed it. k is the first n bits of a draw.
+
+    Examples
+    --------
+    >>> 0.25 > draw_thresholds(np.random.default_rng(0), 2, 8)  # a quarter of the time
+    array([False, False,  True,  True, False, False, False, False])
+    """
+    draws = rng.random(shape)
+    if bits is None:
+        return np.asarray(draws)
+    return np.asarray(np.nextafter((np.floor(draws * 2.0**bits) + 1) * 2.0**-bits, 0))
 
 
 def round_reference(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,7 +17,7 @@ from fp8sim.reference.rounding import floor_log2, round_exact, round_reference
 
 __all__ = [
     "Scales", "apply_scales", "count_beyond", "encode_nearest", "expand_groups", "group_amax",
-    "pick_multipliers", "pick_scales",
+    "group_percentile", "pick_multipliers", "pick_scales",
 ]  # fmt: skip
 
 _TINY = 2.0**-149  # smallest FP32 scale: keeps a group of tiny values from dividing by zero
@@ -62,6 +64,37 @@ def group_amax(x: FloatArray, sizes: tuple[int, ...]) -> FloatArray:
         if size > 1:
             amax = np.maximum.reduceat(amax, np.arange(0, amax.shape[axis], size), axis=axis)
     return amax
+
+
+def group_percentile(x: FloatArray, sizes: tuple[int, ...], percentile: float) -> FloatArray:
+    """Return the magnitude in each group at or below which `percentile` per cent of its magnitudes are.
+
+    The nearest rank, one of the magnitudes: of 1000 the 999th in order is their 99.9th percentile. A ragged
+    group is counted as it is.
+
+    Examples
+    --------
+    >>> group_percentile(np.array([[1.0, -3.0, 2.0, 0.5, -0.25]]), (1, 3), 50)
+    array([[2.  , 0.25]])
+    """
+    levels = np.zeros([-(-length // size) for length, size in zip(x.shape, sizes, strict=True)], x.dtype)
+    ends = [length // size * size for length, size in zip(x.shape, sizes, strict=True)]
+    for ragged in itertools.product((False, True), repeat=x.ndim):  # whole groups, and those at the ends
+        cut = [slice(end, None) if last else slice(end) for last, end in zip(ragged, ends, strict=True)]
+        part = np.abs(x[tuple(cut)])
+        if not part.size:
+            continue
+        size = [n if last else g for last, n, g in zip(ragged, part.shape, sizes, strict=True)]
+        counts = [n // g for n, g in zip(part.shape, size, strict=True)]
+        split = part.reshape([n for pair in zip(counts, size, strict=True) for n in pair])
+        order = [*range(0, 2 * x.ndim, 2), *range(1, 2 * x.ndim, 2)]
+        groups = split.transpose(order).reshape(*counts, -1)
+        # The decimal number that is written: 99.9 % of 1000 is 999, where 0.999 in binary is above it.
+        rank = math.ceil(Fraction(repr(float(percentile))) * groups.shape[-1] / 100) - 1
+        starts = [end // size for end, size in zip(ends, sizes, strict=True)]
+        at = [slice(end, None) if last else slice(end) for last, end in zip(ragged, starts, strict=True)]
+        levels[tuple(at)] = np.partition(groups, rank, axis=-1)[..., rank]
+    return levels
 
 
 def expand_groups(per_group: AnyArray, sizes: tuple[int, ...], shape: tuple[int, ...]) -> AnyArray:

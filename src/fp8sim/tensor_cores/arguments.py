@@ -60,10 +60,11 @@ def check_format(fmt: FloatFormat, core: TensorCore, what: str) -> None:
 
 @lru_cache(maxsize=64)
 def unpacked(fmt: FloatFormat, core: TensorCore) -> tuple[FloatFormat, AnyArray] | None:
-    """Return the first input format that holds all values of a 4-bit one, and the code of each in it.
+    """Return the first input format that holds all values of one of 8 bits or fewer, and their codes in it.
 
-    So a kernel multiplies FP4 weights on a core without FP4: DeepSeek-V4's ``fp4_gemm`` writes E2M1 as E4M3
-    (inference/kernel.py). None where the core multiplies the format itself, or no input holds it.
+    So a kernel multiplies weights in a format that the core has not: DeepSeek-V4's ``fp4_gemm`` writes E2M1
+    as E4M3 (inference/kernel.py), Marlin E4M3 as BF16 or FP16 (vLLM, gptq_marlin/dequant.h). None where the
+    core multiplies the format itself, or no input holds it.
 
     Examples
     --------
@@ -72,7 +73,7 @@ def unpacked(fmt: FloatFormat, core: TensorCore) -> tuple[FloatFormat, AnyArray]
     >>> print(wider, decode(codes[:8], wider))
     e4m3 [0.  0.5 1.  1.5 2.  3.  4.  6. ]
     """
-    if fmt in core.formats or fmt.bits > 4 or fmt.twos_complement:
+    if fmt in core.formats or fmt.bits > 8 or fmt.twos_complement:
         return None
     values = decode_table(fmt)
     for wide in core.formats:

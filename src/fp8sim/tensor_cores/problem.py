@@ -67,8 +67,8 @@ class Problem(NamedTuple):
 def coded_side(codes: AnyArray, fmt: FloatFormat, core: TensorCore, what: str, *, finite: bool) -> Side:
     """Take codes that came from a cast to `fmt`: they need no check, and up to 16 bits no copy as float32.
 
-    `finite` says that they hold no NaN and no infinity. Codes of 4 bits that the core does not multiply are
-    unpacked first; other formats that it does not multiply are refused.
+    `finite` says that they hold no NaN and no infinity. Codes of at most 8 bits that the core does not
+    multiply are unpacked to an input that holds their values; others are refused.
     """
     bits, wider = codes.view(fmt.code_dtype), unpacked(fmt, core)
     if wider is not None:

@@ -178,7 +178,7 @@ class LinearGemms:
             return self._quantize("x", saved.original_x, operand, 0, False)
         if _same_codes(self.recipe.fprop.a, operand):
             return saved.x.along(0)
-        return self._quantize("x", saved.x.dequantize(), operand, 0, False)
+        return self._quantize("x", saved.x.dequantize(invert=True), operand, 0, False)
 
     def _quantize(self, tensor: str, x: FloatArray, operand: Operand, axis: int, remember: bool) -> Quantized:
         """Quantise x, w or dy; under delayed scaling by scales of the past, this step's amax remembered."""
@@ -189,9 +189,17 @@ class LinearGemms:
             scales = self.delayed.scales(tensor, operand.fmt)
             if remember:
                 self.delayed.push(tensor, float(np.abs(x).max(initial=0)))
-        rounding = self.recipe.gradient_rounding if tensor == "dy" else "nearest-even"
+        if tensor != "dy":
+            return quantize_with(x, operand, axis=axis, scales=scales, what=tensor)
         return quantize_with(
-            x, operand, axis=axis, rounding=rounding, rng=self.rng, scales=scales, what=tensor
+            x,
+            operand,
+            axis=axis,
+            rounding=self.recipe.gradient_rounding,
+            rng=self.rng,
+            random_bits=self.recipe.gradient_random_bits,
+            scales=scales,
+            what=tensor,
         )
 
     def _product(

@@ -12,6 +12,7 @@ from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
 from fp8sim._support.typing import Rounding
 from fp8sim.accumulators import Accumulator, OneChain, get_accumulator
+from fp8sim.casts import check_random_bits
 from fp8sim.formats import get_format
 from fp8sim.quantization import Operand, Scaling
 from fp8sim.recipes import Recipe, get_recipe
@@ -50,6 +51,8 @@ class TrainingRecipe(Result):
         Scales from the past instead of current ones; all operands must be scaled per tensor.
     summary : str
         One line on what it is and where it comes from.
+    gradient_random_bits : int, optional
+        How many random bits that takes, as for `round_to`: 8 by TransformerEngine's account of NVFP4.
 
     Raises
     ------
@@ -71,16 +74,18 @@ class TrainingRecipe(Result):
     gradient_rounding: Rounding = "nearest-even"
     delayed: DelayedScaling | None = None
     summary: str = field(default="", compare=False)
+    gradient_random_bits: int | None = None
 
     def __post_init__(self) -> None:
         """Check the names, and that delayed scales have one tensor to belong to."""
         checks.fields(self)
+        check_random_bits(self.gradient_random_bits, self.gradient_rounding)
         if self.delayed is not None:
             for operand in (o for gemm in GEMMS for o in (getattr(self, gemm).a, getattr(self, gemm).b)):
-                if operand.scaling != Scaling("tensor"):
+                if operand != Operand(operand.fmt, Scaling("tensor")):
                     raise ValueError(
                         f"delayed scaling keeps one FP32 scale per tensor, but an operand is {operand}; "
-                        "give every operand Scaling('tensor')"
+                        "give every operand Scaling('tensor') and nothing else"
                     )
 
     def __str__(self) -> str:
@@ -94,7 +99,8 @@ class TrainingRecipe(Result):
             recipe: Recipe = getattr(self, gemm)
             a, b, sums = str(recipe.a), str(recipe.b), recipe.accumulator.name
             rows.append([gemm, meaning.partition(":")[0], a, b, sums, str(recipe.output)])
-        notes = [f"x for Wgrad is kept {self.cached_input}; dy is rounded {self.gradient_rounding}"]
+        bits = f" by {self.gradient_random_bits} bits" if self.gradient_random_bits else ""
+        notes = [f"x for Wgrad is kept {self.cached_input}; dy is rounded {self.gradient_rounding}{bits}"]
         notes += [str(self.delayed)] * (self.delayed is not None) + [self.summary] * bool(self.summary)
         headers = ["", "product", "A", "B", "sums", "output"]
         return [Table(f"Training recipe {self.name}", headers, rows, notes)]
