@@ -128,12 +128,13 @@ SCRIPT = Script(
     {**ACCURACY.SCRIPT.quick, **TIME.SCRIPT.quick},
     notes=(
         "Each figure is followed by its ratio to FP16's. The table on top has the ranges of these ratios.",
-        "training: weights, FP32 master copy, gradients and moments; kept: for the backward pass. What is not in "
-        "linear layers, keys and values among it, stays in 16 bits.",
-        "Times are rooflines, the least that they can be; the token is the next of a sequence of 4096, all of the "
-        "model on one device.",
-        "Errors are relative Frobenius ones, means of layers or seeds. real: four layers of all-MiniLM-L6-v2 on "
-        "text; the others are generated. ordinary: of the channels of A that are no outliers.",
+        "training: weights, FP32 master copy, gradients and moments; kept: for the backward pass. What is "
+        "not in linear layers, keys and values among it, stays in 16 bits.",
+        "Times are rooflines, the least that they can be; the token is the next of a sequence of 4096, all "
+        "of the model on one device.",
+        "Errors are relative Frobenius ones, means of layers or seeds. real: four layers of "
+        "all-MiniLM-L6-v2 on text; the others are generated. ordinary: of the channels of A that are no "
+        "outliers.",
         "loss: of a small model after training, relative to BF16's; recorded, where there is a figure.",
     ),
 )

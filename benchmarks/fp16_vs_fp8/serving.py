@@ -28,7 +28,7 @@ def rows(options: Options) -> list[Row]:
 
 
 def serve(model: str, recipe: str, batch: int, context: int, device: str) -> Row:
-    """Return weights and cache, and the time of `context` tokens read and of one more written, per sequence."""
+    """Return weights and cache, and the time to read each sequence and to write one token more."""
     how = {"seq_len": context, "batch": batch, "device": device}
     prefill, decode = (model_cost(model, recipe, phase=phase, **how) for phase in ("prefill", "decode"))
     held, memory = decode.weight_bytes + decode.kv_cache_bytes, get_device(device).memory
@@ -96,10 +96,10 @@ SCRIPT = Script(
         "--context": {**SEVERAL, "help": "tokens of each sequence"},
     },
     notes=(
-        "As if one device held the whole model; fits: weights and cache into its memory. Times are rooflines: "
-        "the least that they can be.",
-        "cache: keys and values, which stay in 16 bits (under fp32 in 32); prefill: of all the tokens; decode: of one token "
-        "more in each sequence, to whose time ratios are.",
+        "As if one device held the whole model; fits: weights and cache into its memory. Times are "
+        "rooflines: the least that they can be.",
+        "cache: keys and values, which stay in 16 bits (under fp32 in 32); prefill: of all the tokens; "
+        "decode: of one token more in each sequence, to whose time ratios are.",
     ),
 )
 

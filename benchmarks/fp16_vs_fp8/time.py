@@ -274,8 +274,8 @@ SCRIPT = Script(
     "time, as a share of FP16's",
     extras={"--gpu": {"action": "store_true", "help": "time PyTorch's calls too; status 2 without a GPU"}},
     notes=(
-        "roofline: the longer of the flops at the dense peak and the bytes at the memory's bandwidth, which no "
-        "kernel is faster than; TFLOP/s: what that comes to.",
+        "roofline: the longer of the flops at the dense peak and the bytes at the memory's bandwidth, which "
+        "no kernel is faster than; TFLOP/s: what that comes to.",
     ),
 )
 

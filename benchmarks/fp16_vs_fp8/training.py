@@ -61,8 +61,9 @@ def recorded(options: Options) -> tuple[RecipeLoss, ...]:
 
 
 def _model(size: dict[str, int], schedule: dict[str, int]) -> str:
+    layers = f"{size['layers']} layer{'s' * (size['layers'] > 1)} of width {size['width']}"
     return (
-        f"Model: {size['layers']} layer{'s' * (size['layers'] > 1)} of width {size['width']}, context {size['context']} bytes; "
+        f"Model: {layers}, context {size['context']} bytes; "
         f"{schedule['steps']} steps of {schedule['sequences'] * size['context']} bytes."
     )
 
@@ -106,8 +107,9 @@ SCRIPT = Script(
     "error of the loss, %",
     extras={"--train": {"action": "store_true", "help": "train anew, small, instead of taking a record"}},
     notes=(
-        "loss: smoothed, at the end; mean over seeds ± half their range. error: of the smoothed loss against "
-        f"bf16's, mean over the last half; largest: size in that half; limit {LIMIT.value} % ({LIMIT.source}).",
+        "loss: smoothed, at the end; mean over seeds ± half their range. error: of the smoothed loss "
+        "against bf16's, mean over the last half; largest: size in that half; "
+        f"limit {LIMIT.value} % ({LIMIT.source}).",
     ),
 )
 
