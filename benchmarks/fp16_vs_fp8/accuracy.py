@@ -79,7 +79,7 @@ def tables(rows: list[Row], options: Options) -> list[Table]:
             "error>": lambda row: percent(row["relative_error"]),
             "least>": lambda row: percent(row["least"]),
             "most>": lambda row: percent(row["most"]),
-            **common.ratio_columns(lines, ".3g"),
+            **common.ratio_columns(lines),
             "ordinary>": lambda row: percent(row["ordinary_channel_error"]),
             "99 %>": lambda row: percent(row["row_error_p99"]),
             "worst>": lambda row: percent(row["row_error_worst"]),

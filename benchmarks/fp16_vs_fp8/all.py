@@ -19,12 +19,19 @@ from fp8sim.experiments.train import recorded_training
 from fp8sim.recipes import get_recipe
 
 MEMORY, TIME, ACCURACY, SERVING = map(common.load, ("memory", "time", "accuracy", "serving"))
-#: Question -> its unit, the title of its table, how a figure is written, digits of its ratio to FP16's.
+#: Question -> its unit, the title of its table, and how a figure is written.
 QUESTIONS = {
-    "memory": ("B", "Memory: weights; what training the last holds, a token keeps", bytes_text, ".2f"),
-    "time": ("s", "Time at best on {device}: multiplies; a token of a chat", time_text, ".2f"),
-    "accuracy": ("1", "Error of multiplies, by data; of the loss of training", percent_text, ".3g"),
+    "memory": ("B", "Memory: weights; what training the last holds, a token keeps", bytes_text),
+    "time": ("s", "Time at best on {device}: multiplies; a token of a chat", time_text),
+    "accuracy": ("1", "Error of multiplies, by data", percent_text),
 }
+#: What the table on top has a line for: its words, the question, what ratios are to.
+ANSWERS = (
+    ("memory", "memory", "fp16"),
+    ("time at best", "time", "fp16"),
+    ("error", "accuracy", "fp16"),
+    ("error, of BF16's", "accuracy", "bf16"),
+)
 ORDINARY, LOSS = "its ordinary", "loss"
 
 
@@ -64,14 +71,14 @@ def time(options: Options) -> Iterator[Row]:
 
 
 def accuracy(options: Options) -> Iterator[Row]:
-    """Yield the mean error by data, and that of the loss where a training is recorded."""
+    """Yield the mean error by data, and the error of the loss where a training is recorded."""
     of = ACCURACY.rows(common.settle(ACCURACY.SCRIPT, {**options.given, "data": options.data}))
-    found = ACCURACY.summaries(of, "data")
-    for row in found:
-        yield _row("accuracy", row["data"], row, row["relative_error"])
-    for row in common.with_ratios(found, "ordinary_channel_error", ("data",)):
-        if row["data"] == "llm-like":
-            yield _row("accuracy", ORDINARY, row, row["ordinary_channel_error"])
+    for (kind,), some in common.groups(of, "data"):
+        found = ACCURACY.summaries(some, "data")
+        yield from (_row("accuracy", kind, row, row["relative_error"]) for row in found)
+        if kind == "llm-like":
+            found = common.with_ratios(found, "ordinary_channel_error", ())
+            yield from (_row("accuracy", ORDINARY, row, row["ordinary_channel_error"]) for row in found)
     recipes = common.beside(options.recipes)
     for loss in recorded_training()[0].rows:
         if loss.recipe in recipes and loss.recipe not in common.BASELINES:
@@ -81,7 +88,7 @@ def accuracy(options: Options) -> Iterator[Row]:
 def tables(rows: list[Row], options: Options) -> list[Table]:
     """Return the answer, then a table for each question: figures, each with its ratio to FP16's."""
     made = [answer(rows)]
-    for (question,), mine in common.groups(rows, "question"):
+    for (question,), mine in common.groups((row for row in rows if row["subject"] != LOSS), "question"):
         title = QUESTIONS[question][1].format(device=get_device(options.device))
         subjects = dict.fromkeys(row["subject"] for row in mine)
         lines = []
@@ -89,34 +96,36 @@ def tables(rows: list[Row], options: Options) -> list[Table]:
             found = {row["subject"]: _cell(row) for row in some}
             lines.append([recipe, *(found.get(subject, "-") for subject in subjects)])
         made.append(Table(title, ["recipe", *(f"{subject}>" for subject in subjects)], lines))
+    losses = [f"{row['recipe']} {percent_text(row['value'])}" for row in rows if row["subject"] == LOSS]
+    if losses:
+        options.notes.append(f"Error of a small model's loss after training, to BF16's: {', '.join(losses)}.")
     return made
 
 
 def _cell(row: Row) -> str:
-    _, _, text, digits = QUESTIONS[row["question"]]
     if row["value"] is None:
         return "unknown"
-    return text(row["value"]) + (f" {row['to_fp16']:{digits}}" if row["to_fp16"] is not None else "")
+    figure = QUESTIONS[row["question"]][2](row["value"])
+    return figure if row["to_fp16"] is None else f"{figure} {common.ratio(row['to_fp16'])}"
 
 
 def answer(rows: list[Row]) -> Table:
     """Return what each question comes to: the range of all ratios, by what the operands are."""
     kinds = dict.fromkeys(operand_class(get_recipe(row["recipe"])) for row in rows)
     lines = []
-    for question, base in (("memory", "fp16"), ("time", "fp16"), ("accuracy", "fp16"), ("accuracy", "bf16")):
+    for words, question, base in ANSWERS:
         found: dict[str, list[float]] = {kind: [] for kind in kinds}
         for row in rows:
             if row["question"] == question and row[f"to_{base}"] is not None:
                 found[operand_class(get_recipe(row["recipe"]))].append(row[f"to_{base}"])
-        what = "error" if question == "accuracy" else question
-        ranges = (_range(ratios, QUESTIONS[question][3]) for ratios in found.values())
-        lines.append([f"{what}, as multiples of {base.upper()}'s", *ranges])
-    return Table("FP16, BF16, FP8 and INT8: the answer", ["", *(f"{kind.upper()}>" for kind in kinds)], lines)
+        lines.append([words, *map(_range, found.values())])
+    headers = ["as multiples of FP16's", *(f"{kind.upper()}>" for kind in kinds)]
+    return Table("FP16, BF16, FP8 and INT8 on one page", headers, lines)
 
 
-def _range(ratios: list[float], digits: str) -> str:
-    low, high = (format(limit, digits) for limit in (min(ratios), max(ratios))) if ratios else ("-", "-")
-    return low if low == high else f"{low} to {high}"
+def _range(ratios: list[float]) -> str:
+    limits = [common.ratio(limit) for limit in (min(ratios), max(ratios))] if ratios else ["-"]
+    return " to ".join(dict.fromkeys(limits))
 
 
 SCRIPT = Script(
@@ -135,7 +144,6 @@ SCRIPT = Script(
         "Errors are relative Frobenius ones, means of layers or seeds. real: four layers of "
         "all-MiniLM-L6-v2 on text; the others are generated. ordinary: of the channels of A that are no "
         "outliers.",
-        "loss: of a small model after training, relative to BF16's; recorded, where there is a figure.",
     ),
 )
 

@@ -223,16 +223,21 @@ def with_ratios(rows: Iterable[Row], value: str, within: Sequence[str], prefix: 
     return rows
 
 
-def ratio_columns(rows: Sequence[Row], digits: str = ".2f") -> dict[str, Callable[[Row], str]]:
+def ratio(value: float | None) -> str:
+    """Write how many times one is the other, to a hundredth at most and to three digits or more."""
+    if value is None:
+        return "-"
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def ratio_columns(
+    rows: Sequence[Row], text: Callable[[float | None], str] = ratio
+) -> dict[str, Callable[[Row], str]]:
     """Return columns of the ratios: one where FP16 and BF16 are the same, none to what there is not."""
-
-    def text(name: str) -> Callable[[Row], str]:
-        return lambda row: "-" if row[f"to_{name}"] is None else format(row[f"to_{name}"], digits)
-
     if all(row["to_fp16"] == row["to_bf16"] for row in rows):
-        return {"to 16-bit>": text("fp16")}
+        return {"to 16-bit>": lambda row: text(row["to_fp16"])}
     there = [name for name in BASELINES if any(row[f"to_{name}"] is not None for row in rows)]
-    return {f"to {name}>": text(name) for name in there}
+    return {f"to {name}>": lambda row, name=name: text(row[f"to_{name}"]) for name in there}
 
 
 def known_time(seconds: float | None) -> str:

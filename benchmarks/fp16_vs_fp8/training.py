@@ -78,7 +78,7 @@ def tables(rows: list[Row], options: Options) -> list[Table]:
         "recipe": lambda row: recipe_label(row["recipe"]),
         "loss>": lambda row: "diverged" if row["loss"] is None else f"{row['loss']:.4f}",
         "±>": lambda row: "-" if row["loss_spread"] is None else f"{row['loss_spread']:.4f}",
-        **common.ratio_columns(rows, ".4f"),
+        **common.ratio_columns(rows, lambda x: "-" if x is None else f"{x:.4f}"),
         "error>": lambda row: percent(row["error"]),
         "largest>": lambda row: percent(row["largest"]),
         f"in {LIMIT.value} %": lambda row: _within(row["largest"]),
