@@ -22,7 +22,7 @@ MEMORY, TIME, ACCURACY, SERVING = map(common.load, ("memory", "time", "accuracy"
 #: Question -> its unit, the title of its table, and how a figure is written.
 QUESTIONS = {
     "memory": ("B", "Memory: weights; what training the last holds, a token keeps", bytes_text),
-    "time": ("s", "Time at best on {device}: multiplies; a token of a chat", time_text),
+    "time": ("s", "Time at best on {device}: multiplies; a token of a chat with a model", time_text),
     "accuracy": ("1", "Error of multiplies, by data", percent_text),
 }
 #: What the table on top has a line for: its words, the question, what ratios are to.
@@ -67,7 +67,7 @@ def time(options: Options) -> Iterator[Row]:
     part = common.settle(SERVING.SCRIPT, options.given)
     part.chosen |= {"models": part.models[:1], "batch": (1,)}
     for row in SERVING.rows(part):
-        yield _row("time", row["model"], row, row["decode_s"])
+        yield _row("time", f"{row['model']} token", row, row["decode_s"])
 
 
 def accuracy(options: Options) -> Iterator[Row]:
@@ -98,7 +98,9 @@ def tables(rows: list[Row], options: Options) -> list[Table]:
         made.append(Table(title, ["recipe", *(f"{subject}>" for subject in subjects)], lines))
     losses = [f"{row['recipe']} {percent_text(row['value'])}" for row in rows if row["subject"] == LOSS]
     if losses:
-        options.notes.append(f"Error of a small model's loss after training, to BF16's: {', '.join(losses)}.")
+        options.notes.append(
+            f"The loss of a small model trained in FP8 is off BF16's by: {', '.join(losses)}."
+        )
     return made
 
 
@@ -128,6 +130,11 @@ def _range(ratios: list[float]) -> str:
     return " to ".join(dict.fromkeys(limits))
 
 
+def bars(rows: list[Row]) -> Iterator[tuple[str, str, float | None]]:
+    """Yield the ratio of every figure."""
+    yield from ((row["subject"], row["recipe"], row["to_fp16"]) for row in rows)
+
+
 SCRIPT = Script(
     "all",
     "Memory, time and accuracy of FP16, BF16, FP8 and INT8 on one page.",
@@ -135,6 +142,9 @@ SCRIPT = Script(
     tables,
     {**ACCURACY.SCRIPT.defaults, **TIME.SCRIPT.defaults, "data": ("real", "llm-like", "gaussian")},
     {**ACCURACY.SCRIPT.quick, **TIME.SCRIPT.quick},
+    bars,
+    "multiple of FP16's",
+    logarithmic=True,
     notes=(
         "Each figure is followed by its ratio to FP16's. The table on top has the ranges of these ratios.",
         "training: weights, FP32 master copy, gradients and moments; kept: for the backward pass. What is "

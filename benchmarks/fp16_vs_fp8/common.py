@@ -52,10 +52,10 @@ class Script:
     tables: Callable[[list[Row], Options], list[Table]]
     #: of what figures depend on: option -> what it is unless given, and what it is with --quick
     defaults: Mapping[str, Any]
-    quick: Mapping[str, Any] = field(default_factory=dict)
+    quick: Mapping[str, Any]
     #: rows -> (group, recipe, height) of each bar of the picture, and what the height is
-    bars: Callable[[list[Row]], Iterable[tuple[str, str, float | None]]] | None = None
-    height: str = ""
+    bars: Callable[[list[Row]], Iterable[tuple[str, str, float | None]]]
+    height: str
     logarithmic: bool = False
     notes: tuple[str, ...] = ()
     #: options of its own, flag -> arguments of `add_argument`
@@ -192,8 +192,6 @@ def _check(of: Script, options: Options) -> None:
     if options.csv is not None:
         check_target(options.csv, "rows.csv")
     if options.plot is not None:
-        if of.bars is None:
-            raise ValueError(f"{of.name}.py draws nothing; leave --plot away")
         output.check_picture(options.plot)
     for model in options.chosen.get("models", ()):
         get_model(model)
@@ -290,11 +288,10 @@ def _picture(of: Script, rows: list[Row]) -> Any:
     """Draw a bar for each group and recipe."""
     from fp8sim.plotting._style import axes_for, bar_look, legend_above
 
-    assert of.bars is not None
     bars = [bar for bar in of.bars(rows) if bar[2] is not None]
     places = {group: index for index, group in enumerate(dict.fromkeys(bar[0] for bar in bars))}
     recipes = list(dict.fromkeys(bar[1] for bar in bars))
-    ax, width = axes_for(None, max(7.0, 0.25 * len(bars)), 4.0), 0.8 / max(1, len(recipes))
+    ax, width = axes_for(None, min(14.0, max(7.0, 0.25 * len(bars))), 4.0), 0.8 / max(1, len(recipes))
     for index, recipe in enumerate(recipes):
         mine = {places[group]: height for group, name, height in bars if name == recipe}
         left = [place - 0.4 + width * (index + 0.5) for place in mine]
