@@ -24,6 +24,8 @@ ROOT = Path(__file__).parent.parent
 FOLDER = Path(common.__file__).parent
 NAMES = ("memory", "time", "accuracy", "serving", "training", "all")
 SHAPE = "32x64x256"
+COMPILED = pytest.mark.skipif(not _kernels.available(), reason="without numba, products take minutes")
+ALL = [pytest.param(name, marks=COMPILED) if name in ("accuracy", "all") else name for name in NAMES]
 
 
 def run(name: str, *options: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -49,7 +51,7 @@ def one(rows: list[dict], **wanted: object) -> dict:
     return row
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_a_script_runs_small_in_a_process_of_its_own(name):
     """Run from elsewhere, so that no name of a script stands in the way of Python's own."""
     command = [sys.executable, "-W", "error", str(FOLDER / f"{name}.py"), "--quick", "--json"]
@@ -62,7 +64,7 @@ def test_a_script_runs_small_in_a_process_of_its_own(name):
     assert all(not isinstance(value, (list, dict)) for row in data["rows"] for value in row.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_tables_fit_and_tell_versions_and_seeds(name, capsys):
     options = ("--quick", "--data", "real") if name in ("accuracy", "all") else ()
     status, out, err = run(name, *options, capsys=capsys)
@@ -116,6 +118,7 @@ def test_a_time_that_is_not_known_is_none(report):
     assert (row["seconds"], row["to_fp16"], row["bound"]) == (None, None, "unknown")
 
 
+@COMPILED
 def test_errors_are_those_of_compare(report):
     options = ("--data", "student-t", "real", "--shapes", SHAPE, "--seeds", "2", "--recipes", "int8-row")
     data = report("accuracy", *options)
