@@ -62,7 +62,9 @@ def memory(options: Options) -> Iterator[Row]:
 
 def time(options: Options) -> Iterator[Row]:
     """Yield the time of every multiply, and of a token of a chat with the first model."""
-    for row in TIME.rows(common.settle(TIME.SCRIPT, {**options.given, "gpu": False})):
+    timed = TIME.rows(common.settle(TIME.SCRIPT, {**options.given, "gpu": False}))
+    options.notes += TIME.remarks(timed)
+    for row in timed:
         yield _row("time", row["shape"], row, row["seconds"])
     part = common.settle(SERVING.SCRIPT, options.given)
     part.chosen |= {"models": part.models[:1], "batch": (1,)}

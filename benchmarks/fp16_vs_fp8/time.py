@@ -228,9 +228,14 @@ CALLS: dict[str, Callable[..., tuple[Call, Any, Any]]] = {
 }
 
 
+def remarks(rows: list[Row]) -> list[str]:
+    """Return what to know about the units that were taken, once for each recipe."""
+    return list(dict.fromkeys(f"{row['recipe']}: {row['note']}." for row in rows if row["note"]))
+
+
 def tables(rows: list[Row], options: Options) -> list[Table]:
     """Return a table for each shape."""
-    options.notes += dict.fromkeys(f"{row['recipe']}: {row['note']}." for row in rows if row["note"])
+    options.notes += remarks(rows)
 
     def number(key: str, digits: str = ".2f") -> Callable[[Row], str]:
         return lambda row: "-" if row[key] is None else format(row[key], digits)
