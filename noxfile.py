@@ -88,7 +88,9 @@ def docs(session: nox.Session) -> None:
 def smoke(session: nox.Session) -> None:
     """Run every benchmark once at a small size, answers asserted."""
     session.install("-q", "-e", ".[test]")
-    session.run("python", "benchmarks/run.py", "--smoke")
+    session.run("python", "benchmarks/emulator/run.py", "--smoke")
+    for name in ("memory", "time", "accuracy", "serving", "training", "all"):
+        session.run("python", f"benchmarks/fp16_vs_fp8/{name}.py", "--quick")
 
 
 @nox.session

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from common import Published, Row, main
 from numpy.typing import NDArray
 
 import fp8sim
+from common import Published, Row, main
 from fp8sim import FloatFormat
 
 F64 = NDArray[np.float64]

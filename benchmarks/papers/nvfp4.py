@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from common import SEED, Row, main
 from numpy.typing import NDArray
 
 import fp8sim
+from common import SEED, Row, main
 from fp8sim import Operand, Recipe, Scaling
 from fp8sim.experiments.data import generated_matrices
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from common import SEED, Row, main
 from numpy.typing import NDArray
 
 import fp8sim
+from common import SEED, Row, main
 
 F64 = NDArray[np.float64]
 FORMATS = {"e2m1": 6.0, "e4m3": 448.0}  # format -> largest value that is drawn

@@ -75,7 +75,7 @@ def _interrupt(seen: list[int]) -> None:
     raise KeyboardInterrupt
 
 
-def _outcome(error: BaseException) -> tuple[int, str]:
+def _outcome(error: BaseException, program: str = "fp8sim") -> tuple[int, str]:
     """Return the exit status, and the line that says what to do instead.
 
     Examples
@@ -94,7 +94,7 @@ def _outcome(error: BaseException) -> tuple[int, str]:
         return (error.code, "") if isinstance(error.code, int) else (2 if error.code else 0, "")
     from fp8sim._support.text import printable
 
-    return 2, printable(f"fp8sim: {' '.join(_words(error).split())}")
+    return 2, printable(f"{program}: {' '.join(_words(error).split())}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

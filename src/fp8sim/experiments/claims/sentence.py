@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
 from fp8sim._support import checks
@@ -15,6 +12,7 @@ from fp8sim._support.page import Line, Page, Span, prose, wrap
 from fp8sim._support.published import CLAIM, CLAIM_SOURCE
 from fp8sim._support.results import Part, Result
 from fp8sim._support.tables import Table
+from fp8sim._support.versions import versions
 from fp8sim.costs.devices import DeviceLike, get_device
 from fp8sim.experiments.claims.accuracy import (
     Setting,
@@ -188,7 +186,7 @@ def claims(
         device=target.title,
         seed=seed,
         data=(*(matrices.source for matrices in real), "LLM-like matrices, generated"),
-        environment=_environment(),
+        environment=versions(),
     )
 
 
@@ -225,11 +223,3 @@ def _figures(question: str, rows: Sequence[tuple[int, Claim]]) -> Table:
 def _spread(number: int, row: Claim) -> str:
     low, high = row.range or (0.0, 0.0)
     return f"{number}: {row.figure(low)} to {row.figure(high)} over {SEEDS} seeds"
-
-
-def _environment() -> dict[str, str]:
-    versions = {}
-    for name in ("fp8sim", "numpy", "ml_dtypes", "numba"):
-        with contextlib.suppress(metadata.PackageNotFoundError):  # run from a checkout
-            versions[name] = metadata.version(name)
-    return {"python": platform.python_version(), **versions, "machine": platform.machine()}

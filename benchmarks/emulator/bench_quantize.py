@@ -1,4 +1,6 @@
-"""Block quantisation against the same lines in torch and numpy: `python benchmarks/bench_quantize.py`.
+"""Block quantisation against the same lines in torch and numpy.
+
+`python benchmarks/emulator/bench_quantize.py` runs it.
 
 `fp8sim.quantize` also refuses NaN and infinity, and counts what saturated and what became zero. The peers
 do all of that, so that the work is the same; those named "bare" leave it out.

@@ -1,4 +1,4 @@
-"""The import of fp8sim against that of what it stands on: `python benchmarks/bench_import.py`."""
+"""The import of fp8sim against that of what it stands on: `python benchmarks/emulator/bench_import.py`."""
 
 from __future__ import annotations
 

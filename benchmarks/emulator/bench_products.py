@@ -1,4 +1,4 @@
-"""Products with each accumulator and under each recipe: `python benchmarks/bench_products.py`.
+"""Products with each accumulator and under each recipe: `python benchmarks/emulator/bench_products.py`.
 
 The ceiling is numpy's float32 product of the same shape, which rounds otherwise and checks nothing.
 """

@@ -1,4 +1,4 @@
-"""Casts against numpy with ml_dtypes, torch, jax and gfloat: `python benchmarks/bench_casts.py`."""
+"""Casts against numpy with ml_dtypes, torch, jax and gfloat: `python benchmarks/emulator/bench_casts.py`."""
 
 from __future__ import annotations
 

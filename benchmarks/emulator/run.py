@@ -1,4 +1,4 @@
-"""Run every benchmark of this folder in turn, with the same options: `python benchmarks/run.py --smoke`."""
+"""Run every benchmark here in turn, with the same options: `python benchmarks/emulator/run.py --smoke`."""
 
 from __future__ import annotations
 

@@ -28,9 +28,9 @@ A script builds its cases one at a time, so that only one holds its arrays, and 
     if __name__ == "__main__":
         sys.exit(harness.main("casts", "Casts", cases))
 
-`python benchmarks/bench_casts.py` prints a table; `--smoke` runs small and once, `--json FILE` keeps all
-figures, `--write` replaces the script's section of benchmarks/README.md. A ratio is the peer's median
-time over ours, so above 1 we are faster; it is compared with the goal where there is one.
+`python benchmarks/emulator/bench_casts.py` prints a table; `--smoke` runs small and once, `--json FILE`
+keeps all figures, `--write` replaces the script's section of the README.md beside it. A ratio is the peer's
+median time over ours, so above 1 we are faster; it is compared with the goal where there is one.
 """
 
 from __future__ import annotations
@@ -55,13 +55,16 @@ import numpy as np
 __all__ = ["Case", "Options", "Peer", "main", "same_bits", "within"]
 
 README = Path(__file__).with_name("README.md")
-HEADER = """# Benchmarks
+HEADER = """# How fast the emulator is
 
-Each section below was written by the run of one script, `python benchmarks/bench_NAME.py --write`, and by
-nothing else. Every peer ran in the same process on the same arrays, in turn with fp8sim, after its answer had
-been compared with ours. Times are medians, each of a run that follows one off the clock; a ratio is the
-peer's time over ours, so above 1 fp8sim is faster; extra memory is the peak of one call above its inputs and
-its result.
+fp8sim beside other software that does the same on a CPU. What FP8 saves on a GPU is not timed here: that is
+in [fp16_vs_fp8](../README.md).
+
+Each section below was written by the run of one script, `python benchmarks/emulator/bench_NAME.py --write`,
+and by nothing else. Every peer ran in the same process on the same arrays, in turn with fp8sim, after its
+answer had been compared with ours. Times are medians, each of a run that follows one off the clock; a ratio
+is the peer's time over ours, so above 1 fp8sim is faster; extra memory is the peak of one call above its
+inputs and its result.
 """
 PAUSE = 0.03  # seconds; OpenBLAS threads spin for 2^26 cycles
 QUICK = 0.5  # seconds; slower calls have no use for a run off the clock
@@ -167,7 +170,7 @@ def main(
     parser.add_argument("--threads", type=int, default=Options().threads, help="for every peer")
     parser.add_argument("--seconds", type=float, default=4.0, help="spent on each call that is timed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--write", action="store_true", help="replace the section of benchmarks/README.md")
+    parser.add_argument("--write", action="store_true", help="replace its section of the README.md here")
     chosen = parser.parse_args(argv)
     if chosen.smoke and chosen.write:
         parser.error("--write shows a real run; leave --smoke out")

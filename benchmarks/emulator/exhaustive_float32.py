@@ -1,6 +1,6 @@
 """Walk all 2^32 float32 inputs through E4M3 and E5M2 and compare with ml_dtypes, bit for bit.
 
-`python benchmarks/exhaustive_float32.py` takes some minutes; `--smoke` walks every 65,537th chunk's start.
+`python benchmarks/emulator/exhaustive_float32.py` takes some minutes; `--smoke` walks one input in 65,537.
 ml_dtypes casts with the `ieee` policy; `saturate` is compared with its cast of the clipped input.
 """
 

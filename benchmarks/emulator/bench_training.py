@@ -1,4 +1,4 @@
-"""A linear layer's three products, and whole training steps: `python benchmarks/bench_training.py`.
+"""A linear layer's three products, and whole training steps: `python benchmarks/emulator/bench_training.py`.
 
 The peer of a step is the same model in plain PyTorch, float32: same batch, backward pass and AdamW. Its peak
 memory is measured too, each way in a process of its own, above what the imports take.
