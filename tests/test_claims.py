@@ -430,7 +430,7 @@ def test_fine_scales_buy_range_and_not_the_accuracy_of_e4m3(result):
     ("options", "match"),
     [
         ({"device": "h8000"}, "unknown device 'h8000'; did you mean"),
-        ({"seed": -1}, "seed must not be negative"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
     ],
 )
 def test_bad_options_are_refused(options, match):

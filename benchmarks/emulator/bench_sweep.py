@@ -1,4 +1,6 @@
-"""What a sweep takes beside its points, and what a second worker brings: `python benchmarks/emulator/bench_sweep.py`.
+"""What a sweep takes beside its points, and what a second worker brings.
+
+Run it by `python benchmarks/emulator/bench_sweep.py`.
 
 The peer of points that take no time themselves is a pause of 0.3 ms for each; that of two workers is one.
 """
