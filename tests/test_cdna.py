@@ -17,6 +17,7 @@ import fp8sim
 from cdna import INSTRUCTIONS, KINDS, RECORDED, Batch, differing, draw, dropped
 from fp8sim import TENSOR_CORES, _kernels
 from fp8sim._support.typing import AnyArray
+from fp8sim.tensor_cores import tensor_core_matmul_reference
 
 ABOUT = json.loads(RECORDED.read_text())
 LENGTHS = ("step", "chain")
@@ -250,3 +251,11 @@ def test_errors_of_sums_stay_below_their_bound(core: str, promote: bool) -> None
             assert (error <= bound + 1e-13 * np.abs(exact).max()).all()
             if make == rng.random and spread == 0:  # no idle bound
                 assert np.median(bound) < 1000 * np.median(error)
+
+
+@pytest.mark.parametrize("core", [core for core in TENSOR_CORES if core.startswith("cdna")])
+def test_without_a_product_the_accumulator_is_left_as_it_is(core: str) -> None:
+    c = np.float32([[2.0**-140, -0.0, np.inf]])
+    a, b = np.zeros((1, 0)), np.zeros((0, 3))
+    for way in (fp8sim.tensor_core_matmul, tensor_core_matmul_reference):
+        assert way(a, b, core, c=c).tobytes() == c.tobytes()
