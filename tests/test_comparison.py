@@ -177,10 +177,11 @@ def test_errors_by_row_and_of_ordinary_channels_are_those_of_metrics(matrices):
     assert ordinary > 1.5 * metrics.relative_error(stored, a)
 
 
-def made_up(name, *, nbytes, error, ordinary=0.02):
+def made_up(name, *, nbytes, error, ordinary=0.02, b="w", outliers=1):
     """Return a row with the figures that the advice is made from."""
     row = compare(np.ones((2, 32)), np.ones((32, 2)), ["bf16"]).rows[0]
     share, figures = nbytes / 1000, {"relative_error": error, "ordinary_channel_error": ordinary}
+    figures |= {"b": b, "outlier_channels": outliers}
     return dataclasses.replace(
         row, recipe=name, nbytes=nbytes, bytes_ratio=share, seconds=share, time_ratio=share, **figures
     )
@@ -198,12 +199,20 @@ def made_up(name, *, nbytes, error, ordinary=0.02):
         ([("small", 500, 0.040), ("best", 520, 0.029)], "lies in outlier channels alone"),
         (
             [("tiny", 250, 0.090), ("best", 500, 0.030)],
-            "tiny saves another 50 % of them at 3.0 times the error",
+            "tiny saves another 50 % of the bytes at 3.0 times the error",
         ),
-        ([("tiny", 250, 0.09), ("best", 500, 0.0)], "tiny saves another 50 % of them at an error of 9 %"),
+        (
+            [("tiny", 250, 0.09), ("best", 500, 0.0)],
+            "tiny saves another 50 % of the bytes at an error of 9 %",
+        ),
         ([("tiny", 250, 0.0), ("best", 500, 0.0)], "tiny is enough here: an error of 0 (bf16: 0.2 %)"),
         ([("wide", 1000, 0.001)], "None of these takes fewer bytes or less time than bf16."),
-        ([("broken", 500, np.nan)], "None of these"),
+        (
+            [("broken", 500, np.nan)],
+            "Nothing is left of the product under what takes less than bf16: broken.",
+        ),
+        ([("broken", 500, 1.0), ("wide", 900, 0.03)], "wide is enough here"),
+        ([("first", 250, 0.09), ("second", 250, 0.08), ("best", 500, 0.03)], "second saves another"),
     ],
 )
 def test_the_advice_follows_its_rule(rows, says):
@@ -219,6 +228,19 @@ def test_gains_of_ordinary_channels_are_not_called_those_of_outliers():
         made_up("best", nbytes=520, error=0.029, ordinary=0.02),
     ]
     assert "outlier" not in advise(rows, "bf16")
+    for change in ({"b": "other weights"}, {"outliers": 0}):
+        rows[1] = made_up("small", nbytes=500, error=0.04, **change)
+        rows[2] = made_up("best", nbytes=520, error=0.029, outliers=change.get("outliers", 1))
+        assert "outlier" not in advise(rows, "bf16")
+
+
+def test_rows_are_a_data_frame(matrices):
+    pandas = pytest.importorskip("pandas")
+    result = compare(*matrices, ["fp8-row"])
+    frame = result.to_frame()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame["recipe"]) == ["bf16", "fp8-row"]
+    assert frame["relative_error"][1] == result["fp8-row"].relative_error
 
 
 def test_the_advice_is_printed_with_the_figures_and_fits(matrices):

@@ -47,8 +47,8 @@ def test_totals_are_sums_of_bytes_and_times_and_the_root_mean_square_of_errors(l
         ({}, ValueError, "layers is empty"),
         ([1], TypeError, "must be a mapping of names to pairs"),
         ({"a": np.ones((2, 2))}, TypeError, "must be a mapping of names to pairs"),
-        ({"up": (np.ones((2, 3)), np.ones((2, 3)))}, ValueError, "layer up: "),
-        ({"up": ("x", np.ones((2, 3)))}, TypeError, "layer up: "),
+        ({"up": (np.ones((2, 3)), np.ones((2, 3)))}, ValueError, "up: "),
+        ({"up": ("x", np.ones((2, 3)))}, TypeError, "up: "),
     ],
 )
 def test_what_is_no_layer_is_refused(layers, error, says):

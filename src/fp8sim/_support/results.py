@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["Part", "Result", "members", "plain_data"]
+__all__ = ["Part", "Result", "data_frame", "members", "plain_data"]
 
 
 class Part(Protocol):
@@ -64,6 +64,15 @@ class Result(abc.ABC):
 
     def _repr_html_(self) -> str:
         return "".join(part.html() for part in self.parts())
+
+
+def data_frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> Any:
+    """Return rows as a pandas data frame, or say what to install."""
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("a data frame needs pandas: pip install 'fp8sim[pandas]'") from None
+    return pd.DataFrame(list(rows), columns=columns)
 
 
 def members(source: object, names: str) -> dict[str, Any]:

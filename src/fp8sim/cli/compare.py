@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fp8sim._support import checks
+from fp8sim._support.page import wrap
 from fp8sim._support.text import printable
 from fp8sim.cli.options import Command, DeviceName, Json, Seed, app, choose
 from fp8sim.cli.output import print_json, progress, show
@@ -24,7 +25,7 @@ def compare_command(
     shape: Annotated[str, typer.Option("--shape", help="MxNxK of a generated product.")] = "",
     kind: Annotated[
         str, typer.Option("--data", help=choose("Activations to generate, or real", [*GENERATORS, "real"]))
-    ] = "llm-like",
+    ] = "",
     checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="A safetensors file.")] = None,
     tensor: Annotated[
         list[str] | None, typer.Option("--tensor", help="Weight matrix in it, (n, k); repeat for several.")
@@ -45,6 +46,8 @@ def compare_command(
     from fp8sim.experiments.layer_comparison import compare_layers
 
     layers = _layers(shape, kind, checkpoint, list(dict.fromkeys(tensor or [])), weights, activations, seed)
+    if bounds and len(layers) > 1:
+        raise ValueError("--bounds is of one product; name one layer, or take Python's compare_layers")
     how: dict[str, Any] = {"device": device, "bounds": bounds}
     with progress("comparing", None):
         result: Any
@@ -58,7 +61,7 @@ def compare_command(
     if as_json:
         print_json({"source": "; ".join(sources), **result.to_dict()})
     else:
-        typer.echo("\n".join(map(printable, sources)) + "\n")
+        typer.echo("\n".join(line for source in sources for line in wrap(printable(source))) + "\n")
         show(result)
 
 
@@ -77,15 +80,21 @@ def _layers(
             if given:
                 raise ValueError(f"{what} goes with --checkpoint FILE.safetensors, or --weights FILE.npy")
         if kind != "real":
-            made = data.generated_matrices(kind, *_parse_shape(shape or "256x2048x2048"), seed=seed)
+            made = data.generated_matrices(
+                kind or "llm-like", *_parse_shape(shape or "256x2048x2048"), seed=seed
+            )
             return {"generated": made}
         if shape:
             raise ValueError("--data real has shapes of its own; leave --shape away")
-        return {f"layer {number}": layer for number, layer in enumerate(data.real_matrices(), 1)}
+        return {x.source.partition(" ")[2].partition(",")[0]: x for x in data.real_matrices()}
     if shape:
         raise ValueError("--shape makes matrices and a file holds them; pass one of them")
+    if kind and (kind == "real" or activations is not None):
+        what = "real data has weights of its own" if kind == "real" else "--activations gives them too"
+        raise ValueError(f"--data {kind} makes activations, and {what}; leave one away")
     return {
-        name: _with_activations(w, name, activations, seed) for name, w in _read(checkpoint, tensors, weights)
+        name: _with_activations(w, name, activations, kind or "llm-like", seed)
+        for name, w in _read(checkpoint, tensors, weights)
     }
 
 
@@ -106,18 +115,18 @@ def _read(checkpoint: Path | None, tensors: list[str], weights: Path | None) -> 
         yield name, read_tensor(checkpoint, name)
 
 
-def _with_activations(weight: Any, name: str, activations: Path | None, seed: int) -> Matrices:
+def _with_activations(weight: Any, name: str, activations: Path | None, kind: str, seed: int) -> Matrices:
     """Pair weights with activations from a file, or made ones."""
     from fp8sim.checkpoints.tensors import read_array
 
     if activations is None:
-        return data.weight_matrices(weight, name, seed=seed)
+        return data.weight_matrices(weight, name, seed=seed, kind=kind)
     a = checks.as_matrix(read_array(activations), str(activations))
     return data.Matrices(a, data.weight_matrices(weight, name, m=1).b, f"{name}, activations {activations}")
 
 
 def _parse_shape(text: str) -> tuple[int, int, int]:
-    sizes = re.fullmatch(r"(\d{1,20})[x,](\d{1,20})[x,](\d{1,20})", text.strip().lower())
+    sizes = re.fullmatch(r"(\d{1,20})[x,](\d{1,20})[x,](\d{1,20})", text.strip().lower(), re.ASCII)
     if not sizes:
         raise ValueError(f"--shape {text!r} is not MxNxK; write it like 128x2112x7168")
     m, n, k = (int(group) for group in sizes.groups())

@@ -81,7 +81,7 @@ def sweep_command(
 
 def _grid(study: Any, axes: list[str], seed: int | None) -> dict[str, Any]:
     """Return the grid of a study with other values of some arguments."""
-    grid = dict(study.grid)
+    grid, given = dict(study.grid), set[str]()
     if seed is not None:
         grid["seed"] = (seed,)
     for axis in axes:
@@ -89,6 +89,9 @@ def _grid(study: Any, axes: list[str], seed: int | None) -> dict[str, Any]:
         if not equals:
             raise ValueError(f"--set {axis!r} gives no values; write it like --set k=256,1024")
         name = checks.one_of(name.strip(), study.grid, f"argument of {study.name}")
+        if name in given:
+            raise ValueError(f"--set names {name} twice; write all of its values in one, as in --set k=1,2")
+        given.add(name)
         grid[name] = tuple(_value(text.strip(), name, study.grid[name]) for text in values.split(","))
     return grid
 

@@ -14,7 +14,7 @@ from fp8sim._support import checks, memory
 from fp8sim._support.float_environment import default_environment
 from fp8sim._support.page import Page, Span, wrap
 from fp8sim._support.products import float_product, norm
-from fp8sim._support.results import Result
+from fp8sim._support.results import Result, data_frame
 from fp8sim._support.tables import Table
 from fp8sim._support.typing import F64, AnyArray, ArrayLike, FloatArray
 from fp8sim.accumulators import sum_error_bound
@@ -72,6 +72,10 @@ class Comparison(Result):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data, ready for JSON."""
         return dataclasses.asdict(self)
+
+    def to_frame(self) -> Any:
+        """Return the rows as a pandas data frame (extra ``pandas``)."""
+        return data_frame([dataclasses.asdict(row) for row in self.rows])
 
     @property
     def advice(self) -> str:
@@ -250,6 +254,7 @@ class _Case:
                 row_error_p99=spread[1],
                 row_error_worst=spread[2],
                 ordinary_channel_error=self.ordinary.errors(self._in_channels(left, operand)).relative,
+                outlier_channels=self.a.shape[1] - len(self.columns),
                 sqnr_db=errors.sqnr_db,
                 calc_diff=errors.calc_diff,
                 max_relative_error=errors.max_relative,

@@ -15,6 +15,7 @@ from fp8sim._support.quantities import bytes_text, percent_text, time_text
 __all__ = ["AS_GOOD", "ComparisonRow", "advise", "error_cells", "saving_cells", "token_cells"]
 
 AS_GOOD = 1.1  # times the least error: what is as good
+USELESS = 0.5  # an error from which half of the product and more is noise
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ComparisonRow:
     row_error_p99: float  #: which 99 rows in 100 do not exceed
     row_error_worst: float
     ordinary_channel_error: float  #: of A as quantised, over the columns that are no outliers
+    outlier_channels: int  #: columns of A that are
     sqnr_db: float
     calc_diff: float  #: DeepGEMM's measure
     max_relative_error: float  #: largest error over largest value of the product
@@ -60,17 +62,21 @@ def advise(rows: Sequence[ComparisonRow], baseline: str) -> str:
     'None of these takes fewer bytes or less time than bf16.'
     """
     base = next(row for row in rows if row.recipe == baseline)
-    cheaper = [
-        row
-        for row in rows
-        if (row.nbytes < base.nbytes or row.seconds < base.seconds) and math.isfinite(row.relative_error)
-    ]
-    if not cheaper:
+    saving = [row for row in rows if row.nbytes < base.nbytes or row.seconds < base.seconds]
+    if not saving:
         return f"None of these takes fewer bytes or less time than {baseline}."
+    cheaper = [row for row in saving if row.relative_error < USELESS]  # NaN is not below
+    if not cheaper:
+        names = ", ".join(row.recipe for row in saving)
+        return f"Nothing is left of the product under what takes less than {baseline}: {names}."
     best = min(cheaper, key=lambda row: (row.relative_error, row.nbytes))
     limit = AS_GOOD * best.relative_error
-    enough = min((row for row in cheaper if row.relative_error <= limit), key=lambda row: row.nbytes)
+    enough = min((row for row in cheaper if row.relative_error <= limit), key=_bytes_then_error)
     return "; ".join(_clauses(enough, best, cheaper, base)) + "."
+
+
+def _bytes_then_error(row: ComparisonRow) -> tuple[int, float]:
+    return row.nbytes, row.relative_error
 
 
 def _clauses(
@@ -88,24 +94,27 @@ def _clauses(
         row
         for row in wider
         if row.nbytes <= enough.nbytes
+        and row.b == enough.b  # so that the gain is that of A, whose channels these are
+        and row.outlier_channels
         and row.ordinary_channel_error <= AS_GOOD * enough.ordinary_channel_error
     ]
     if alike:
         nearest = min(alike, key=lambda row: row.relative_error)
         yield f"what {enough.recipe} gains over {nearest.recipe} lies in outlier channels alone"
-    least = min(cheaper, key=lambda row: row.nbytes)
+    least = min(cheaper, key=_bytes_then_error)
     if least.nbytes < 0.9 * enough.nbytes:
         saved = percent_text(1 - least.nbytes / enough.nbytes)
         cost = f"an error of {percent_text(least.relative_error)}"
         if enough.relative_error:
             cost = f"{least.relative_error / enough.relative_error:.1f} times the error"
-        yield f"{least.recipe} saves another {saved} of them at {cost}"
+        yield f"{least.recipe} saves another {saved} of the bytes at {cost}"
 
 
 def saving_cells(row: ComparisonRow) -> list[str]:
     """Write what a recipe saves."""
     size, time = bytes_text(row.nbytes), time_text(row.seconds)
-    return [row.recipe, row.a, row.b, size, f"{row.bytes_ratio:.3f}", time, f"{row.time_ratio:.3f}"]
+    ratio = "unknown" if math.isnan(row.time_ratio) else f"{row.time_ratio:.3f}"
+    return [row.recipe, row.a, row.b, size, f"{row.bytes_ratio:.3f}", time, ratio]
 
 
 def error_cells(row: ComparisonRow, *, bounded: bool) -> list[str]:

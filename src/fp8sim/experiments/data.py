@@ -221,8 +221,10 @@ def sample_model_path() -> Path | None:
 
 
 @default_environment
-def weight_matrices(weight: FloatArray, name: str, *, m: int = 256, seed: int = 0) -> Matrices:
-    """Pair a weight matrix, (n, k) as checkpoints store linear layers, with `llm_like_activations` (m, k).
+def weight_matrices(
+    weight: FloatArray, name: str, *, m: int = 256, seed: int = 0, kind: str = "llm-like"
+) -> Matrices:
+    """Pair a weight matrix, (n, k) as checkpoints store linear layers, with generated activations (m, k).
 
     What is no matrix, or no positive `m`, is a ValueError; errors and tables call the weight `name`.
 
@@ -235,5 +237,7 @@ def weight_matrices(weight: FloatArray, name: str, *, m: int = 256, seed: int = 
     if weight.ndim != 2:
         raise ValueError(f"tensor {name} has shape {weight.shape}; a product needs a matrix")
     rng = np.random.default_rng(seed)
-    a = llm_like_activations(m, weight.shape[1], rng)
-    return Matrices(a, weight.T, f"{name} {weight.shape[0]}x{weight.shape[1]}, generated activations")
+    draw = checks.lookup(kind, GENERATORS, "kind of data")
+    a = draw(checks.positive_int(m, "m"), checks.positive_int(weight.shape[1], "k"), rng)
+    made = "generated activations" if kind == "llm-like" else f"generated {kind} activations"
+    return Matrices(a, weight.T, f"{name} {weight.shape[0]}x{weight.shape[1]}, {made}")

@@ -67,7 +67,8 @@ class LayerComparison(Result):
 
         nbytes, seconds = total(lambda row: row.nbytes), total(lambda row: row.seconds)
         size = f"{nbytes / total(lambda row: row.nbytes, base):.3f}"
-        time = f"{seconds / total(lambda row: row.seconds, base):.3f}"
+        known = not math.isnan(seconds)
+        time = f"{seconds / total(lambda row: row.seconds, base):.3f}" if known else "unknown"
         mean = math.sqrt(total(lambda row: row.relative_error**2) / len(rows))
         worst = max(row.relative_error for row in rows)
         errors = (percent_text(mean), percent_text(worst))
@@ -123,5 +124,5 @@ def compare_layers(
         try:
             compared[str(name)] = compare(a, b, recipes, baseline, device=device, bounds=bounds)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"layer {name}: {error}") from None
+            raise type(error)(f"{name}: {error}") from None
     return LayerComparison(compared)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from fp8sim._support import checks
 from fp8sim._support.files import written
 from fp8sim._support.quantities import number_text
-from fp8sim._support.results import Result
+from fp8sim._support.results import Result, data_frame
 from fp8sim._support.tables import Table
 from fp8sim.experiments.sweeps.values import Scalar
 
@@ -112,11 +112,7 @@ class Sweep(Result):
         ModuleNotFoundError
             If pandas is not installed; the message says what to type.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise ModuleNotFoundError("a data frame needs pandas: pip install 'fp8sim[pandas]'") from None
-        return pd.DataFrame(list(self.rows), columns=self.columns)
+        return data_frame(self.rows, self.columns)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows to a file, whole or not at all; what a row lacks and None are empty cells."""
