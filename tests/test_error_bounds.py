@@ -108,3 +108,12 @@ def test_promotion_makes_the_bound_smaller():
 def test_accumulators_without_a_bound_say_so(name):
     left, right = quantize_both(np.ones((2, 3)), np.ones((3, 2)), get_recipe("fp16"))
     assert sum_error_bound(left, right, get_accumulator(name)) is None
+
+
+@pytest.mark.parametrize("name", ["fp32", "bf16"])
+def test_sums_of_an_infinite_operand_have_an_infinite_bound(name):
+    a, b = np.array([[np.inf, 1.0], [1.0, 1.0]]), np.array([[0.0], [1.0]])
+    recipe = get_recipe(name)
+    bound = sum_error_bound(*quantize_both(a, b, recipe), recipe.accumulator)
+    assert np.isinf(bound[0, 0])
+    assert np.isfinite(bound[1, 0])

@@ -90,7 +90,7 @@ def _fp32(a: Quantized, b: Quantized) -> F64:
     sizes = float_product(left, right)
     bound = (a.shape[1] + 2) * _U32 * 1.01 * sizes + _UNDERFLOW * (lost + 2 * a.shape[1])
     too_large = (left > _MAX).any(axis=1, keepdims=True) | (right > _MAX).any(axis=0)
-    return np.where(too_large | (sizes + bound > _MAX), np.inf, bound)
+    return np.where(too_large | ~(sizes + bound <= _MAX), np.inf, bound)
 
 
 def _chained(a: Quantized, b: Quantized, sums: TensorCoreSum) -> F64:
@@ -110,7 +110,7 @@ def _chained(a: Quantized, b: Quantized, sums: TensorCoreSum) -> F64:
         bound += chain
         if scales_change or every < k:  # one addition, rounded
             bound += _U32 * 1.01 * (total + bound) + _UNDERFLOW
-    overflow = total + bound > _MAX
+    overflow = ~(total + bound <= _MAX)  # NaN, of infinity, too
     if not scales_change and (a.is_scaled or b.is_scaled):
         pair = (a.tensor_scale, b.tensor_scale) if inside else (left.scales[:, :1], right.scales[:, 0])
         exact = np.asarray(pair[0], np.float64) * pair[1]
@@ -119,8 +119,8 @@ def _chained(a: Quantized, b: Quantized, sums: TensorCoreSum) -> F64:
             drift = (1 + left.drift) * (1 + right.drift) - 1
             bound = bound * scale + total * (off + drift * exact)
             bound += _U32 * (total * scale + bound) + _UNDERFLOW
-            overflow |= (total * scale + bound > _MAX) | np.isinf(scale)
-    return np.where(overflow | np.isnan(bound), np.inf, bound)
+            overflow |= ~(total * scale + bound <= _MAX) | np.isinf(scale)
+    return np.where(overflow, np.inf, bound)
 
 
 def _rounded(scale: np.float64 | F64) -> tuple[F64, F64]:
