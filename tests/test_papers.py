@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks" / "papers"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "common")
+SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "paper")
 
 # script -> figures (a pattern), least and largest ratio to what is published. Each published figure falls
 # under the first pattern that finds it.
@@ -64,7 +64,7 @@ def ours(name: str) -> dict[str, float]:
 @pytest.fixture
 def common(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(FOLDER))
-    return importlib.import_module("common")
+    return importlib.import_module("paper")
 
 
 def test_every_script_has_its_distances() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from paper import SEED, Published, Row, main
 
 import fp8sim
-from common import SEED, Published, Row, main
 from fp8sim._support.published import DEEPGEMM_H800, DEEPGEMM_H800_UPDATED, DEEPSEEK_V3
 
 TESTS = "deepseek-ai/DeepGEMM, tests/: the limit"

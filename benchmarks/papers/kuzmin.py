@@ -14,9 +14,9 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
+from paper import Published, Row, main
 
 import fp8sim
-from common import Published, Row, main
 from fp8sim import FloatFormat
 
 F64 = NDArray[np.float64]

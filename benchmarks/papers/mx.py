@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from paper import SEED, Row, main
 
 import fp8sim
-from common import SEED, Row, main
 from fp8sim.experiments.data import GENERATORS
 
 RULES = ("floor", "ceil", "even")

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 from numpy.typing import NDArray
+from paper import SEED, Row, main
 
 import fp8sim
-from common import SEED, Row, main
 from fp8sim import Operand, Recipe, Scaling
 from fp8sim.experiments.data import generated_matrices
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from paper import SEED, Published, Row, main
 
 import fp8sim
-from common import SEED, Published, Row, main
 from fp8sim import metrics
 
 NOUNE = "Noune et al. 2022 (arXiv 2206.02915), table 1: normal numbers, unscaled"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from paper import Published, Row, main
 
-from common import Published, Row, main
 from fp8sim import TENSOR_CORES, tensor_core_matmul
 
 MMA_SIM = "MMA-Sim (arXiv 2511.10909v2), table 8"

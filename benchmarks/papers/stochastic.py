@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from paper import SEED, Row, main
 
 import fp8sim
-from common import SEED, Row, main
 
 F64 = NDArray[np.float64]
 FORMATS = {"e2m1": 6.0, "e4m3": 448.0}  # format -> largest value that is drawn

@@ -127,19 +127,33 @@ def _processes(count: int | None) -> Iterator[Executor | None]:
     spawn = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
     threading.excepthook = hook
     with ProcessPoolExecutor(count, spawn, initializer=_begin) as pool:
+        _start(pool)
         try:
             yield pool
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
             raise  # and the hook stays: the pool's own thread may live until the command ends
     threading.excepthook = usual
+
+
+def _start(pool: Executor) -> None:
+    """Start the processes with interrupts held back, for good: it is this one that is interrupted."""
+    if not hasattr(signal, "pthread_sigmask"):
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        pool.submit(int)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin() -> None:
     """Let a worker end with the command: at once and without a word, however that ends."""
     import multiprocessing
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()

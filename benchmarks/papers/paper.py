@@ -2,7 +2,7 @@
 
 A script measures rows and hands the function that does to `main`:
 
-    from common import Published, Row, main
+    from paper import Published, Row, main
 
     def measure(quick: bool) -> list[Row]:
         published = Published(448, "arXiv 2209.05433, table 1")
