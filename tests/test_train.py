@@ -365,7 +365,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_taken_up(tmp_path):
     tiny([], seeds=1, folder=tmp_path)
     path = tmp_path / "bf16-seed0.pt"
     whole = path.read_bytes()
-    assert set(_unsealed(whole)) == {"fingerprint", "model", "optimizer", "run"}
+    assert set(_unsealed(whole)) == {"fingerprint", "log", "model", "optimizer", "run"}
     places = [*range(0, len(whole), 101), *range(len(whole) - 40, len(whole))]
     for place in places:
         flipped = bytearray(whole)
