@@ -97,9 +97,9 @@ def number(value: object, what: str) -> float:
         raise ValueError(f"{what} must be a number, got NaN")
     if isinstance(value, np.generic):
         value = value.item()
-    if not isinstance(value, (int, float)):  # a fraction, which is no plain data
-        value = float(within(value, what, -sys.float_info.max, sys.float_info.max))
-    return value
+    if not isinstance(value, float):
+        within(value, what, -sys.float_info.max, sys.float_info.max)
+    return value if isinstance(value, (int, float)) else float(value)  # a fraction is no plain data
 
 
 def of_kind(value: Any, kind: Any, what: str) -> Any:

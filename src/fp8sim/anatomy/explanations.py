@@ -232,7 +232,10 @@ def _pick_group(q: Quantized, group: tuple[int, ...] | None) -> tuple[int, ...]:
                 f"into scales of shape {shape}, such as group={(0,) * len(shape)}"
             )
         return (0,) * len(shape)
-    at = tuple(group)
+    try:
+        at = tuple(group)
+    except Exception:  # of what has no elements
+        raise TypeError(f"group must be an index such as {(0,) * len(shape)}, got {shown(group)}") from None
     if len(at) != len(shape) or not all(
         0 <= checks.whole_number(i, "an index of group") < size for i, size in zip(at, shape, strict=True)
     ):

@@ -117,6 +117,7 @@ def llm_like_activations(m: int, k: int, rng: np.random.Generator) -> F32:
     ((64, 512), True)
     """
     rng, m, k = checks.generator(rng), checks.positive_int(m, "m"), checks.positive_int(k, "k")
+    memory.require(8 * m * k, f"generating {m}x{k}")  # FP32, with a copy
     x = rng.standard_normal((m, k), dtype=np.float32)
     tokens = np.exp(0.5 * rng.standard_normal((m, 1))).astype(np.float32)
     outliers = rng.choice(k, size=max(1, k // 128), replace=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fp8sim._support import checks
+from fp8sim._support import checks, memory
 from fp8sim._support.products import float_product, norm
 from fp8sim._support.quantities import percent_text
 from fp8sim._support.results import Result
@@ -95,6 +95,7 @@ def token_gradients(tokens: int, width: int, decades: float, rng: np.random.Gene
     """
     rng, decades = checks.generator(rng), checks.within(checks.number(decades, "decades"), "decades", 0, 30)
     tokens, width = checks.positive_int(tokens, "tokens"), checks.positive_int(width, "width")
+    memory.require(20 * tokens * width, f"generating {tokens}x{width}")  # float64, its product, and FP32
     factors = 10.0 ** (decades * rng.standard_normal((tokens, 1)) - 4)
     return (factors * rng.standard_normal((tokens, width))).astype(np.float32)
 

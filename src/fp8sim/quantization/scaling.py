@@ -122,6 +122,7 @@ class Scaling:
 
     def _check_calibration(self) -> None:
         """Refuse a given amax or a percentile that is none, or that would change nothing."""
+        object.__setattr__(self, "percentile", checks.number(self.percentile, "percentile"))
         if self.amax is not None:
             object.__setattr__(self, "amax", checks.number(self.amax, "amax"))
             checks.within(self.amax, "amax", *_NORMAL)
@@ -133,7 +134,6 @@ class Scaling:
                     f"amax={self.amax:g} is that of a tensor, and granularity is {shown(self.granularity)}; "
                     "use granularity 'tensor'"
                 )
-        object.__setattr__(self, "percentile", checks.number(self.percentile, "percentile"))
         if not 0 < self.percentile <= 100:
             raise ValueError(f"percentile must be above 0 and at most 100, got {shown(self.percentile)}")
         if self.percentile < 100 and (self.granularity == "none" or self.four_over_six):
