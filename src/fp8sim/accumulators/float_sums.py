@@ -110,7 +110,7 @@ class Pairwise(_StepByStep):
             while len(terms) > 1:
                 even = len(terms) // 2 * 2
                 terms = np.concatenate([terms[0:even:2] + terms[1:even:2], terms[even:]])
-            rows.append(terms.sum(axis=0))  # the one term that is left, or 0 where k is 0
+            rows.append(terms[0] if len(terms) else np.zeros(b.shape[1], np.float32))
         return np.array(rows, np.float32).reshape(a.shape[0], b.shape[1])
 
     def _compiled(self, a: F32, b: F32) -> F32:
