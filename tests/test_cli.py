@@ -729,12 +729,22 @@ def test_points_that_fail_are_told_of_and_the_rest_is_shown(run, tmp_path):
     assert "4 points failed, the first: ValueError: unknown tensor core 'hoper'" in " ".join(out.split())
 
 
+#: The command line, where a shell in the background has interrupts ignored too.
+MAY_INTERRUPT = """
+import signal
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from fp8sim.cli import main
+    main()
+"""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals are of Unix")
 @pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
 def test_an_interrupted_sweep_says_nothing_and_can_be_gone_on_from(tmp_path, workers):
     file, command = (
         tmp_path / "f.jsonl",
-        [sys.executable, "-m", "fp8sim", "sweep", "promotion", "--seed", "0"],
+        [sys.executable, "-c", MAY_INTERRUPT, "sweep", "promotion", "--seed", "0"],
     )
     command += ["--set", f"k={','.join(map(str, range(32, 32032, 32)))}", "--out", str(file), *workers]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
