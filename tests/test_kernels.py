@@ -21,7 +21,7 @@ import fp8sim
 from fp8sim import FORMATS, FloatFormat, _kernels, casts
 from fp8sim._support.threads import run_in_threads, set_num_threads
 from fp8sim.casts import COMPILED_FROM
-from fp8sim.quantization import Operand, Quantized, Scaling, quantize_with, quantized, round_trip
+from fp8sim.quantization import Operand, Quantized, Scaling, quantize_with, round_trip, tiling, work
 from fp8sim.reference.codes import decode_reference, decode_table, encode_reference
 from fp8sim.reference.rounding import ROUNDINGS, round_reference
 from fp8sim.reference.scales import expand_groups, group_amax
@@ -103,7 +103,8 @@ def inputs(fmt: FloatFormat, dtype: type) -> Array:
 def threads(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Run on so many threads, with parts small enough that each gets some."""
     monkeypatch.setattr(casts, "LEAST", 1 << 10)
-    monkeypatch.setattr(quantized, "LEAST", 1 << 10)
+    for module in (tiling, work):
+        monkeypatch.setattr(module, "LEAST", 1 << 10)
     set_num_threads(request.param)
     yield request.param
     set_num_threads(None)
@@ -392,22 +393,22 @@ def test_quantising_refuses_in_large_arrays_what_it_refuses_in_small_ones(always
 
 def test_quantisation_in_one_pass_and_in_two_are_the_same():
     x = np.random.default_rng(SEED).standard_normal((300, 700), dtype=np.float32)
-    work = quantized.Work.of(x, Operand("e4m3", Scaling("1x128")), -1, "x")
-    one = work.in_one_pass()
+    steps = work.Work.of(x, Operand("e4m3", Scaling("1x128")), -1, "x")
+    one = steps.in_one_pass()
     assert one is not None
     scales, codes, saturated, flushed = one
-    assert_same_bits(work.pick().values, scales.values)
-    again = work.encode(scales, "nearest-even", None, None)
+    assert_same_bits(steps.pick().values, scales.values)
+    again = steps.encode(scales, "nearest-even", None, None)
     assert_array_equal(again[0].view(np.uint8), codes.view(np.uint8))
     assert again[1:] == (saturated, flushed)
-    assert_same_bits(work._group_amax(), group_amax(x, work.sizes))
+    assert_same_bits(steps._group_amax(), group_amax(x, steps.sizes))
 
 
 def test_a_contiguous_matrix_is_quantised_where_it_lies():
     x = np.zeros((200, 300), np.float32)
     for matrix, sizes in ((x, (1, 128)), (x, (128, 1)), (x.T, (128, 1)), (x.T, (128, 128))):
-        tiling = quantized.Tiling.of(matrix, sizes)
-        assert np.shares_memory(tiling.stack(matrix, tiling.shape), x)
+        cut = tiling.Tiling.of(matrix, sizes)
+        assert np.shares_memory(cut.stack(matrix, cut.shape), x)
 
 
 @pytest.mark.parametrize("field", ["kind", "max", "emax", "fraction"])

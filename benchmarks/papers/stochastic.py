@@ -18,17 +18,6 @@ def neighbours(x: F64, fmt: str) -> tuple[F64, F64]:
     return tuple(fp8sim.round_to(x, fmt, rounding=f"toward-{way}") for way in ("negative", "positive"))
 
 
-def round_with(x: F64, fmt: str, bits: int, rng: np.random.Generator) -> F64:
-    """Round positive numbers as hardware does: add random bits below the last place, and cut off.
-
-    Up where floor(2^bits f) plus the random number reaches 2^bits, with f how far x is above the value below.
-    """
-    low, high = neighbours(x, fmt)
-    fraction = np.divide(x - low, high - low, out=np.zeros_like(x), where=high > low)
-    up = np.floor(fraction * 2**bits) + rng.integers(0, 2**bits, x.shape) >= 2**bits
-    return np.where(up, high, low)
-
-
 def measure(quick: bool) -> list[Row]:
     """Return the mean error in last places, by the number of random bits."""
     count = 1 << (19 if quick else 21)
@@ -38,8 +27,9 @@ def measure(quick: bool) -> list[Row]:
         x = largest * rng.random(count)
         low, high = neighbours(x, fmt)
         place = np.where(high > low, high - low, 1.0)
-        ways = {f"{bits} random bits": round_with(x, fmt, bits, rng) for bits in BITS}
-        ways["round_to(stochastic)"] = fp8sim.round_to(x, fmt, rounding="stochastic", rng=rng)
+        draw = {"rounding": "stochastic", "rng": rng}
+        ways = {f"{bits} random bits": fp8sim.round_to(x, fmt, random_bits=bits, **draw) for bits in BITS}
+        ways["round_to(stochastic)"] = fp8sim.round_to(x, fmt, **draw)
         ways["nearest even"] = fp8sim.round_to(x, fmt)
         for way, rounded in ways.items():
             rows.append(Row(f"{fmt}, {way}: bias", float(np.mean((rounded - x) / place)), None, "ulp"))

@@ -130,6 +130,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "fp8sim.tensor_cores.tensor_core_matmul_reference": {"a": E4M3_A, "b": E4M3_B, "core": "hopper-fp8"},
     "fp8sim.training.get_training_recipe": {"name": "deepseek-v3"},
     "fp8sim.experiments.data.llm_like_activations": {"m": 8, "k": 16, "rng": "@generator"},
+    "fp8sim.experiments.data.outlier_channel_activations": {"m": 8, "k": 16, "rng": "@generator", "size": 50.0},
     "fp8sim.experiments.data.generated_matrices": {"kind": "laplace", "m": 8, "n": 4, "k": 16, "seed": 0},
     "fp8sim.experiments.data.llm_like_matrices": {"m": 8, "n": 4, "k": 16, "seed": 0},
     "fp8sim.experiments.data.weight_matrices": {"weight": A, "name": "w", "m": 8, "seed": 0},

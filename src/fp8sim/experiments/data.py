@@ -19,9 +19,12 @@ from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32, AnyArray, FloatArray
 
 __all__ = [
-    "GENERATORS", "Matrices", "generated_matrices", "llm_like_activations", "llm_like_matrices",
-    "real_matrices", "sample_model_path", "weight_matrices",
+    "GENERATORS", "WEIGHT_SIZE", "Matrices", "generated_matrices", "llm_like_activations",
+    "llm_like_matrices", "outlier_channel_activations", "real_matrices", "sample_model_path",
+    "weight_matrices",
 ]  # fmt: skip
+
+WEIGHT_SIZE = np.float32(0.006)  # standard deviation (DeepSeek-V3 report, section 4.2: initialisation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,16 +129,27 @@ def llm_like_activations(m: int, k: int, rng: np.random.Generator) -> F32:
     return x * tokens * channels
 
 
-def _outlier_channels(m: int, k: int, rng: np.random.Generator) -> F32:
-    """Make normal numbers in which one channel (column) in 128, at least one, is 50 times as large."""
-    factors = np.ones(k, np.float32)
-    factors[rng.choice(k, size=max(1, k // 128), replace=False)] = 50.0
-    return rng.standard_normal((m, k), dtype=np.float32) * factors
+@default_environment
+def outlier_channel_activations(m: int, k: int, rng: np.random.Generator, size: float = 50.0) -> F32:
+    """Make normal numbers in which one channel (column) in 128, at least one, is `size` times as large.
+
+    Examples
+    --------
+    >>> x = outlier_channel_activations(64, 256, np.random.default_rng(0))
+    >>> int((np.abs(x).max(axis=0) > 20).sum())
+    2
+    """
+    rng, m, k = checks.generator(rng), checks.positive_int(m, "m"), checks.positive_int(k, "k")
+    size = checks.within(checks.number(size, "size"), "size", 0, 2.0**64)
+    memory.require(8 * m * k, f"generating {m}x{k}")  # FP32, with a copy
+    x = _normal(m, k, rng)
+    x[:, rng.choice(k, size=max(1, k // 128), replace=False)] *= np.float32(size)
+    return x
 
 
 def _outlier_tokens(m: int, k: int, rng: np.random.Generator) -> F32:
     """Make normal numbers in which one token (row) in 128, at least one, is 50 times as large."""
-    return np.ascontiguousarray(_outlier_channels(k, m, rng).T)
+    return np.ascontiguousarray(outlier_channel_activations(k, m, rng).T)
 
 
 def _normal(m: int, k: int, rng: np.random.Generator) -> F32:
@@ -150,7 +164,7 @@ GENERATORS: dict[str, Callable[[int, int, np.random.Generator], F32]] = {
     # 8 degrees of freedom, as Kuzmin et al. 2022 have it (Qualcomm-AI-research/FP8-quantization)
     "student-t": lambda m, k, rng: rng.standard_t(8, size=(m, k)).astype(np.float32),
     "uniform": lambda m, k, rng: rng.uniform(-1, 1, size=(m, k)).astype(np.float32),
-    "outlier-channels": _outlier_channels,
+    "outlier-channels": outlier_channel_activations,
     "outlier-tokens": _outlier_tokens,
 }
 
@@ -190,7 +204,7 @@ def generated_matrices(kind: str, m: int, n: int, k: int, *, seed: int = 0) -> M
     seed = checks.seed(seed)
     rng = np.random.default_rng(seed)
     a = draw(m, k, rng)
-    b = np.float32(0.006) * rng.standard_normal((k, n), dtype=np.float32)
+    b = WEIGHT_SIZE * _normal(k, n, rng)
     return Matrices(a, b, f"generated, {kind.lower().replace('llm', 'LLM')} ({m}x{n}x{k}, seed {seed})")
 
 

@@ -18,7 +18,13 @@ from fp8sim._support.results import members
 from fp8sim._support.tables import Table
 from fp8sim.casts import round_to
 from fp8sim.experiments.comparison import compare
-from fp8sim.experiments.data import Matrices, generated_matrices, real_matrices
+from fp8sim.experiments.data import (
+    WEIGHT_SIZE,
+    Matrices,
+    generated_matrices,
+    outlier_channel_activations,
+    real_matrices,
+)
 from fp8sim.experiments.sweeps import Sweep
 from fp8sim.gemm import matmul, quantize_both
 from fp8sim.quantization import quantize
@@ -28,7 +34,6 @@ from fp8sim.tensor_cores import tensor_core_matmul
 __all__ = ["STUDIES", "Study", "accuracy", "outliers", "promotion", "scales"]
 
 M, N = 64, 96  # tokens and outputs of the recorded layers, and so of what is generated beside them
-WEIGHTS = np.float32(0.006)  # standard deviation (DeepSeek-V3 report, section 4.2: initialisation)
 
 
 @dataclass(frozen=True)
@@ -121,9 +126,8 @@ def outliers(size: float, recipe: RecipeLike, k: int, seed: int) -> dict[str, fl
     0.027
     """
     rng = np.random.default_rng(seed)
-    a = rng.standard_normal((M, k), np.float32)
-    a[:, rng.choice(k, size=max(1, k // 128), replace=False)] *= np.float32(size)
-    b = WEIGHTS * rng.standard_normal((k, N), np.float32)
+    a = outlier_channel_activations(M, k, rng, size)
+    b = WEIGHT_SIZE * rng.standard_normal((k, N), np.float32)
     chosen = get_recipe(recipe)
     truth = float_product(a.astype(np.float64), b.astype(np.float64))
     back = quantize_both(a, b, chosen)[0].dequantize()

@@ -14,8 +14,10 @@ from fp8sim._support.typing import F32, ArrayLike, Rounding
 from fp8sim.casts import round_to
 from fp8sim.formats import FormatLike, get_format
 from fp8sim.quantization.operand import FP32, Operand
-from fp8sim.quantization.quantized import Place, Quantized, Work, quantize_with
+from fp8sim.quantization.quantized import Quantized, quantize_with
 from fp8sim.quantization.scaling import Scaling
+from fp8sim.quantization.tiling import Place
+from fp8sim.quantization.work import Work
 
 __all__ = ["quantize", "round_trip"]
 
@@ -127,10 +129,10 @@ def _round_trip_compiled(work: Work, allocate: Allocate) -> F32 | None:
     """Return the values that the codes stand for; None where compiled code does not serve this."""
     if not work.compiled or work.x.dtype != np.float32:
         return None
-    from fp8sim._kernels.quantize_kernels import given, nearest, round_trip_rows, scale_rule
+    from fp8sim._kernels.quantize_kernels import given, round_trip_rows, scale_rule
 
     fmt, scaling, t = work.operand.fmt, work.operand.scaling, work.tiling
-    p = nearest(fmt, work.policy)
+    p = work.nearest
     if p is None:
         return None
     stack, out = t.stack(work.x, t.shape), allocate(t.shape, np.float32)
