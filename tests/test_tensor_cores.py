@@ -345,6 +345,13 @@ def test_24_bits_and_groups_with_other_outputs_agree(name: str, change: dict[str
         assert_same_bits(tensor_core_matmul(a, b, core, scales=scales), expected)
 
 
+@pytest.mark.parametrize("sum_bits", [1, 2, 24])
+def test_an_infinite_sum_stays_infinite_whatever_bits_a_sum_keeps(sum_bits: int) -> None:
+    core = TensorCore("x", ("fp32",), 1, 1, "fp32-rne", -126, law="rounded-down", sum_bits=sum_bits)
+    total = tensor_core_matmul([[1.5, 1.0]], np.float32([[3e38], [1e15]]), core)
+    assert_same_bits(total, np.float32([[np.inf]]))
+
+
 # NaN, infinity, overflow, zero
 
 

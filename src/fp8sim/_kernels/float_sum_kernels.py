@@ -75,7 +75,7 @@ def sum_in_pairs(a: F32, b: F32) -> F32:
 
     Examples
     --------
-    >>> sum_in_pairs(np.float32([[2**24, 1, 1, 1]]), np.ones((4, 1), np.float32)) - 2**24
+    >>> sum_in_pairs(np.float32([[2**24, 1, 1, 1]]), np.ones((4, 1), np.float32)) - np.float32(2**24)
     array([[2.]], dtype=float32)
     """
     return _in_blocks(_add_pairs, a, b)
@@ -86,7 +86,7 @@ def sum_corrected(a: F32, b: F32) -> F32:
 
     Examples
     --------
-    >>> sum_corrected(np.float32([[2**24, 1, 1, 1]]), np.ones((4, 1), np.float32)) - 2**24
+    >>> sum_corrected(np.float32([[2**24, 1, 1, 1]]), np.ones((4, 1), np.float32)) - np.float32(2**24)
     array([[4.]], dtype=float32)
     """
     return _in_blocks(_add_corrected, a, b)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 
 __all__ = [
-    "F32", "F64", "I8", "I16", "I32", "I64", "WIDTH", "Array", "Lanes", "Writer", "power_of_two", "round_at",
+    "F32", "F64", "I8", "I16", "I32", "I64", "WIDTH", "Array", "Lanes", "Writer", "power_of_two",
+    "round_to_bits",
 ]  # fmt: skip
 
 WIDTH = 64  # enough independent lanes to hide the latency of each instruction
@@ -196,6 +197,9 @@ def power_of_two(exponent: Lanes, kind: Any) -> Lanes:
     return ((wide + 1023) << 52).bits_as(F64)
 
 
-def round_at(x: Lanes, exponent: Lanes, rounding: str) -> Lanes:
-    """Round float64 to a multiple of 2^exponent; infinity and NaN stay."""
-    return (x * power_of_two(-exponent, F64)).call(rounding) * power_of_two(exponent, F64)
+def round_to_bits(x: Lanes, bits: Any, emin: int, rounding: str) -> Lanes:
+    """Round float64 to bits after the first, at least multiples of 2^(emin - bits); infinity and NaN stay."""
+    exponent = (((x.bits_as(I64) >> 52) & 2047) - 1023).max(emin)
+    # Infinity and NaN have 1024: with one bit, 2^-1023 would be a zero here. No sum is beyond 2^512.
+    last = exponent.call("smin", 512) - bits
+    return (x * power_of_two(-last, F64)).call(rounding) * power_of_two(last, F64)

@@ -30,7 +30,7 @@ from fp8sim._kernels.lanes import (
     Lanes,
     Writer,
     power_of_two,
-    round_at,
+    round_to_bits,
 )
 from fp8sim._kernels.packed_steps import NO_PRODUCT_NARROW, NO_PRODUCT_WIDE, define_steps, exponent_of
 
@@ -197,8 +197,7 @@ def rounded_down_sum(parts: int) -> Callable[[Writer, list[Array], Lanes], Lanes
         if parts == 2:  # infinity and NaN have the exponent 128 and stay
             carried = ((top - bits - 1).call("smin", 128) > own).where(0.0, carried)
         total = dot * power_of_two(top - low, F64) + carried * power_of_two(top - bits, F64)
-        exponent = (((total.bits_as(I64) >> 52) & 2047) - 1023).max(-126)
-        return round_at(total, exponent - w.number("sum_bits", I64), "floor").to(F32)
+        return round_to_bits(total, w.number("sum_bits", I64), -126, "floor").to(F32)
 
     return body
 

@@ -31,7 +31,7 @@ from fp8sim._kernels.lanes import (
     Lanes,
     Writer,
     power_of_two,
-    round_at,
+    round_to_bits,
 )
 from fp8sim._kernels.packed_steps import (
     ABSENT,
@@ -264,15 +264,12 @@ def to_fp32(w: Writer, exact: Lanes, c: Lanes, narrow: bool) -> Lanes:
         kept = w.fill(integer, -1) << (-w.number("out_bits", integer) + stored_bits)
         truncated = (exact.bits_as(integer) & kept).bits_as(exact.kind)
         return truncated if exact.kind is F32 else truncated.to(F32)
-    exponent = ((exact.bits_as(I64) >> 52) & 2047) - 1023
-    last = exponent.max(-126) - w.number("out_bits", I64)
-    return round_at(exact, last, "trunc").to(F32) + 0.0
+    return round_to_bits(exact, w.number("out_bits", I64), -126, "trunc").to(F32) + 0.0
 
 
 def to_fp16(w: Writer, exact: Lanes, c: Lanes, narrow: bool) -> Lanes:
     """Round to the nearest FP16, ties to even; zero comes out as +0."""
-    exponent = ((exact.bits_as(I64) >> 52) & 2047) - 1023
-    nearest = round_at(exact, exponent.max(-14) - 10, "roundeven")
+    nearest = round_to_bits(exact, 10, -14, "roundeven")
     infinite = w.fill(F64, float("inf")).call("copysign", nearest)
     result = (nearest.call("fabs") > 65504.0).where(infinite, nearest).to(F32) + 0.0
     if narrow:  # integers hold no infinity: once a chain overflows it stays there
