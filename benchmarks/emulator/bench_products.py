@@ -14,7 +14,9 @@ import numpy as np
 import fp8sim
 import harness
 from fp8sim import _kernels
+from fp8sim._support.products import float_product
 from fp8sim.accumulators import ACCUMULATORS, Accumulator
+from fp8sim.experiments.comparison import DEFAULT_RECIPES
 from fp8sim.quantization import Quantized, quantize
 from fp8sim.tensor_cores import TENSOR_CORES, tensor_core_matmul_reference
 from harness import Case, Options, Peer
@@ -101,6 +103,7 @@ def cases(options: Options) -> Iterator[Case]:
             "multiply-adds",
         )
     side = 128 if options.smoke else 2048
+    yield comparison(a, b)
     c, d = rng.standard_normal((side, side), np.float32), rng.standard_normal((side, side), np.float32)
     for name in ("fp8-row", "deepseek-v3"):
         recipe = dataclasses.replace(fp8sim.get_recipe(name), name=f"{name} in fp32", accumulator="fp32")
@@ -111,6 +114,25 @@ def cases(options: Options) -> Iterator[Case]:
             side**3,
             "multiply-adds",
         )
+    yield comparison(c, d)
+
+
+def comparison(a: np.ndarray, b: np.ndarray) -> Case:
+    """Compare the usual recipes: beside their products, and a float64 one to judge them by."""
+    (m, k), n = a.shape, b.shape[1]
+
+    def products() -> None:
+        float_product(a.astype(np.float64), b.astype(np.float64))
+        for name in DEFAULT_RECIPES:
+            fp8sim.matmul(a, b, name)
+
+    return Case(
+        f"compare of {len(DEFAULT_RECIPES)} recipes, {m} x {n} x {k}",
+        lambda: fp8sim.compare(a, b),
+        {"its products and one in float64": Peer(lambda: products, 1 / 1.6, check=None)},
+        len(DEFAULT_RECIPES) * m * n * k,
+        "multiply-adds",
+    )
 
 
 def readable_sums(accumulator: Accumulator, a: Quantized, b: Quantized) -> np.ndarray:

@@ -39,6 +39,7 @@ def float_product(a: FloatArray, b: FloatArray) -> FloatArray:
     left, right = _padded(a, rows, terms), _padded(b, terms, columns)
     out = np.empty((left.shape[0], right.shape[1]), a.dtype)
     strips = right.reshape(len(right), -1, columns).transpose(1, 0, 2)  # of columns
+    strips = np.ascontiguousarray(strips)  # rows a page apart would take turns in one place of a cache
     sums = out.reshape(-1, rows, len(strips), columns).transpose(0, 2, 1, 3)
 
     def add_up(row: int, start: int, stop: int) -> None:
