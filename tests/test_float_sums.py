@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 import fp8sim
 from fp8sim import casts
-from fp8sim._kernels import float_sum_kernels as kernels
 from fp8sim._support.threads import set_num_threads
 from fp8sim.accumulators import Kahan, Pairwise, Sequential
 from fp8sim.formats import FORMATS, INT8, FloatFormat
@@ -39,6 +38,15 @@ ODD = [
 ]
 SUMS = [Pairwise(), Kahan(), *map(Sequential, [*FORMATS.values(), *ODD])]
 NAMES = [sums.name for sums in SUMS]
+
+
+@pytest.fixture(scope="module")
+def kernels() -> Any:
+    """The compiled sums; where there is no numba, tests of them are skipped by name."""
+    pytest.importorskip("numba")
+    from fp8sim._kernels import float_sum_kernels
+
+    return float_sum_kernels
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +193,7 @@ def test_what_a_format_has_no_code_for_is_refused(fmt, message):
 # --- which way is taken ---------------------------------------------------------------------------
 
 
-def way(sums: Any, k: int, monkeypatch: pytest.MonkeyPatch, dtype: Any = np.float32) -> str:
+def way(kernels: Any, sums: Any, k: int, monkeypatch: pytest.MonkeyPatch, dtype: Any = np.float32) -> str:
     """Return whether a product of 8 x 8 x k ran on a kernel."""
     used = []
     run = kernels._in_blocks
@@ -194,22 +202,22 @@ def way(sums: Any, k: int, monkeypatch: pytest.MonkeyPatch, dtype: Any = np.floa
     return used[0].__name__.removeprefix("_") if used else "readable"
 
 
-def test_kernels_serve_all_formats_but_odd_ones_and_large_products_alone(monkeypatch):
+def test_kernels_serve_all_formats_but_odd_ones_and_large_products_alone(kernels, monkeypatch):
     monkeypatch.undo()
-    served = {str(sums): way(sums, 64, monkeypatch) for sums in SUMS[2:] if sums.fmt != ODD[3]}
+    served = {str(sums): way(kernels, sums, 64, monkeypatch) for sums in SUMS[2:] if sums.fmt != ODD[3]}
     fused = {name for name, found in served.items() if found == "fuse"}
     assert fused == ({str(Sequential("fp32"))} if kernels.fuses() else set())
     unserved = {str(Sequential(fmt)) for fmt in ("e8m0", ODD[1], ODD[4])}
     assert {name for name, found in served.items() if found == "readable"} == unserved
-    assert [way(sums, 64, monkeypatch) for sums in SUMS[:2]] == ["add_pairs", "add_corrected"]
-    assert {way(sums, 63, monkeypatch) for sums in SUMS[:6]} == {"readable"}
-    assert readable(way, SUMS[0], 64, monkeypatch) == "readable"
-    assert way(SUMS[0], 64, monkeypatch, np.float64) == "readable"
+    assert [way(kernels, sums, 64, monkeypatch) for sums in SUMS[:2]] == ["add_pairs", "add_corrected"]
+    assert {way(kernels, sums, 63, monkeypatch) for sums in SUMS[:6]} == {"readable"}
+    assert readable(way, kernels, SUMS[0], 64, monkeypatch) == "readable"
+    assert way(kernels, SUMS[0], 64, monkeypatch, np.float64) == "readable"
 
 
-def test_without_fused_multiply_adds_fp32_is_a_format_like_the_others(monkeypatch, rng):
+def test_without_fused_multiply_adds_fp32_is_a_format_like_the_others(kernels, monkeypatch, rng):
     monkeypatch.setattr(kernels, "fuses", lambda: False)
-    assert way(Sequential("fp32"), 3, monkeypatch) == "fuse_to_format"
+    assert way(kernels, Sequential("fp32"), 3, monkeypatch) == "fuse_to_format"
     for kind in KINDS:
         a, b = (numbers(kind, shape, rng, FORMATS["fp32"]) for shape in ((20, 200), (200, 70)))
         assert_same_bits(Sequential("fp32"), a, b)
@@ -234,7 +242,7 @@ def printed(**settings: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_kind_of_cpu_that_is_compiled_for_changes_no_bit():
+def test_the_kind_of_cpu_that_is_compiled_for_changes_no_bit(kernels):
     (_, *here), (fuses, *plain) = printed(), printed(NUMBA_CPU_NAME="generic")
     assert len(here) == 5
     assert plain == here

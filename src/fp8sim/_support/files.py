@@ -111,7 +111,7 @@ def check_target(path: str | Path, such_as: str = "report.html") -> Path:
         where = printable(str(file.parent))
         raise FileNotFoundError(f"no folder {where} to write {printable(file.name)} in; make it first")
     if there and not target.is_file():
-        raise ValueError(f"{name} is no regular file; name one, such as {such_as}")
+        raise ValueError(f"{name} is no regular file; name one, such as {printable(str(such_as))}")
     if there and not target.stat().st_mode & 0o222:  # a folder's owner could replace it all the same
         raise PermissionError(f"{name} is read-only; name another file, or make it writable first")
     if not os.access(target.parent, os.W_OK | os.X_OK):
