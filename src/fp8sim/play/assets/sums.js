@@ -12,15 +12,7 @@ fp8sim.sums = (() => {
   const NOTHING = -10000; // the exponent of what counts for no alignment
   const FP32_MAX = (2 - 2 ** -23) * 2 ** 127;
   const FP16_MAX = 65504;
-  const bytes = new DataView(new ArrayBuffer(8));
-
-  /** floor(log2 |x|), exact; -1 for 0, infinity and NaN, which numpy's frexp gives for 0. */
-  function exponentOf(x) {
-    if (x === 0 || !Number.isFinite(x)) return -1;
-    bytes.setFloat64(0, x);
-    const field = (bytes.getUint32(0) >>> 20) & 0x7ff;
-    return field === 0 ? exponentOf(x * 2 ** 54) - 54 : field - 1023;
-  }
+  const { exponentOf } = fp8sim.arithmetic;
 
   /** x * 2^n, whatever n: in parts, since 2^n may be no float64 where the product is one. */
   function scaled(x, n) {
@@ -43,12 +35,12 @@ fp8sim.sums = (() => {
     return { ...operand, values: take(operand.values), scales: operand.scales && take(operand.scales) };
   }
 
-  /** Exact products of a step as terms {significand, exponent, first, last}; of `group` of them, if not 0. */
+  /** Exact products of a step as terms {significand, exponent, from, to}; of `group` of them, if not 0. */
   function products(rule, a, b, group = rule.group) {
     const terms = a.values.map((x, i) => {
       const [x1, e1] = split(x, a.emin);
       const [x2, e2] = split(b.values[i], b.emin);
-      const term = { significand: x1 * x2, exponent: e1 + e2, first: i, last: i, factor: 1 };
+      const term = { significand: x1 * x2, exponent: e1 + e2, from: i, to: i };
       if (!a.scales || !b.scales) return term;
       const [s1, f1] = split(a.scales[i], rule.scale_emin);
       const [s2, f2] = split(b.scales[i], rule.scale_emin);
@@ -68,8 +60,8 @@ fp8sim.sums = (() => {
       groups.push({
         significand: sum * members[0].factor,
         exponent: Math.max(...binades),
-        first,
-        last: first + members.length - 1,
+        from: first,
+        to: first + members.length - 1,
       });
     }
     return groups;
@@ -77,18 +69,17 @@ fp8sim.sums = (() => {
 
   const largest = (terms) => terms.reduce((top, term) => Math.max(top, term.exponent), -Infinity);
 
-  /** Cut terms and the accumulator off below 2^top, each in whole numbers of 2^last, and add them. */
+  /** Cut terms and the accumulator off below 2^top, each to whole numbers of 2^last, and add them. */
   function align(rule, terms, c, top) {
     const last = Math.max(top, rule.floor) - rule.fraction_bits;
     const [significand, exponent] = split(c, rule.c_emin);
-    const carried = Math.trunc(scaled(significand, exponent - last));
-    let units = carried;
-    for (const term of terms) {
-      term.kept = Math.trunc(scaled(term.significand, term.exponent - last));
-      units += term.kept;
+    const carried = { significand, exponent };
+    let units = 0;
+    for (const term of [...terms, carried]) {
+      term.last = last;
+      units += Math.trunc(scaled(term.significand, term.exponent - last));
     }
-    const first = { significand, exponent, kept: carried };
-    return { terms, carried: first, top: last + rule.fraction_bits, last, total: scaled(units, last) };
+    return { terms, carried, top: last + rule.fraction_bits, last, total: scaled(units, last) };
   }
 
   /** Round an exact sum to the output: cut off to FP32, or to the nearest FP16; zero is positive. */
@@ -118,12 +109,18 @@ fp8sim.sums = (() => {
     return { ...step, result: rounded(step.total, rule) };
   }
 
+  /** The terms of a step of which none is cut off. */
+  function uncut(rule, c, a, b) {
+    const terms = products(rule, a, b, 0);
+    const [significand, exponent] = split(c, rule.c_emin);
+    return { terms, carried: { significand, exponent }, top: Math.max(largest(terms), exponent, rule.floor) };
+  }
+
   /** CDNA1: the exact sum of products and c, rounded once to the nearest FP32. */
   function exactSum(rule, c, a, b) {
-    const terms = [...a.values.map((x, i) => x * b.values[i]), c];
-    const total = new Exact();
-    terms.forEach((x) => total.add(x));
-    return { result: Math.fround(total.toOdd()) + 0 };
+    const total = new Exact().add(c);
+    a.values.forEach((x, i) => total.add(x * b.values[i]));
+    return { ...uncut(rule, c, a, b), total: total.toOdd(), result: Math.fround(total.toOdd()) };
   }
 
   /** CDNA2: products and sums of two rounded to the nearest FP32, subnormal numbers made zero. */
@@ -134,14 +131,15 @@ fp8sim.sums = (() => {
     for (let size = rule.group || rule.step; size > 1; size >>= 1) {
       sums = sums.filter((_, i) => i % 2 === 0).map((x, i) => flushed(Math.fround(x + sums[2 * i + 1])));
     }
-    return { result: sums.reduce((total, x) => flushed(Math.fround(total + x)), read(c, rule.c_emin)) };
+    const result = sums.reduce((total, x) => flushed(Math.fround(total + x)), read(c, rule.c_emin));
+    return { ...uncut(rule, c, a, b), total: result, result };
   }
 
   /** CDNA3: products cut off; their sum, c, and the sum of both rounded down; the output to nearest. */
   function roundedDownSum(rule, c, a, b) {
     const bits = rule.fraction_bits;
     const low = rule.sum_bits + 1;
-    const terms = products(rule, a, b, 0);
+    const { terms, carried: start, top: joint } = uncut(rule, c, a, b);
     for (const term of terms) {
       const size = Math.abs(scaled(term.significand, term.exponent));
       if (size >= 2 ** 128) term.significand = Math.sign(term.significand) * Infinity;
@@ -154,20 +152,20 @@ fp8sim.sums = (() => {
     own.forEach((members, i) => {
       let sum = 0;
       for (const term of members) {
-        term.kept = Math.trunc(scaled(term.significand, term.exponent - tops[i] + bits));
-        sum += term.kept;
+        term.last = tops[i] - bits;
+        sum += Math.trunc(scaled(term.significand, term.exponent - term.last));
       }
       dot += Math.floor(scaled(sum, tops[i] - top));
     });
-    const [significand, exponent] = split(c, rule.c_emin);
-    const joint = Math.max(top, exponent, rule.floor);
     dot = Math.floor(scaled(dot, top - bits - joint + low));
-    let carried = Math.floor(scaled(significand, exponent - joint + bits));
-    if (rule.group && Number.isFinite(c) && exponent < joint - bits - 1) carried = 0;
+    start.last = joint - bits;
+    let carried = Math.floor(scaled(start.significand, start.exponent - start.last));
+    if (rule.group && Number.isFinite(c) && start.exponent < start.last - 1) carried = 0;
     const total = scaled(dot, joint - low) + scaled(carried, joint - bits) + 0; // zero is positive
     const place = (Number.isFinite(total) && total !== 0 ? Math.max(exponentOf(total), rule.c_emin) : rule.c_emin)
       - rule.sum_bits;
-    return { result: Math.fround(scaled(Math.floor(scaled(total, -place)), place)) };
+    const result = Math.fround(scaled(Math.floor(scaled(total, -place)), place));
+    return { terms, carried: start, top: joint, last: start.last, total, result };
   }
 
   const LAWS = {
@@ -180,8 +178,9 @@ fp8sim.sums = (() => {
   /**
    * Sum one step: the products of a.values and b.values, of which there are rule.step, and the accumulator c.
    *
-   * @returns {{result, terms, carried, top, last, total}} all but result of the law "truncated" alone:
-   *   terms {significand, exponent, first, last, kept}, kept in whole numbers of 2^last; their exact sum.
+   * @returns {{result, terms, carried, top, last, total}} terms, and c as one, are {significand, exponent,
+   *   from, to, last}: numbers of products, and the exponent of the last place kept, if it is cut off; top:
+   *   the exponent under which all are aligned; total: what is then rounded to the result.
    */
   function step(rule, c, a, b) {
     return LAWS[rule.law](rule, c, a, b);
@@ -213,16 +212,17 @@ fp8sim.sums = (() => {
     return promoteEvery ? total : running;
   }
 
-  /** The k-long sum in FP32, products added one by one, each sum rounded to nearest. */
-  function sequential(a, b) {
-    return a.values.reduce((total, x, i) => Math.fround(total + x * b.values[i]), 0);
-  }
-
   /** A finite float64 as [n, e]: n * 2^e with a whole number n, a BigInt. */
   function whole(x) {
-    if (x === 0) return [0n, 0];
     const e = exponentOf(x) - 52;
     return [BigInt(scaled(x, -e)), e];
+  }
+
+  /** The same with an odd n. */
+  function odd(x) {
+    let [n, e] = whole(x);
+    for (; n % 2n === 0n; n /= 2n) e += 1;
+    return [n, e];
   }
 
   /** An exact sum of float64 numbers: whole * 2^exponent, or what IEEE 754 makes of an infinite one. */
@@ -272,18 +272,30 @@ fp8sim.sums = (() => {
   }
 
   /**
-   * The bits of significand * 2^exponent under 2^top: those down to 2^(top - places), and those after.
+   * The bits of a finite term under 2^top: those down to 2^last, and those after; without a last, all.
    *
    * @returns {{whole, fraction, lost}} strings of 0 and 1 of the magnitude; lost ends with its last 1.
    */
-  function bits(significand, exponent, top, places) {
-    const [n, e] = whole(Math.abs(significand));
-    const shift = e + exponent - top + places; // of n, to count in units of the last place
+  function bits({ significand, exponent, last }, top) {
+    const [n, e] = significand === 0 ? [0n, -exponent] : odd(Math.abs(significand));
+    const place = last ?? Math.min(top, e + exponent); // of the last bit that is kept
+    const places = top - place;
+    const shift = e + exponent - place; // of n, to count in units of that
     const units = shift >= 0 ? n << BigInt(shift) : n >> BigInt(-shift);
     const rest = shift >= 0 ? 0n : n & ((1n << BigInt(-shift)) - 1n);
     const lost = rest === 0n ? "" : rest.toString(2).padStart(-shift, "0").replace(/0+$/, "");
     const text = units.toString(2).padStart(places + 1, "0");
     return { whole: text.slice(0, text.length - places), fraction: text.slice(text.length - places), lost };
+  }
+
+  /**
+   * The most fraction bits with which the sum of a step stays exact in float64, as TensorCore has it; `most`
+   * is the largest number of its formats. 32 products below 4 and c need 8 bits above the last but one.
+   */
+  function mostBits(rule, most) {
+    const term = (rule.group ? rule.group * most ** 2 : 4) * (rule.scale_block ? 4 : 1);
+    const size = (Math.floor(rule.step / Math.max(1, rule.group)) + 1) * term;
+    return 52 - Math.ceil(Math.log2(size));
   }
 
   /**
@@ -316,23 +328,18 @@ fp8sim.sums = (() => {
   }
 
   /**
-   * Round numbers to a format, for a core with block scales each block under its own: the least one of the
-   * scale's format under which nothing saturates.
-   *
-   * @param {function} round (x, format, rounding) to a value of the format.
+   * Round numbers to a format; where they share scales, each `block` of them under its own: the least value of
+   * the scales' format under which nothing saturates. `round` is that of arithmetic.js.
    */
-  function operand(numbers, fmt, core, round, scaleFormat) {
-    if (!scaleFormat) return { values: numbers.map((x) => round(x, fmt, "nearest-even")), emin: fmt.emin };
-    const scales = [];
-    for (let first = 0; first < numbers.length; first += core.scale_block) {
-      const block = numbers.slice(first, first + core.scale_block);
-      const most = Math.max(...block.map(Math.abs));
-      const scale = round(most / fmt.max, scaleFormat, "toward-positive");
-      block.forEach(() => scales.push(scale));
-    }
-    const values = numbers.map((x, i) => (scales[i] === 0 ? 0 : round(x / scales[i], fmt, "nearest-even")));
-    return { values, emin: fmt.emin, scales };
+  function operand(numbers, fmt, block, scaleFormat, round) {
+    if (!scaleFormat) return { values: numbers.map((x) => round(x, fmt)), emin: fmt.emin };
+    const scales = numbers.map((_, i) => {
+      const first = i - (i % block);
+      const most = numbers.slice(first, first + block).reduce((size, x) => Math.max(size, Math.abs(x)), 0);
+      return round(most / fmt.max, scaleFormat, "toward-positive");
+    });
+    return { values: numbers.map((x, i) => round(x / scales[i], fmt)), emin: fmt.emin, scales };
   }
 
-  return { step, chain, part, products, sequential, exact, bits, generator, draw, operand, scaled, exponentOf, Exact };
+  return { step, chain, part, exact, bits, generator, draw, operand, mostBits, scaled };
 })();
