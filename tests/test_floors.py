@@ -33,6 +33,7 @@ FLOORS = {
     "checkpoints": 9,
     "pytorch": 9,
     "experiments": 10,
+    "play": 10,
     "plotting": 11,
     "report": 11,
     "cli": 12,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import html
-import json
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from fp8sim._support.files import check_target, written
 from fp8sim._support.quantities import ratio_text
-from fp8sim._support.results import members, plain_data
+from fp8sim._support.results import members
 from fp8sim._support.tables import Table
+from fp8sim._support.web import asset, content_policy, embedded_json
 from fp8sim.casts import overflow_policy
 from fp8sim.experiments.claims import QUESTIONS, Claim, Claims
 from fp8sim.experiments.claims.row import Question
@@ -27,9 +26,11 @@ from fp8sim.formats import FORMATS, FloatFormat
 from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference.rounding import ROUNDINGS
 from fp8sim.report import pictures
-from fp8sim.report.svg import asset, slug
+from fp8sim.report.svg import picture_style, slug
 
 __all__ = ["html_report", "write_report"]
+
+_asset = partial(asset, "fp8sim.report")
 
 #: verdict -> a sign that says it without colour.
 _SIGNS: dict[Verdict, str] = {"holds": "✓", "partly": "◐", "does not hold": "✗", "not measured": "?"}
@@ -70,8 +71,8 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     >>> page[:15], "https://" in page
     ('<!DOCTYPE html>', False)
     """
-    style = asset("pictures.css") + asset("report.css")
-    script = asset("arithmetic.js") + asset("explorer.js")
+    style = picture_style() + _asset("report.css")
+    script = _asset("arithmetic.js") + _asset("explorer.js")
     sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
     answers, numbered = result.answers, list(enumerate(result.rows, 1))
     by_question = {name: [pair for pair in numbered if pair[1].question == name] for name in QUESTIONS}
@@ -79,8 +80,8 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
         _group(question, answers.get(words, ""), by_question[question], sources)
         for question, words in QUESTIONS.items()
     ]
-    return Template(asset("report.html")).substitute(
-        policy=_policy(style, script),
+    return Template(_asset("report.html")).substitute(
+        policy=content_policy(style, script),
         style=style,
         script=script,
         title=html.escape(" ".join(["fp8sim claims:", *result.bottom_line[:1]])),
@@ -93,7 +94,7 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
         sources="\n".join(_source(i, source, result.rows) for i, source in enumerate(sources, 1)),
         setting=_definitions(_setting(result)),
         environment=_definitions(result.environment.items()),
-        data=_embedded_json({"claims": result.to_dict(), "explorer": _explorer_data()}),
+        data=embedded_json({"claims": result.to_dict(), "explorer": _explorer_data()}),
     )
 
 
@@ -134,25 +135,6 @@ def write_report(
     with written(path, "w", encoding="utf-8", errors="xmlcharrefreplace", newline="\n") as stream:
         stream.write(page)
     return target
-
-
-def _policy(style: str, script: str) -> str:
-    """Return a content security policy under which only this very style and script work."""
-
-    def source(text: str) -> str:
-        digest = hashlib.sha256(text.encode()).digest()
-        return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-    return (
-        f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-        f"style-src {source(style)}; script-src {source(script)}"
-    )
-
-
-def _embedded_json(data: Any) -> str:
-    """Write JSON that no value can end early: the characters that mean something to HTML are escaped."""
-    text = json.dumps(plain_data(data), ensure_ascii=True, allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _explorer_data() -> dict[str, Any]:
