@@ -15,17 +15,23 @@ from fp8sim._support.files import check_target, written
 from fp8sim._support.web import asset, content_policy, embedded_json, framed
 from fp8sim.formats import FloatFormat
 from fp8sim.play.data import number_data
+from fp8sim.play.machines import core_data, model_data
 
 __all__ = ["PARTS", "PlayPage", "play"]
 
 #: Part, as in the page's address -> the names of its state, which its script gives their defaults.
 PARTS: dict[str, tuple[str, ...]] = {
     "number": ("value", "format", "rounding", "overflow"),
+    "dot": (
+        *("core", "format", "numbers", "k", "seed", "bits", "length", "output", "promote"),
+        *("at", "stage", "rows"),
+    ),
+    "amdahl": ("model", "context", "speedup", "share"),
 }
 
 #: In the order that they run: what the parts stand on, then a script for each part.
-_SCRIPTS = ("first", "arithmetic", "frame", *PARTS, "last")
-_STYLES = ("colours", "page")
+_SCRIPTS = ("first", "arithmetic", "sums", "frame", *PARTS, "last")
+_STYLES = ("colours", "page", "sums")
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,7 +73,7 @@ class PlayPage:
             policy=html.escape(content_policy(style, script)),
             style=style,
             script=script,
-            data=embedded_json({**number_data(), "start": self.address}),
+            data=embedded_json({**number_data(), **core_data(), **model_data(), "start": self.address}),
         )
 
     def save(self, path: str | Path) -> Path:

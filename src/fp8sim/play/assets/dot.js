@@ -8,7 +8,7 @@
   const { formats, cores, laws, outputs } = fp8sim.data;
 
   const LIKE_IT = 16; // dot products of such numbers that the picture of errors is about; the first is shown
-  const FEW = 8; // rows at first
+  const FEW = 12; // rows at first
   const LENGTHS = [4, 8, 16, 32, 64]; // of a step
   const INTERVALS = [32, 64, 128, 256, 512, 1024, 2048]; // of promotion
   const COUNTS = [4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]; // of products
@@ -36,8 +36,9 @@
       "The same remedy where it is needed most: the sum is never much larger than the products, and few bits fall off."],
     ["Why 34 bits?", { numbers: "cancel", k: "32", bits: "33", stage: "add", at: "" }, ({ fmt }) => {
       const [high, low] = [2 * fmt.emax, 2 * exponentOf(fmt.smallest_subnormal)];
-      return `Two large products cancel, and the smallest there is should remain. ${fmt.name.toUpperCase()} products reach from ` +
-        `2^${high} down to 2^${low}, so it takes ${high - low} places below the largest to keep them all: move “bits kept”.`;
+      return `Two large products cancel, and the smallest there is should remain. Products of ${fmt.name.toUpperCase()} reach ` +
+        `from ${power(high)} down to ${power(low)}, so it takes ${high - low} places below the largest to keep them all: ` +
+        "move “places kept”.";
     }],
   ];
 
@@ -201,7 +202,7 @@
   const STAGES = [["products", "Multiply"], ["slide", "Slide"], ["cut", "Cut"], ["add", "Add"]];
 
   const plural = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
-  const power = (n) => `2^${n}`.replace("-", "−");
+  const power = (n) => `2${String(n).replace(/./g, (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"["0123456789-".indexOf(c)])}`;
   const signed = (x, digits) => show(Number(x.toPrecision(digits))).replace("-", "−");
 
   /** What became of the sum, in a sentence: how far it is off. */
@@ -219,10 +220,10 @@
   function tendency({ small, large, pairs }) {
     if (pairs === 1) return "";
     if (small + large === 0) return `So are all ${pairs} sums of such numbers.`;
-    const counted = `Of ${pairs} sums of such numbers ${small} come out too small and ${large} too large`;
-    const rest = pairs - small - large;
-    if (Math.max(small, large) >= 0.9 * pairs) return `${counted}: a bias, which grows with every product.`;
-    return `${counted}${rest ? `, ${rest} exact` : ""}: noise, more than a bias.`;
+    const rest = pairs - small - large, most = Math.max(small, large), way = small > large ? "too small" : "too large";
+    if (most === pairs) return `So are all ${pairs} sums of such numbers, ${way}: a bias, not noise.`;
+    const counted = `Of ${pairs} sums of such numbers, ${small} come out too small, ${large} too large${rest ? `, ${rest} exact` : ""}`;
+    return `${counted}: ${most >= 0.9 * pairs ? "a bias more than noise" : "noise more than a bias"}.`;
   }
 
   /** What one sees at a stage, in a sentence or two. */
@@ -445,10 +446,10 @@
       const output = select([], (name) => change({ output: name === now.named.output ? "" : name }));
       const numbers = segments("Numbers", NUMBERS, (name) => change({ numbers: name, at: "" }));
       const set = (name) => (value) => change({ [name]: String(value), at: "" });
-      const bits = slider("Bits kept below the largest exponent", "", set("bits"));
-      const length = slider("Step: products added at once", "", set("length"));
-      const promote = slider("Promotion to FP32", "", (value) => change({ promote: value ? String(value) : "none", at: "" }));
-      const count = slider("Products, k", "", set("k"));
+      const bits = slider("Places kept", "Below the first place of the largest exponent; what is further right falls off.", set("bits"));
+      const length = slider("Products in a step", "So many are added in one go.", set("length"));
+      const promote = slider("Promotion", "After so many products the sum is added to one in FP32, and starts again from 0.", (value) => change({ promote: value ? String(value) : "none", at: "" }));
+      const count = slider("Products, k", "The length of the dot product.", set("k"));
       const again = button("Other numbers", () => change({ seed: String((now.seed % 999) + 1) }));
       const rule = make("p", { className: "hint" });
 
@@ -483,19 +484,20 @@
       }
 
       root.append(
-        make("div", { className: "tools" }, presets.element), told, why,
+        make("div", { className: "tools apart" }, presets.element), told, why,
         make("div", { className: "dot" },
           make("div", { className: "dot-step" }, what,
             make("div", { className: "tools" }, stages.element,
               make("div", { className: "buttons" }, back, next, play)),
             where.field, seen, lanes),
-          make("div", { className: "dot-sum" }, make("h2", {}, "How the error grows with k"), picture,
-            make("h2", {}, "What if the machine were another?"),
-            make("div", { className: "sliders" }, bits.field, promote.field, length.field, count.field),
-            make("div", { className: "controls" }, labelled("Tensor core", core), labelled("Format of the numbers", format),
-              labelled("Register between steps", output)),
-            make("div", { className: "controls" }, make("div", { className: "field" }, make("span", { className: "label" }, "Numbers"), numbers.element), again),
-            rule)));
+          make("div", { className: "dot-sum" }, make("h2", {}, "How the error grows with k"), picture)),
+        make("h2", {}, "What if?"),
+        make("div", { className: "sliders" }, bits.field, promote.field, length.field, count.field,
+          labelled("Tensor core", core, "A GPU’s unit that multiplies matrices; each generation sums in its own way."),
+          labelled("Register", output, "What is kept of the sum between two steps."),
+          labelled("Format of the numbers", format),
+          make("div", { className: "field" }, make("span", { className: "label" }, "Numbers"), numbers.element, again)),
+        rule);
 
       let drawn = "";
       return (given) => {

@@ -1,0 +1,197 @@
+/* Part 4, Amdahl's law: how much of a model FP8 makes faster, and what that leaves of the sentence. */
+(() => {
+  "use strict";
+
+  const { make, draw, labelled, select, segments, percent, short, say } = fp8sim.page;
+  const { models, gemm_speedups, gemm_speedups_on, sentence } = fp8sim.data;
+
+  const OWN = "own"; // no model: a share that is set by hand
+  const NAMES = Object.keys(models);
+  const LEAST = 10, MOST = 17; // powers of two: the context, 1024 to 131072 tokens
+  const FASTEST = 8;
+  const HALF = 0.5;
+
+  const DEFAULTS = { model: NAMES[0], context: "4096", speedup: String(gemm_speedups[0].ratio), share: "0.5" };
+  const CONTEXTS = [4096, 32768, 131072];
+
+  function numberIn(text, least, most, otherwise) {
+    const x = text.trim() === "" ? NaN : Number(text);
+    return x >= least && x <= most ? x : otherwise;
+  }
+
+  /** The shares of a model's flops at a context: in FP8's GEMMs, in attention, in what else stays. */
+  function sharesOf(model, context) {
+    const { fp8_flops, kept_flops, attention_flops } = models[model];
+    const attention = attention_flops * context, all = fp8_flops + kept_flops + attention;
+    return { fp8: fp8_flops / all, attention: attention / all, kept: kept_flops / all };
+  }
+
+  /** What is left of the time of the whole where a share of it becomes so many times faster. */
+  const timeLeft = (share, speedup) => 1 - share + share / speedup;
+
+  function settingsOf(state) {
+    const model = state.model === OWN || Object.hasOwn(models, state.model) ? state.model : DEFAULTS.model;
+    const context = Math.round(numberIn(state.context, 1, 2 ** 20, Number(DEFAULTS.context)));
+    const speedup = numberIn(state.speedup, 1, FASTEST, Number(DEFAULTS.speedup));
+    const own = numberIn(state.share, 0, 1, Number(DEFAULTS.share));
+    const shares = model === OWN ? { fp8: own, attention: 0, kept: 1 - own } : sharesOf(model, context);
+    return { model, context, speedup, shares, left: timeLeft(shares.fp8, speedup) };
+  }
+
+  const two = (x) => short(x, 3);
+  const tokens = (n) => (n % 1024 === 0 ? `${n / 1024}K tokens` : `${n} tokens`);
+
+  /** What is left of "halved": decided by the thresholds of fp8sim claims. */
+  function judge({ left }) {
+    if (left <= sentence.holds) return ["holds", "“Halved” holds"];
+    return left <= sentence.partly ? ["partly", "“Halved” holds in part"] : ["fails", "“Halved” does not hold"];
+  }
+
+  /** What it would take to halve the whole. */
+  function needed({ shares: { fp8 }, speedup, left }) {
+    if (left <= HALF + 1e-12) return "";
+    if (fp8 <= HALF) {
+      return `No FP8 unit is fast enough to halve it: ${percent(1 - fp8)} of the work stays as slow as it was.`;
+    }
+    const wanted = fp8 / (fp8 - HALF);
+    return `To halve the whole, the FP8 products would have to be ${two(wanted)} times as fast, not ${two(speedup)}: ` +
+      `the other ${percent(1 - fp8)} takes its time all the same.`;
+  }
+
+  /** The two bars, before and after: FP8's part hatched, the rest plain, a line at one half. */
+  function bars({ model, shares, speedup, left }) {
+    const [W, H, height] = [360, 168, 38];
+    const x = (share) => 1 + (W - 2) * share;
+    const parts = [["fp8", "FP8 products", shares.fp8], ["attention", "attention", shares.attention],
+      ["kept", model === OWN ? "the rest" : "head, router", shares.kept]];
+    const after = `${percent(left)} of the time is left, ${two(1 / left)} times as fast`;
+    const svg = draw("svg", {
+      viewBox: `0 0 ${W} ${H}`, role: "img", class: "amdahl",
+      "aria-label": `Before: ${parts.filter(([, , share]) => share).map(([, name, share]) => `${name} ${percent(share)}`).join(", ")}. ` +
+        `With FP8: ${after}.`,
+    });
+    const hatch = draw("pattern", { id: "hatch", width: 7, height: 7, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+      draw("rect", { width: 7, height: 7, class: "fp8" }), draw("line", { x1: 0, y1: 0, x2: 0, y2: 7, class: "hatching" }));
+    svg.append(draw("defs", {}, hatch));
+    const bar = (y, title, faster) => {
+      svg.append(draw("text", { class: "name", x: 0, y: y - 6 }, title));
+      let at = 0;
+      for (const [key, name, share] of parts) {
+        const wide = key === "fp8" ? share / faster : share;
+        if (wide > 0) {
+          svg.append(draw("rect", { class: `part-${key}`, x: x(at), y, width: Math.max(0, x(at + wide) - x(at)), height,
+            ...(key === "fp8" ? { fill: "url(#hatch)" } : {}) }));
+        }
+        if (wide > 0.2) svg.append(draw("text", { class: `in-${key}`, x: x(at) + 6, y: y + height / 2 + 4 }, `${name} ${percent(share / (key === "fp8" ? faster : 1))}`));
+        at += wide;
+      }
+    };
+    bar(20, "all in BF16: 100 %", 1);
+    bar(98, `FP8 ${two(speedup)} times as fast: ${percent(left)}`, speedup);
+    svg.append(draw("line", { class: "goal", x1: x(HALF), x2: x(HALF), y1: 14, y2: 142 }),
+      draw("text", { class: "muted", x: x(HALF), y: 158, "text-anchor": "middle" }, "half"));
+    return svg;
+  }
+
+  /** What is left at each context, as a curve: where the slider is, and the line of one half. */
+  function contextPicture({ model, context, speedup }) {
+    const [W, H, left, right, top, bottom] = [360, 190, 40, 12, 12, 34];
+    const x = (n) => left + ((W - left - right) * (Math.log2(n) - LEAST)) / (MOST - LEAST);
+    const y = (share) => H - bottom - (H - top - bottom) * share;
+    const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", class: "amdahl",
+      "aria-label": `Time left against context: ${CONTEXTS.map((n) =>
+        `${tokens(n)} ${percent(timeLeft(sharesOf(model, n).fp8, speedup))}`).join(", ")}.` });
+    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+      svg.append(draw("line", { class: share === HALF ? "goal" : "grid", x1: left, x2: W - right, y1: y(share), y2: y(share) }),
+        draw("text", { class: "muted", x: left - 6, y: y(share) + 4, "text-anchor": "end" }, percent(share)));
+    }
+    for (let n = LEAST; n <= MOST; n++) {
+      svg.append(draw("text", { class: "muted", x: x(2 ** n), y: H - bottom + 17, "text-anchor": n === MOST ? "end" : "middle" }, `${2 ** (n - 10)}K`));
+    }
+    svg.append(draw("text", { class: "muted", x: (left + W - right) / 2, y: H - 2, "text-anchor": "middle" }, "context, tokens"));
+    const at = Array.from({ length: (MOST - LEAST) * 4 + 1 }, (_, i) => 2 ** (LEAST + i / 4));
+    svg.append(draw("polyline", { class: "curve own",
+      points: at.map((n) => `${x(n).toFixed(1)},${y(timeLeft(sharesOf(model, n).fp8, speedup)).toFixed(1)}`).join(" ") }));
+    const here = Math.min(2 ** MOST, Math.max(2 ** LEAST, context));
+    const spot = [x(here), y(timeLeft(sharesOf(model, here).fp8, speedup))];
+    svg.append(draw("line", { class: "here", x1: spot[0], x2: spot[0], y1: spot[1], y2: H - bottom }),
+      draw("circle", { class: "here", cx: spot[0], cy: spot[1], r: 5 }));
+    return svg;
+  }
+
+  /** A slider with its value in its label. */
+  function slider(name, hint, range, choose) {
+    const output = make("output");
+    const control = make("input", { type: "range", ...range, oninput: () => choose(Number(control.value)) });
+    const field = labelled(name, control, hint);
+    field.querySelector("label").append(": ", output);
+    const set = (value, text, disabled = false) => {
+      control.value = String(value);
+      control.disabled = disabled;
+      output.textContent = text;
+      control.setAttribute("aria-valuetext", text);
+    };
+    return { field, set };
+  }
+
+  fp8sim.parts.amdahl = {
+    title: "Amdahl",
+    defaults: DEFAULTS,
+    mount(root, state, change) {
+      let now = settingsOf(state);
+      const told = make("p", { className: "told" }), why = make("p", { className: "why" });
+      const verdict = make("strong"), words = make("blockquote", { className: "sentence" });
+      const [before, after] = sentence.text.split(/(?<=halved computational requirements)/);
+      const [first] = before.split("halved computational requirements");
+      words.append(`“${first}`, make("mark", {}, "halved computational requirements"), `${after ?? ""}”`);
+
+      const model = select([...NAMES.map((name) => [name, name]), [OWN, "none: a share of your own"]], (name) =>
+        change(name === OWN ? { model: name, share: now.shares.fp8.toFixed(3) } : { model: name }));
+      const share = slider("Share of the work in FP8 products", "Follows from model and context; move it to try another.",
+        { min: "0", max: "1", step: "0.005" }, (value) => change({ model: OWN, share: String(value) }));
+      const speedup = slider("An FP8 product is faster by", "", { min: "1", max: "4", step: "0.05" },
+        (value) => change({ speedup: String(value) }));
+      const context = slider("Context", "Each token looks back at those before it: that is attention, and it stays in BF16.",
+        { min: String(LEAST), max: String(MOST), step: "0.25" }, (power) => change({ context: String(Math.round(2 ** power)) }));
+      const rates = segments("Speed-ups known", gemm_speedups.map((row) => [String(row.ratio), `${two(row.ratio)} ×`]),
+        (ratio) => change({ speedup: ratio }));
+      const rate = make("p", { className: "hint" });
+      const lengths = segments("Contexts", CONTEXTS.map((n) => [String(n), tokens(n)]), (n) =>
+        change({ context: n, ...(now.model === OWN ? { model: NAMES[0] } : {}) }));
+      const picture = make("figure", { className: "picture" }), curve = make("figure", { className: "picture" });
+
+      root.append(words, told, why,
+        make("div", { className: "dot" },
+          make("div", {}, make("h2", {}, "Where the time goes"), picture),
+          make("div", {}, make("h2", {}, "What is left, by context"), curve)),
+        make("div", { className: "sliders" },
+          make("div", {}, labelled("Model", model), share.field),
+          make("div", {}, speedup.field, rates.element, rate),
+          make("div", {}, context.field, lengths.element)));
+
+      return (given) => {
+        now = settingsOf(given);
+        const { left, shares } = now, [kind, ruling] = judge(now), own = now.model === OWN;
+        words.className = `sentence ${kind}`;
+        verdict.textContent = `${ruling}: `;
+        verdict.className = kind;
+        told.replaceChildren(verdict, `${percent(left)} of the time is left.`);
+        why.textContent = `${percent(shares.fp8)} of the work ${own ? "" : `of ${now.model} at ${tokens(now.context)} `}is products in FP8, ` +
+          `${two(now.speedup)} times as fast; the whole becomes ${two(1 / left)} times as fast. ${needed(now)} ` +
+          `(“Halved” is taken to hold up to ${percent(sentence.holds)}, in part up to ${percent(sentence.partly)}.)`;
+        picture.replaceChildren(bars(now), make("figcaption", { className: "hint" },
+          "Hatched: products in FP8, which get faster. Plain: what stays in BF16, and takes as long as before. By floating-point operations."));
+        curve.replaceChildren(own ? make("p", { className: "hint" }, "Choose a model to see what context does to its share.") : contextPicture(now));
+        model.value = now.model;
+        share.set(shares.fp8, percent(shares.fp8));
+        speedup.set(now.speedup, `${two(now.speedup)} ×`);
+        context.set(Math.log2(now.context), own ? "no model" : tokens(now.context), own);
+        rates.press(String(gemm_speedups.find((row) => Math.abs(row.ratio - now.speedup) < 1e-3)?.ratio));
+        const known = gemm_speedups.find((row) => Math.abs(row.ratio - now.speedup) < 1e-3);
+        rate.textContent = known ? `${known.what}${known === gemm_speedups[0] ? "" : `, ${gemm_speedups_on}`}: ${known.source}` : "A speed-up of your own.";
+        lengths.press(own ? "" : String(now.context));
+        say(`${told.textContent} ${why.textContent}`);
+      };
+    },
+  };
+})();
