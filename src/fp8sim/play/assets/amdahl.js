@@ -3,7 +3,7 @@
   "use strict";
 
   const { make, draw, labelled, select, segments, percent, short, say } = fp8sim.page;
-  const { models, gemm_speedups, gemm_speedups_on, sentence } = fp8sim.data;
+  const { models, gemm_speedups, sentence, published } = fp8sim.data;
 
   const OWN = "own"; // no model: a share that is set by hand
   const NAMES = Object.keys(models);
@@ -38,6 +38,7 @@
     return { model, context, speedup, shares, left: timeLeft(shares.fp8, speedup) };
   }
 
+  const unbroken = (text) => text.replace(/ %/g, "\u00a0%");
   const two = (x) => short(x, 3);
   const tokens = (n) => (n % 1024 === 0 ? `${n / 1024}K tokens` : `${n} tokens`);
 
@@ -60,7 +61,7 @@
 
   /** The two bars, before and after: FP8's part hatched, the rest plain, a line at one half. */
   function bars({ model, shares, speedup, left }) {
-    const [W, H, height] = [360, 168, 38];
+    const [W, H, height] = [360, 196, 38];
     const x = (share) => 1 + (W - 2) * share;
     const parts = [["fp8", "FP8 products", shares.fp8], ["attention", "attention", shares.attention],
       ["kept", model === OWN ? "the rest" : "head, router", shares.kept]];
@@ -86,16 +87,23 @@
         at += wide;
       }
     };
+    svg.append(draw("text", { class: "muted", x: x(HALF), y: 158, "text-anchor": "middle" }, "half"));
     bar(20, "all in BF16: 100 %", 1);
     bar(98, `FP8 ${two(speedup)} times as fast: ${percent(left)}`, speedup);
-    svg.append(draw("line", { class: "goal", x1: x(HALF), x2: x(HALF), y1: 14, y2: 142 }),
-      draw("text", { class: "muted", x: x(HALF), y: 158, "text-anchor": "middle" }, "half"));
+    for (const y of [16, 94]) svg.append(draw("line", { class: "goal", x1: x(HALF), x2: x(HALF), y1: y, y2: y + height + 9 }));
+    let at = 1;
+    for (const [key, name, share] of parts) {
+      if (share === 0) continue;
+      svg.append(draw("rect", { class: `part-${key}`, x: at, y: 178, width: 12, height: 12, ...(key === "fp8" ? { fill: "url(#hatch)" } : {}) }),
+        draw("text", { x: at + 17, y: 188 }, name));
+      at += 17 + 7 * name.length + 20;
+    }
     return svg;
   }
 
   /** What is left at each context, as a curve: where the slider is, and the line of one half. */
   function contextPicture({ model, context, speedup }) {
-    const [W, H, left, right, top, bottom] = [360, 190, 40, 12, 12, 34];
+    const [W, H, left, right, top, bottom] = [360, 196, 46, 16, 12, 40];
     const x = (n) => left + ((W - left - right) * (Math.log2(n) - LEAST)) / (MOST - LEAST);
     const y = (share) => H - bottom - (H - top - bottom) * share;
     const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", class: "amdahl",
@@ -106,7 +114,7 @@
         draw("text", { class: "muted", x: left - 6, y: y(share) + 4, "text-anchor": "end" }, percent(share)));
     }
     for (let n = LEAST; n <= MOST; n++) {
-      svg.append(draw("text", { class: "muted", x: x(2 ** n), y: H - bottom + 17, "text-anchor": n === MOST ? "end" : "middle" }, `${2 ** (n - 10)}K`));
+      svg.append(draw("text", { class: "muted", x: x(2 ** n), y: H - bottom + 17, "text-anchor": "middle" }, `${2 ** (n - 10)}K`));
     }
     svg.append(draw("text", { class: "muted", x: (left + W - right) / 2, y: H - 2, "text-anchor": "middle" }, "context, tokens"));
     const at = Array.from({ length: (MOST - LEAST) * 4 + 1 }, (_, i) => 2 ** (LEAST + i / 4));
@@ -135,7 +143,7 @@
   }
 
   fp8sim.parts.amdahl = {
-    title: "Amdahl",
+    title: "Amdahl’s law",
     defaults: DEFAULTS,
     mount(root, state, change) {
       let now = settingsOf(state);
@@ -149,7 +157,7 @@
         change(name === OWN ? { model: name, share: now.shares.fp8.toFixed(3) } : { model: name }));
       const share = slider("Share of the work in FP8 products", "Follows from model and context; move it to try another.",
         { min: "0", max: "1", step: "0.005" }, (value) => change({ model: OWN, share: String(value) }));
-      const speedup = slider("An FP8 product is faster by", "", { min: "1", max: "4", step: "0.05" },
+      const speedup = slider("Products of matrices in FP8 are faster by", "", { min: "1", max: "4", step: "0.05" },
         (value) => change({ speedup: String(value) }));
       const context = slider("Context", "Each token looks back at those before it: that is attention, and it stays in BF16.",
         { min: String(LEAST), max: String(MOST), step: "0.25" }, (power) => change({ context: String(Math.round(2 ** power)) }));
@@ -164,10 +172,10 @@
         make("div", { className: "dot" },
           make("div", {}, make("h2", {}, "Where the time goes"), picture),
           make("div", {}, make("h2", {}, "What is left, by context"), curve)),
-        make("div", { className: "sliders" },
-          make("div", {}, labelled("Model", model), share.field),
-          make("div", {}, speedup.field, rates.element, rate),
-          make("div", {}, context.field, lengths.element)));
+        make("h2", {}, "What if?"),
+        make("div", { className: "sliders halves" },
+          labelled("Model", model), make("div", {}, context.field, lengths.element),
+          share.field, make("div", {}, speedup.field, rates.element, rate)));
 
       return (given) => {
         now = settingsOf(given);
@@ -175,12 +183,14 @@
         words.className = `sentence ${kind}`;
         verdict.textContent = `${ruling}: `;
         verdict.className = kind;
-        told.replaceChildren(verdict, `${percent(left)} of the time is left.`);
-        why.textContent = `${percent(shares.fp8)} of the work ${own ? "" : `of ${now.model} at ${tokens(now.context)} `}is products in FP8, ` +
+        told.replaceChildren(verdict, unbroken(`${percent(left)} of the time is left.`));
+        why.textContent = unbroken(`${percent(shares.fp8)} of the work ${own ? "" : `of ${now.model} at ${tokens(now.context)} `}is products in FP8, ` +
           `${two(now.speedup)} times as fast; the whole becomes ${two(1 / left)} times as fast. ${needed(now)} ` +
-          `(“Halved” is taken to hold up to ${percent(sentence.holds)}, in part up to ${percent(sentence.partly)}.)`;
+          `(“Halved” is taken to hold up to ${percent(sentence.holds)}, in part up to ${percent(sentence.partly)}.)`);
         picture.replaceChildren(bars(now), make("figcaption", { className: "hint" },
-          "Hatched: products in FP8, which get faster. Plain: what stays in BF16, and takes as long as before. By floating-point operations."));
+          "The hatched part gets faster; the rest stays in BF16 and takes as long as before. Time is taken to go as " +
+          "floating-point operations do, so this is the most there is to gain. " +
+          `Whole runs in FP8 that others published were ${two(published[0])} to ${two(published[1])} times as fast as in BF16.`));
         curve.replaceChildren(own ? make("p", { className: "hint" }, "Choose a model to see what context does to its share.") : contextPicture(now));
         model.value = now.model;
         share.set(shares.fp8, percent(shares.fp8));
@@ -188,7 +198,7 @@
         context.set(Math.log2(now.context), own ? "no model" : tokens(now.context), own);
         rates.press(String(gemm_speedups.find((row) => Math.abs(row.ratio - now.speedup) < 1e-3)?.ratio));
         const known = gemm_speedups.find((row) => Math.abs(row.ratio - now.speedup) < 1e-3);
-        rate.textContent = known ? `${known.what}${known === gemm_speedups[0] ? "" : `, ${gemm_speedups_on}`}: ${known.source}` : "A speed-up of your own.";
+        rate.textContent = known ? `${known.words}: ${known.source}.` : "A speed-up of your own.";
         lengths.press(own ? "" : String(now.context));
         say(`${told.textContent} ${why.textContent}`);
       };

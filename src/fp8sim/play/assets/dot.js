@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const { make, draw, labelled, select, segments, drag, show, short, percent, say } = fp8sim.page;
+  const { make, draw, labelled, select, segments, short, percent, say } = fp8sim.page;
   const { exponentOf, round } = fp8sim.arithmetic;
   const { sums } = fp8sim;
   const { formats, cores, laws, outputs } = fp8sim.data;
@@ -21,7 +21,7 @@
   };
   const SETTING = ["core", "format", "numbers", "k", "bits", "length", "output", "promote"];
 
-  const NUMBERS = [["positive", "all positive"], ["signs", "both signs"], ["cancel", "two that cancel"]];
+  const NUMBERS = [["positive", "all positive, 0 to 1"], ["signs", "of both signs"], ["cancel", "two large ones that cancel"]];
 
   /** What is worth a look: a name, the settings, and what is seen there. */
   const PRESETS = [
@@ -87,7 +87,7 @@
     return {
       named, core, changed, most, lengths, fmt, numbers, k, promote, steps, stage,
       seed: wholeNumber(state.seed, 1, 999999, 1),
-      at: wholeNumber(state.at, 1, steps, steps),
+      at: wholeNumber(state.at, 1, steps, numbers === "cancel" ? 1 : steps),
       all: state.rows === "all",
     };
   }
@@ -173,7 +173,7 @@
       const to = Math.min(first + term.to, k - 1), single = term.from === term.to;
       return {
         ...describe(term, step.top), name: single ? String(to) : `${first + term.from}-${to}`,
-        factors: single ? `${short(a.values[to], 4)} × ${short(b.values[to], 4)}` : "group",
+        factors: single ? `${text(a.values[to], 4)} × ${text(b.values[to], 4)}` : "group",
       };
     });
     const carried = { ...describe(step.carried, step.top), name: "sum", factors: "so far" };
@@ -183,16 +183,17 @@
   /** A term and how it is written: bits before and after the cut, how many there are, and what they are worth. */
   function describe(term, top) {
     const value = sums.scaled(term.significand, term.exponent);
-    const plain = { ...term, value, counts: false, whole: "0", fraction: "", lost: "", bits: 0, lostBits: 0, lostValue: 0 };
+    const plain = { ...term, value, counts: false, whole: "0", fraction: "", lost: "", ahead: 1, bits: 0, lostBits: 0, lostValue: 0 };
     if (!Number.isFinite(term.significand) || term.significand === 0) return plain;
     const { whole, fraction, lost } = sums.bits(term, top);
     const kept = (whole + fraction).replace(/^0+/, "");
     const written = lost ? kept : kept.replace(/0+$/, "");
     const lostBits = kept ? lost.length : lost.replace(/^0+/, "").length;
     const unit = term.last ?? term.exponent;
+    const ahead = Math.max(1, exponentOf(term.significand) + 1); // digits before the point of its own significand
     const lostValue = value - sums.scaled(Math.trunc(sums.scaled(term.significand, term.exponent - unit)), unit);
     return {
-      ...plain, counts: true, whole, fraction, lost, bits: written.length + lostBits, lostBits,
+      ...plain, counts: true, whole, fraction, lost, ahead, bits: written.length + lostBits, lostBits,
       lostValue: term.last === undefined ? 0 : lostValue,
     };
   }
@@ -201,19 +202,34 @@
 
   const STAGES = [["products", "Multiply"], ["slide", "Slide"], ["cut", "Cut"], ["add", "Add"]];
 
+  const unbroken = (text) => text.replace(/ %/g, "\u00a0%");
   const plural = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
-  const power = (n) => `2${String(n).replace(/./g, (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"["0123456789-".indexOf(c)])}`;
-  const signed = (x, digits) => show(Number(x.toPrecision(digits))).replace("-", "−");
+  const raised = (n) => String(n).replace(/./g, (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"["0123456789-".indexOf(c)]);
+  const power = (n) => `2${raised(n)}`;
+
+  /** A number to so many digits; very small and very large ones as powers of two, where they are, or of ten. */
+  function text(x, digits = 6) {
+    const size = Math.abs(x), sign = x < 0 ? "−" : "";
+    if (!Number.isFinite(x) || x === 0 || (size >= 1e-3 && size < 1e7)) return short(x, digits).replace("-", "−");
+    const exponent = exponentOf(size);
+    if (size === 2 ** exponent) return sign + power(exponent);
+    const [digit, decade] = size.toExponential(Math.min(digits, 4) - 1).split("e");
+    return `${sign}${Number(digit)}\u00a0·\u00a010${raised(Number(decade))}`;
+  }
+
+  /** A share in per cent, small ones by powers of ten. */
+  const share = (x) => (x !== 0 && x < 1e-5 ? `${text(Number((100 * x).toPrecision(3)), 3)} %` : percent(x));
 
   /** What became of the sum, in a sentence: how far it is off. */
   function verdict({ result, exact }) {
-    const said = `The tensor core’s sum is ${short(result, 6)}`;
+    const said = `The tensor core’s sum is ${text(result)}`;
     if (Number.isNaN(result) || !Number.isFinite(exact)) return `${said}.`;
     if (result === exact) return `${said}: exact.`;
+    if (exact === 0) return `${said}; it should be 0.`;
     const off = Math.abs(result - exact) / Math.abs(exact);
     const way = Math.sign(result) * Math.sign(exact) < 0 ? "off"
       : Math.abs(result) < Math.abs(exact) ? "too small" : "too large";
-    return `${said}; it should be ${short(exact, 6)}. It is ${percent(off)} ${way}.`;
+    return `${said}; it should be ${text(exact)}. It is ${share(off)} ${way}.`;
   }
 
   /** Whether sums like it err one way: a bias, or noise. */
@@ -231,15 +247,14 @@
     const { core, stage } = settings;
     const exponents = step.terms.filter((term) => term.counts).map((term) => term.exponent);
     const furthest = exponents.length ? step.top - Math.min(...exponents) : 0;
-    const rows = core.group && core.law === "truncated" ? "group of products" : "product";
-    const terms = [...step.terms, step.carried];
+    const rows = core.group && core.law === "truncated" ? "group" : "product";
     const bits = step.terms.reduce((n, term) => n + term.bits, 0);
     const lost = step.terms.reduce((n, term) => n + term.lostBits, 0);
-    const worth = terms.reduce((sum, term) => sum + term.lostValue, 0);
+    const worth = step.terms.reduce((sum, term) => sum + term.lostValue, 0);
     const kept = { "fp32-rz": "cut to the 24 bits of FP32", "fp32-rne": "rounded to the 24 bits of FP32",
       "fp16-rne": "rounded to the 11 bits of FP16" }[core.output] ?? `cut to ${core.out_bits + 1} bits`;
     if (stage === "products") {
-      return `Each row is one ${rows}, exact: its bits, the first of which is worth 2 to the exponent. ` +
+      return `Each row is one ${rows}, exact: its bits, of which the one in the column 2ᵉ is worth 2 to the exponent. ` +
         "The last row is the sum so far.";
     }
     if (stage === "slide") {
@@ -250,13 +265,17 @@
       const law = laws[core.law].replace(/ \(.*\)$/, "");
       return `Nothing is cut off here. This core’s rule: ${law}.`;
     }
-    const share = bits ? ` (${percent(lost / bits)})` : "";
     if (stage === "cut") {
-      return `The adder is ${core.fraction_bits + 1} bits wide, and what hangs over is cut off, not rounded: ${lost} of the ` +
-        `${bits} bits of these products${share}, in all worth ${signed(worth, 3)}.`;
+      const adder = `The adder keeps ${core.fraction_bits + 1} bits, that in the column of ${power(step.top)} and ${core.fraction_bits} after it`;
+      if (!lost) return `${adder}. No bit of these ${plural(step.terms.length, rows)} hangs over.`;
+      return `${adder}. What hangs over falls off, and is not rounded: ${lost} of the ${bits} bits of these ` +
+        `${plural(step.terms.length, rows)} (${share(lost / bits)}), in all worth ${text(worth, 3)}.`;
     }
-    const next = step.promoted ? ` Then the chain is added to the FP32 sum, which becomes ${short(step.sum, 6)}, and starts again from 0.` : "";
-    return `What is left is added exactly, and ${kept}: ${short(step.after, 6)}, with which the next step starts.${next}`;
+    const last = step.stop >= settings.k;
+    const next = step.promoted
+      ? `The chain is then added to the FP32 sum, which becomes ${text(step.sum)}${last ? "." : "; the next chain starts from 0."}`
+      : last ? "That is the result." : "With that the next step starts.";
+    return `What is left is added exactly, and ${kept}: ${text(step.after)}. ${next}`;
   }
 
   /** The rows of bits: each a run of zeros, kept bits and lost ones, on a lane with a line where it is cut. */
@@ -265,15 +284,16 @@
     const aligned = step.last !== undefined;
     const places = aligned ? step.top - step.last : Math.max(0, ...step.terms.map((term) => term.fraction.length));
     const total = totalRow(core, step);
-    const shown = settings.all ? step.terms : step.terms.slice(0, FEW);
-    const rest = step.terms.slice(shown.length);
-    const wide = Math.max(...[...step.terms, step.carried, total].map((term) => term.whole.length));
+    const shown = settings.all ? step.terms : step.terms.filter((term) => term.value !== 0).slice(0, FEW);
+    const rest = step.terms.filter((term) => !shown.includes(term));
+    const wide = Math.max(total.whole.length, ...[...step.terms, step.carried].map((term) => Math.max(term.whole.length, term.ahead)));
     const hanging = Math.max(0, ...[...step.terms, step.carried].map((term) => term.lost.length));
     const columns = wide + places + Math.min(TAIL, Math.max(hanging, 3));
 
     const lane = (term, spoken) => {
-      const digits = term.whole.padStart(wide, " ") + term.fraction;
-      const own = /[1]/.test(digits) ? digits.indexOf("1") : digits.length;
+      const written = term.whole.padStart(wide, " ") + term.fraction;
+      const digits = term.lost || !term.counts ? written : written.replace(/0+$/, "");
+      const own = digits.includes("1") ? digits.indexOf("1") : digits.length;
       const lostAt = own < digits.length ? 0 : term.lost.search("1");
       const run = make("span", { className: "run", "aria-hidden": "true" },
         make("span", { className: "lead" }, digits.slice(0, own).replace(/ $/, "0")),
@@ -290,26 +310,26 @@
     const row = (term, className = "") => make("tr", { className },
       make("th", { scope: "row" }, term.name),
       make("td", { className: "factors" }, term.factors),
-      make("td", { className: "number" }, signed(term.value, 4)),
-      make("td", { className: "number" }, term.counts ? signed(term.exponent, 6) : "–"),
+      make("td", { className: "number" }, text(term.value, 4)),
+      make("td", { className: "number" }, term.counts ? text(term.exponent) : "–"),
       make("td", {}, lane(term, said(term))));
     const heads = make("div", { className: "lane places" },
-      make("span", { className: "top" }, power(step.top)),
+      make("span", { className: "own" }, "2ᵉ"), make("span", { className: "top" }, power(step.top)),
       make("span", { className: "last" }, aligned ? power(step.last) : ""));
     const body = make("tbody", {}, ...shown.map((term) => row(term)));
     if (rest.length || settings.all) {
       const lost = rest.reduce((n, term) => n + term.lostBits, 0);
-      const words = rest.length ? `${plural(rest.length, "more row")}, which ${stage === "products" || stage === "slide"
-        ? "follow suit" : `lose ${plural(lost, "bit")}`}` : "";
+      const zeros = rest.every((term) => term.value === 0);
+      const words = rest.length ? `${plural(rest.length, "more row")}${zeros ? ", all 0" : lost ? `, of which ${plural(lost, "bit")} fall off` : ""}` : "";
       body.append(make("tr", { className: "more" }, make("td", { colSpan: 5 },
         make("button", { type: "button", className: "plain", onclick: () => change({ rows: settings.all ? "few" : "all" }) },
-          settings.all ? `Show ${FEW} rows` : `Show all ${step.terms.length} rows`), words ? ` ${words}` : "")));
+          settings.all ? "Show fewer rows" : `Show all ${step.terms.length} rows`), words ? ` ${words}` : "")));
     }
     body.append(row(step.carried, "carried"));
     const foot = make("tfoot", {}, make("tr", { className: "total" },
       make("th", { scope: "row" }, "new"), make("td", { className: "factors" }, "sum"),
-      make("td", { className: "number" }, short(step.after, 6).replace("-", "−")), make("td", { className: "number" }, ""),
-      make("td", {}, lane(total, `the new sum, ${short(step.after, 6)}`))));
+      make("td", { className: "number" }, text(step.after)), make("td", { className: "number" }, ""),
+      make("td", {}, lane(total, `the new sum, ${text(step.after)}`))));
     const head = (text, className = "") => make("th", { scope: "col", className }, text);
     const table = make("table", { className: `lanes stage-${stage}` },
       make("caption", { className: "spoken" }, "The products of this step, their exponents and bits"),
@@ -335,41 +355,42 @@
     return { ...plain, whole, fraction: rest ? fraction : digits.slice(0, Math.max(at, 0)), lost: rest, exponent: step.top, counts: true };
   }
 
-  /** The picture of errors: the running sums' against k, drawn in 360 units across. */
+  /** The picture of errors: the running sums' against k, drawn in 360 units across; null if there is none. */
   function errorPicture(settings, change) {
-    const [W, H, left, right, top, bottom] = [360, 230, 46, 10, 14, 34];
     const own = errors(settings, settings.promote);
     const other = settings.promote ? 0 : 128 % settings.core.step === 0 && settings.k > 128 ? 128 : null;
-    const curves = [{ ...own, name: settings.promote ? `promoted every ${settings.promote}` : "one chain", look: "own" }];
-    if (other !== null && settings.numbers !== "cancel") {
-      curves.push({ ...errors(settings, other), name: other ? `promoted every ${other}` : "one chain", look: "other" });
-    }
-    if (own.points.length < 2) return null;
-    const most = Math.max(...curves.flatMap((curve) => curve.points.map(([, share]) => share))) || 1e-9;
+    const curves = [{ ...own, look: "own", every: settings.promote }];
+    if (other !== null && settings.numbers !== "cancel") curves.push({ ...errors(settings, other), look: "other", every: other });
+    const most = Math.max(...curves.flatMap((curve) => curve.points.map(([, error]) => error)));
+    if (own.points.length < 2 || !(most > 0)) return null;
     const unit = niceStep(most / 4), ceiling = unit * Math.ceil((most * 1.08) / unit);
+    const marks = Array.from({ length: Math.round(ceiling / unit) + 1 }, (_, i) => Number((i * unit).toPrecision(3)));
+    const [W, H, right, top, bottom] = [360, 230, 12, 14, 36];
+    const left = 10 + 7 * Math.max(...marks.map((mark) => share(mark).length));
     const x = (k) => left + ((W - left - right) * k) / settings.k;
-    const y = (share) => H - bottom - ((H - top - bottom) * share) / ceiling;
-    const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", class: "errors" });
-    const title = `Error of the sum of the first k products: ${curves.map((curve) =>
-      `${curve.name}, ${percent(curve.points.at(-1)[1])} at k = ${settings.k}`).join("; ")}.`;
-    svg.setAttribute("aria-label", title);
-    for (let share = 0; share <= ceiling * 1.001; share += unit) {
-      svg.append(draw("line", { class: "grid", x1: left, x2: W - right, y1: y(share), y2: y(share) }),
-        draw("text", { class: "muted", x: left - 6, y: y(share) + 4, "text-anchor": "end" }, percent(Number(share.toPrecision(3)))));
+    const y = (error) => H - bottom - ((H - top - bottom) * error) / ceiling;
+    for (const curve of curves) {
+      const name = curve.every ? `promoted every ${curve.every}` : "one chain";
+      curve.name = `${name}: ${share(curve.points.at(-1)[1])}`;
     }
-    for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-      const k = Math.round(settings.k * share);
-      svg.append(draw("text", { class: "muted", x: x(k), y: H - bottom + 17, "text-anchor": share === 1 ? "end" : "middle" }, String(k)));
+    const words = `Error of the sum of the first k products, at k = ${settings.k}: ${curves.map(({ name }) => name).join("; ")}.`;
+    const svg = draw("svg", { viewBox: `0 0 ${W} ${H}`, role: "img", class: "errors", "aria-label": words });
+    for (const mark of marks) {
+      svg.append(draw("line", { class: "grid", x1: left, x2: W - right, y1: y(mark), y2: y(mark) }),
+        draw("text", { class: "muted", x: left - 6, y: y(mark) + 4, "text-anchor": "end" }, share(mark)));
     }
-    svg.append(draw("text", { class: "muted", x: (left + W - right) / 2, y: H - 2, "text-anchor": "middle" }, "k, products summed"));
-    curves.reverse().forEach(({ points, name, look }) => {
-      const path = [[0, 0], ...points].map(([k, share]) => `${x(k).toFixed(1)},${y(share).toFixed(1)}`).join(" ");
-      const end = points.at(-1);
-      const above = y(end[1]) - 7 > top ? y(end[1]) - 7 : y(end[1]) + 16;
-      svg.append(draw("polyline", { class: `curve ${look}`, points: path }),
-        draw("text", { class: `name ${look}`, x: W - right - 4, y: look === "other" && curves.length > 1 ? label(y, curves, top) : above, "text-anchor": "end" },
-          `${name}: ${percent(end[1])}`));
+    for (const part of [0, 0.25, 0.5, 0.75, 1]) {
+      const k = Math.round(settings.k * part);
+      svg.append(draw("text", { class: "muted", x: x(k), y: H - bottom + 17, "text-anchor": part === 1 ? "end" : "middle" }, String(k)));
+    }
+    svg.append(draw("text", { class: "muted", x: (left + W - right) / 2, y: H - 3, "text-anchor": "middle" }, "k, products summed"));
+    const places = labelPlaces(curves, x, y, { W, right, top, bottom: H - bottom });
+    curves.forEach(({ points, look }) => {
+      const path = [[0, 0], ...points].map(([k, error]) => `${x(k).toFixed(1)},${y(error).toFixed(1)}`).join(" ");
+      svg.append(draw("polyline", { class: `curve ${look}`, points: path }));
     });
+    curves.forEach(({ look, name }, i) => svg.append(
+      draw("text", { class: `name ${look}`, x: W - right - 4, y: places[i], "text-anchor": "end" }, name)));
     const here = x(Math.min(settings.at * settings.core.step, settings.k));
     svg.append(draw("line", { class: "here", x1: here, x2: here, y1: top, y2: H - bottom }),
       draw("circle", { class: "here", cx: here, cy: H - bottom, r: 5 }));
@@ -378,15 +399,26 @@
       const k = ((((event.clientX - box.left) * W) / box.width - left) / (W - left - right)) * settings.k;
       change({ at: String(Math.min(settings.steps, Math.max(1, Math.ceil(k / settings.core.step)))) });
     };
-    drag(svg, { move: go });
+    svg.addEventListener("click", go);
     return svg;
   }
 
-  /** Where the name of the other curve stands: above its end, and clear of the first one's. */
-  function label(y, curves, top) {
-    const [other, own] = ["other", "own"].map((look) => y(curves.find((curve) => curve.look === look).points.at(-1)[1]));
-    const at = Math.abs(own - other) < 18 ? Math.max(own, other) + 16 : other - 7;
-    return Math.max(at, top + 8);
+  /** Where the names of the curves stand: just above or below their ends, clear of all curves and each other. */
+  function labelPlaces(curves, x, y, { W, right, top, bottom }) {
+    const taken = [];
+    const spans = curves.map(({ points, name }) => {
+      const from = W - right - 8 - 7.2 * name.length; // where the name begins
+      const heights = points.filter(([k]) => x(k) >= from).map(([, error]) => y(error));
+      return [Math.min(...heights), Math.max(...heights)];
+    });
+    return spans.map(([high, low]) => {
+      const places = [high - 7, low + 17, high - 24, low + 34, top + 10, bottom - 8];
+      const clear = (at) => at > top + 8 && at < bottom - 2 && taken.every((other) => Math.abs(other - at) > 15);
+      const free = (at) => clear(at) && spans.every(([above, below]) => at < above - 3 || at - 10 > below);
+      const at = places.find(free) ?? places.find(clear) ?? high - 7;
+      taken.push(at);
+      return at;
+    });
   }
 
   /** 1, 2 or 5 times a power of ten, the first that is not below x. */
@@ -444,7 +476,7 @@
         change({ core: name, format: "", bits: "", length: "", output: "", at: "" }));
       const format = select([], (name) => change({ format: name }));
       const output = select([], (name) => change({ output: name === now.named.output ? "" : name }));
-      const numbers = segments("Numbers", NUMBERS, (name) => change({ numbers: name, at: "" }));
+      const numbers = select(NUMBERS, (name) => change({ numbers: name, at: "" }));
       const set = (name) => (value) => change({ [name]: String(value), at: "" });
       const bits = slider("Places kept", "Below the first place of the largest exponent; what is further right falls off.", set("bits"));
       const length = slider("Products in a step", "So many are added in one go.", set("length"));
@@ -496,7 +528,7 @@
           labelled("Tensor core", core, "A GPU’s unit that multiplies matrices; each generation sums in its own way."),
           labelled("Register", output, "What is kept of the sum between two steps."),
           labelled("Format of the numbers", format),
-          make("div", { className: "field" }, make("span", { className: "label" }, "Numbers"), numbers.element, again)),
+          make("div", {}, labelled("Numbers", numbers), again)),
         rule);
 
       let drawn = "";
@@ -506,12 +538,12 @@
         const preset = PRESETS.findIndex(([, wanted]) => SETTING.every((name) => (wanted[name] ?? DEFAULTS[name]) === given[name]
           || (name === "bits" && wanted.bits && now.named.name === DEFAULTS.core && given.bits !== "" && given.numbers === wanted.numbers)));
         presets.press(String(preset));
-        told.textContent = verdict(found);
+        told.textContent = unbroken(verdict(found));
         why.textContent = [tendency(own), preset < 0 ? "" : PRESETS[preset][2](now)].filter(Boolean).join(" ");
         stages.press(now.stage);
         where.set(Array.from({ length: now.steps }, (_, i) => i + 1), now.at, (at) => `${at} of ${now.steps}`);
         what.textContent = `Products ${step.first} to ${step.stop - 1} on ${now.named.name}${now.changed ? ", changed" : ""}`;
-        seen.textContent = caption(now, step);
+        seen.textContent = unbroken(caption(now, step));
         back.disabled = now.at === 1 && now.stage === "products";
         next.disabled = now.at === now.steps && now.stage === "add";
 
@@ -522,9 +554,11 @@
         drawn = key;
 
         const svg = errorPicture(now, change);
+        const of = own.pairs > 1 ? `Root mean square over ${own.pairs} dot products like this one` : "Of this dot product";
         picture.replaceChildren(...(svg ? [svg, make("figcaption", { className: "hint" },
-          `Root mean square over ${own.pairs} dot products like this one, against the exact sums of the same numbers.`)]
-          : [make("p", { className: "hint" }, "All of it is one step: there is nothing to draw.")]));
+          `${of}, against the exact sums of the same numbers. Tap the picture to go to a step.`)]
+          : [make("p", { className: "hint" }, now.steps < 2 ? "All of it is one step: there is nothing to draw."
+            : "Every sum on the way is exact: there is nothing to draw.")]));
 
         core.value = now.named.name;
         format.replaceChildren(...now.named.inputs.map((name) => make("option", { value: name }, name)));
@@ -534,7 +568,7 @@
         output.replaceChildren(...registers.map((name) => make("option", { value: name }, registerText(name))));
         output.value = now.core.output;
         output.disabled = registers.length < 2;
-        numbers.press(now.numbers);
+        numbers.value = now.numbers;
         const widths = now.named.fraction_bits ? Array.from({ length: now.most }, (_, i) => i + 1) : [0];
         bits.set(widths, now.core.fraction_bits, (n) => (n ? String(n) : "all"));
         length.set(now.lengths, now.core.step);
@@ -549,7 +583,7 @@
 
   /** What the accumulator between two steps holds, in words. */
   function registerText(name) {
-    const words = { "fp32-rz": "FP32, 23", "fp32-rne": "FP32, 23", "fp16-rne": "FP16, 10" }[name];
-    return words ? `${words.split(",")[0]}, ${outputs[name]} bits` : `FP32 with ${outputs[name]} bits`;
+    const plain = { "fp32-rz": "FP32", "fp32-rne": "FP32", "fp16-rne": "FP16" }[name];
+    return `${plain ?? "shortened FP32"}: ${outputs[name]} places`;
   }
 })();

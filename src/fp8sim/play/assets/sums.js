@@ -290,9 +290,10 @@ fp8sim.sums = (() => {
 
   /**
    * The most fraction bits with which the sum of a step stays exact in float64, as TensorCore has it; `most`
-   * is the largest number of its formats. 32 products below 4 and c need 8 bits above the last but one.
+   * is the largest number of its formats. 32 products below 4, and c, need 8 bits more than one of them.
    */
   function mostBits(rule, most) {
+    if (rule.law !== "truncated") return 52 - Math.ceil(Math.log2(4 * rule.step + 4));
     const term = (rule.group ? rule.group * most ** 2 : 4) * (rule.scale_block ? 4 : 1);
     const size = (Math.floor(rule.step / Math.max(1, rule.group)) + 1) * term;
     return 52 - Math.ceil(Math.log2(size));
