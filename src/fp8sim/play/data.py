@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from fp8sim._support.results import members
+from fp8sim._support.typing import F64
 from fp8sim.casts import overflow_policy
 from fp8sim.formats import FORMATS, INT8, FloatFormat
 from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference.four_over_six import DENOMINATOR
 from fp8sim.reference.rounding import ROUNDINGS
 
-__all__ = ["describe_format", "number_data"]
+__all__ = ["describe_format", "number_data", "sample_values"]
+
+_COLUMNS = 256
 
 
 def number_data() -> dict[str, Any]:
@@ -29,7 +34,20 @@ def number_data() -> dict[str, Any]:
         "scale_formats": {name: list(rules) for name, rules in SCALE_FORMATS.items()},
         "scale_rules": SCALE_RULES,
         "four_over_six_denominator": float(DENOMINATOR),
+        "sample": {"columns": _COLUMNS, "values": sample_values().ravel().tolist()},
     }
+
+
+def sample_values() -> F64:
+    """Return two rows of numbers as small as weights are, to three digits, for a block to begin with.
+
+    Examples
+    --------
+    >>> sample_values().shape, float(sample_values().std().round(3))
+    ((2, 256), 0.03)
+    """
+    drawn = np.random.default_rng(8).normal(scale=0.03, size=(2, _COLUMNS))
+    return np.array([[float(f"{x:.3g}") for x in row] for row in drawn])
 
 
 def describe_format(fmt: FloatFormat) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,8 @@ __all__ = ["PARTS", "PlayPage", "play"]
 
 #: Part, as in the page's address -> the names of its state, which its script gives their defaults.
 PARTS: dict[str, tuple[str, ...]] = {
-    "number": ("value", "format", "rounding", "overflow"),
+    "number": ("value", "format", "rounding", "overflow", "draw", "from", "to"),
+    "block": ("values", "set", "bar", "granularity", "scale", "rule", "format"),
     "dot": (
         *("core", "format", "numbers", "k", "seed", "bits", "length", "output", "promote"),
         *("at", "stage", "rows"),
@@ -30,7 +30,7 @@ PARTS: dict[str, tuple[str, ...]] = {
 }
 
 #: In the order that they run: what the parts stand on, then a script for each part.
-_SCRIPTS = ("first", "arithmetic", "sums", "frame", *PARTS, "last")
+_SCRIPTS = ("first", "arithmetic", "sums", "frame", "words", "ruler", "wheel", *PARTS, "last")
 _STYLES = ("colours", "page", "sums")
 
 
@@ -70,7 +70,7 @@ class PlayPage:
         style = "".join(asset("fp8sim.play", f"{name}.css") for name in _STYLES)
         script = "".join(asset("fp8sim.play", f"{name}.js") for name in _SCRIPTS)
         return Template(asset("fp8sim.play", "page.html")).substitute(
-            policy=html.escape(content_policy(style, script)),
+            policy=content_policy(style, script),
             style=style,
             script=script,
             data=embedded_json({**number_data(), **core_data(), **model_data(), "start": self.address}),

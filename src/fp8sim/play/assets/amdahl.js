@@ -173,7 +173,7 @@
           make("div", {}, make("h2", {}, "Where the time goes"), picture),
           make("div", {}, make("h2", {}, "What is left, by context"), curve)),
         make("h2", {}, "What if?"),
-        make("div", { className: "sliders halves" },
+        make("div", { className: "sliders pairs" },
           labelled("Model", model), make("div", {}, context.field, lengths.element),
           share.field, make("div", {}, speedup.field, rates.element, rate)));
 

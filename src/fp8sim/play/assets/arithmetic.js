@@ -84,11 +84,14 @@
     return plain ? magnitude : -magnitude;
   }
 
-  /** The code of a value of the format: how many steps it is from zero, and the sign bit. */
-  function codeOf(value, format) {
+  /**
+   * The code of a value of the format: how many steps it is from zero, and the sign bit. `negative` is the sign of
+   * a NaN, which JavaScript does not see.
+   */
+  function codeOf(value, format, negative = isNegative(value)) {
     const fmt = find(format), magnitude = Math.abs(value);
-    if (Number.isNaN(value)) return fmt.nan_code;
-    const sign = fmt.signed && isNegative(value) ? 2 ** (fmt.bits - 1) : 0;
+    const sign = fmt.signed && negative ? 2 ** (fmt.bits - 1) : 0;
+    if (Number.isNaN(value)) return fmt.nan_code + (fmt.specials === "fnuz" ? 0 : sign);
     if (magnitude === Infinity) return sign + fmt.infinity_code;
     const exponent = Math.max(magnitude > 0 ? exponentOf(magnitude) : fmt.emin, fmt.emin);
     const significand = magnitude * powerOfTwo(fmt.mantissa_bits - exponent);
@@ -101,7 +104,7 @@
   /** The code a number gets, what fp8sim.encode gives: an integer, or null where that refuses. */
   function encode(x, format, rounding, overflow, draw) {
     const value = round(x, format, rounding, overflow, draw);
-    return value === null ? null : codeOf(value, format);
+    return value === null ? null : codeOf(value, format, isNegative(Number.isNaN(value) ? x : value));
   }
 
   /** The value of a code, what fp8sim.decode gives. */
@@ -123,6 +126,56 @@
     let value = (mantissa + (normal ? size : 0)) * powerOfTwo(exponent - fmt.mantissa_bits);
     if (!normal && !fmt.subnormals) value = 0;
     return negative ? -value : value;
+  }
+
+  /**
+   * The values of a format on both sides of a finite number, and where rounding to nearest turns from one to the
+   * other.
+   *
+   * @returns {{lower, upper, turn, name}} null where there is none; `name` is what the turn is called. Both are
+   *   the number itself where that is a value.
+   */
+  function neighbours(x, format) {
+    const fmt = find(format), magnitude = Math.abs(x);
+    const step = stepAt(magnitude, fmt);
+    let below = Math.floor(magnitude / step) * step;
+    let above = below === magnitude ? below : below + step;
+    let [turn, name] = [below === above ? null : below + step / 2, "midpoint"];
+    if (magnitude > fmt.max) {
+      [turn, name] = [fmt.max + stepAt(fmt.max, fmt) / 2, "overflow point"];
+      [below, above] = [fmt.max, null];
+    } else if (magnitude < fmt.smallest_normal && !fmt.subnormals && !(fmt.zero && magnitude === 0)) {
+      [turn, name] = [fmt.zero ? fmt.smallest_normal - step / 2 : null, "flush point"];
+      [below, above] = [fmt.zero ? 0 : null, fmt.smallest_normal];
+    }
+    if (!isNegative(x)) return { lower: below, upper: above, turn, name };
+    const flip = (value) => (value === null ? null : -value);
+    return { lower: flip(above), upper: flip(below), turn: flip(turn), name };
+  }
+
+  /** How far apart the values around a magnitude are. */
+  function stepAt(magnitude, format) {
+    const fmt = find(format);
+    const exponent = magnitude > 0 ? exponentOf(magnitude) : fmt.emin;
+    return powerOfTwo(Math.min(Math.max(exponent, fmt.emin), 1023) - fmt.mantissa_bits);
+  }
+
+  /** The next value of a format above (direction 1) or below (-1) a finite number; null where there is none. */
+  function nextValue(x, direction, format) {
+    const fmt = find(format), { lower, upper } = neighbours(x, fmt);
+    const top = (value) => (value === null || Math.abs(value) > fmt.max ? null : value);
+    if (!fmt.signed && x <= 0) return direction > 0 ? fmt.smallest_subnormal : null;
+    let next = direction > 0 ? upper : lower;
+    if (lower === upper) {
+      if (x === 0) next = direction * fmt.smallest_subnormal;
+      else {
+        const outward = direction > 0 === x > 0, code = codeOf(Math.abs(x), fmt) + (outward ? 1 : -1);
+        if (code < 0 || code > fmt.top_code) return null;
+        const magnitude = decode(code, fmt);
+        next = x < 0 ? -magnitude : magnitude;
+      }
+    }
+    return !fmt.signed && next !== null && (next < 0 || (next === 0 && !fmt.zero)) ? null : top(next);
   }
 
   /* --- blocks --- */
@@ -244,6 +297,7 @@
   }
 
   fp8sim.arithmetic = {
-    powerOfTwo, exponentOf, isNegative, roundMagnitude, round, codeOf, encode, decode, groupsOf, quantize,
+    powerOfTwo, exponentOf, isNegative, roundMagnitude, round, codeOf, encode, decode, neighbours, stepAt, nextValue,
+    groupsOf, quantize,
   };
 })();

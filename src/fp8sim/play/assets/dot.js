@@ -516,10 +516,10 @@
       }
 
       root.append(
-        make("div", { className: "tools apart" }, presets.element), told, why,
+        make("div", { className: "tools dot-tools apart" }, presets.element), told, why,
         make("div", { className: "dot" },
           make("div", { className: "dot-step" }, what,
-            make("div", { className: "tools" }, stages.element,
+            make("div", { className: "tools dot-tools" }, stages.element,
               make("div", { className: "buttons" }, back, next, play)),
             where.field, seen, lanes),
           make("div", { className: "dot-sum" }, make("h2", {}, "How the error grows with k"), picture)),

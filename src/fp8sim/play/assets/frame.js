@@ -99,14 +99,14 @@
 
   /** The same to so many digits, for tables and labels. */
   function short(x, digits = 6) {
-    return Number.isFinite(x) ? show(Number(x.toPrecision(digits))) : show(x);
+    return Number.isFinite(x) && x !== 0 ? show(Number(x.toPrecision(digits))) : show(x);
   }
 
   /** A share in per cent, of three digits. */
   function percent(share) {
     if (share === 0) return "0";
     const rounded = Number((100 * share).toPrecision(3)), size = Math.abs(rounded);
-    return `${size < 1e-3 || size >= 1e6 ? rounded.toExponential() : rounded} %`;
+    return `${size < 1e-3 || size >= 1e6 ? rounded.toExponential() : rounded}\u00a0%`;
   }
 
   /** Read "0.3", "-1e-3", "1/3", "2^-9", "-inf" or "nan"; null if it is no number. */
