@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import itertools
 import json
 import math
+import os
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import fp8sim
 from browser import MISSING, NO_BROWSER, browsing
+
+import fp8sim
 from fp8sim import FloatFormat, get_format
 from fp8sim._support.typing import F32
 from fp8sim.anatomy import explain_dot
@@ -26,7 +30,9 @@ from fp8sim.tensor_cores import (
     tensor_core_matmul_reference,
 )
 
-needs_browser = pytest.mark.skipif(MISSING, reason=NO_BROWSER)
+in_browser = pytest.mark.skipif(MISSING, reason=NO_BROWSER)
+#: Where npm puts axe-core: `npm install axe-core` at the root of the repository, or what AXE_CORE says.
+AXE = Path(os.environ.get("AXE_CORE", Path(__file__).parent.parent / "node_modules/axe-core/axe.min.js"))
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +212,7 @@ def test_the_thousand_hold_every_core_law_output_and_kind_of_number(thousand):
     assert np.any((inputs == 0) & np.signbit(inputs))
 
 
-@needs_browser
+@in_browser
 def test_a_thousand_dot_products_have_the_bits_of_the_library(page, thousand):
     expected = [expected_bits(case) for case in thousand]
     found = page.run(RUN_CASES, [as_sent(case) for case in thousand])
@@ -218,7 +224,7 @@ def test_a_thousand_dot_products_have_the_bits_of_the_library(page, thousand):
     assert (patterns == 0).sum() > 20
 
 
-@needs_browser
+@in_browser
 def test_an_exact_sum_too_small_for_fp32_keeps_its_sign(page):
     core, tiny = TENSOR_CORES["cdna1-bf16"], np.full((1, 1), -(2.0**-100), np.float32)
     case = {
@@ -231,7 +237,7 @@ def test_an_exact_sum_too_small_for_fp32_keeps_its_sign(page):
     assert page.run(RUN_CASES, [as_sent(case)]) == [0x80000000]
 
 
-@needs_browser
+@in_browser
 @pytest.mark.parametrize("name", TENSOR_CORES)
 def test_sliders_go_as_far_as_a_core_may(page, name):
     """The most fraction bits with which `TensorCore` takes a core, and with one more refuses it."""
@@ -290,7 +296,7 @@ return { sides, sums: [0, 2 * core.step].map((promoteEvery) => fp8sim.sums.chain
 """
 
 
-@needs_browser
+@in_browser
 @pytest.mark.parametrize("positive", [True, False], ids=["positive", "both signs"])
 @pytest.mark.parametrize("name", TENSOR_CORES)
 def test_every_core_sums_the_numbers_that_are_drawn_as_the_library_does(page, name, positive):
@@ -337,7 +343,7 @@ def library_sum(positive: bool, every: int | None, k: int = 4096) -> tuple[float
     return float(tensor_core_matmul(a[None], b[:, None], promote_every=every)[0, 0]), math.fsum(a * b)
 
 
-@needs_browser
+@in_browser
 @pytest.mark.parametrize("every", [None, 128])
 @pytest.mark.parametrize("positive", [True, False])
 def test_the_headline_is_what_the_library_gives(page, positive, every):
@@ -351,7 +357,7 @@ def test_the_headline_is_what_the_library_gives(page, positive, every):
     )
 
 
-@needs_browser
+@in_browser
 def test_the_first_thing_seen_is_a_sum_seven_per_cent_too_small(page):
     found, exact = library_sum(True, None)
     assert round(100 * (1 - found / exact)) == 7
@@ -359,7 +365,7 @@ def test_the_first_thing_seen_is_a_sum_seven_per_cent_too_small(page):
     assert "all 16 sums of such numbers, too small: a bias" in text_of(page, ".why")
 
 
-@needs_browser
+@in_browser
 def test_the_curves_are_the_library_s_errors(page):
     """Their ends: root mean squares over the sixteen dot products that the numbers give."""
     rng = Xorshift(1)
@@ -370,10 +376,10 @@ def test_the_curves_are_the_library_s_errors(page):
         sums = np.array([tensor_core_matmul(a[None], b[:, None], promote_every=every)[0, 0] for a, b in pairs])
         exact = np.array([math.fsum(a * b) for a, b in pairs])
         error = fp8sim.metrics.relative_error(sums, exact)
-        assert f"{label}: {100 * error:.3g} %" in labels
+        assert f"{label}: {100 * error:.3g}\u00a0%" in labels
 
 
-@needs_browser
+@in_browser
 def test_bits_that_fall_off_are_those_that_explain_dot_counts(page):
     rng = Xorshift(1)
     a, b = (fp8sim.round_to(rng.draw(64, True), "e4m3") for _ in "ab")
@@ -396,7 +402,7 @@ def test_bits_that_fall_off_are_those_that_explain_dot_counts(page):
     assert f"in all worth {worth:.3g}." in text_of(page, ".seen")
 
 
-@needs_browser
+@in_browser
 def test_thirty_four_places_keep_every_product_of_e4m3_and_thirty_three_do_not(page):
     left, right = [[448, -448, 2.0**-9]], [[448], [448], [2.0**-9]]
     for bits, result in ((33, 0), (34, 2.0**-18)):
@@ -408,7 +414,7 @@ def test_thirty_four_places_keep_every_product_of_e4m3_and_thirty_three_do_not(p
     assert "from 2¹⁶ down to 2⁻¹⁸, so it takes 34 places" in text_of(page, ".why")
 
 
-@needs_browser
+@in_browser
 @pytest.mark.parametrize("numbers", ["positive", "signs", "cancel"])
 def test_every_core_and_stage_can_be_shown(page, numbers):
     for name, stage in itertools.product(TENSOR_CORES, ("products", "slide", "cut", "add")):
@@ -419,7 +425,7 @@ def test_every_core_and_stage_can_be_shown(page, numbers):
     assert [entry for entry in page.log("browser") if entry["level"] == "SEVERE"] == []
 
 
-@needs_browser
+@in_browser
 @pytest.mark.parametrize(
     "wild",
     [
@@ -441,7 +447,7 @@ def test_a_state_that_makes_no_sense_is_as_if_it_were_not_there(page, wild):
 # --- part 4 ---------------------------------------------------------------------------------------
 
 
-@needs_browser
+@in_browser
 @pytest.mark.parametrize("model", MODELS)
 def test_shares_are_those_of_the_library_at_every_context(page, model):
     for context in (1024, 4096, 5000, 32768, 131072):
@@ -454,7 +460,7 @@ def test_shares_are_those_of_the_library_at_every_context(page, model):
         assert f"{100 / speedup:.3g} % of the time is left" in told(page).replace("\u00a0", " ")
 
 
-@needs_browser
+@in_browser
 @pytest.mark.parametrize(
     ("state", "said", "needs"),
     [
@@ -501,7 +507,7 @@ def reloaded(page, address: str) -> str:
     return page.run("return document.querySelector('[role=tabpanel]:not([hidden])').innerText")
 
 
-@needs_browser
+@in_browser
 def test_a_dot_product_by_keyboard_alone(page):
     start = told(page)
     tab_to(page, "DeepSeek, promoted")
@@ -543,7 +549,7 @@ def test_a_dot_product_by_keyboard_alone(page):
     assert page.log("browser") == []
 
 
-@needs_browser
+@in_browser
 def test_play_goes_through_the_stages_and_stops_when_asked(page):
     show(page, "#dot?at=1&stage=products&k=64")
     tab_to(page, "Play")
@@ -585,7 +591,7 @@ def drag_slider(page, selector: str, nth: int, share: float) -> None:
     page.touch((x, y), (x + (share - 0.5) * (wide - 18), y))
 
 
-@needs_browser
+@in_browser
 def test_a_dot_product_by_touch(page):
     page.emulate(390)
     page.touch(middle(page, "#panel-dot .segments button", 4))
@@ -602,7 +608,7 @@ def test_a_dot_product_by_touch(page):
     assert page.log("browser") == []
 
 
-@needs_browser
+@in_browser
 def test_amdahl_by_keyboard_alone_and_by_touch(page):
     show(page, "#amdahl")
     tab_to(page, "Model")
@@ -630,7 +636,7 @@ def test_amdahl_by_keyboard_alone_and_by_touch(page):
     assert page.log("browser") == []
 
 
-@needs_browser
+@in_browser
 def test_nothing_is_asked_of_any_host(page, address):
     show(page, "#dot?core=blackwell-nvfp4")
     show(page, "#amdahl")
@@ -647,7 +653,7 @@ STATES = [
 ]
 
 
-@needs_browser
+@in_browser
 @pytest.mark.parametrize("state", STATES)
 def test_it_is_never_wider_than_the_screen_and_every_control_has_a_name(page, state):
     unnamed = """return [...document.querySelectorAll("input, select, button, [role=region], [role=img]")]
@@ -664,3 +670,33 @@ def test_it_is_never_wider_than_the_screen_and_every_control_has_a_name(page, st
         assert page.run("return document.documentElement.scrollWidth") <= width
         assert page.run(unnamed) == []
         assert page.run(cut) == [], width  # no text of a picture is cut off
+
+
+@in_browser
+@pytest.mark.skipif(not AXE.exists(), reason="no axe-core: npm install axe-core at the root, or name it in AXE_CORE")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_no_violation_of_wcag_aa(page, state, scheme):
+    for width in (390, 1280):
+        page.emulate(width, scheme)
+        show(page, f"#{state}")
+        page.run(AXE.read_text(encoding="utf-8") + "; return 0")
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+        found = page.wait(
+            """const [tags, done] = arguments;
+            axe.run(document, { runOnly: tags }).then((result) => done(result.violations.map((v) =>
+              [v.id, v.nodes.map((n) => [n.html.slice(0, 120), n.any.map((c) => c.message).join("; ").slice(0, 200)])])))""",
+            tags,
+        )
+        assert found == [], width
+
+
+@in_browser
+@pytest.mark.parametrize("state", ["dot", "amdahl"])
+def test_it_prints_dark_on_white_without_controls(page, state):
+    page.emulate(1280, "dark", media="print")
+    show(page, f"#{state}")
+    assert page.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.run("return getComputedStyle(document.querySelector('.part:not([hidden]) .sliders')).display") == "none"
+    assert page.run("return document.querySelector('.part:not([hidden]) svg').getBoundingClientRect().height") > 50
+    assert base64.b64decode(page.devtools("Page.printToPDF", printBackground=True)["data"]).startswith(b"%PDF")

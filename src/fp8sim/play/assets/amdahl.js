@@ -64,8 +64,8 @@
     const [W, H, height] = [360, 196, 38];
     const x = (share) => 1 + (W - 2) * share;
     const parts = [["fp8", "FP8 products", shares.fp8], ["attention", "attention", shares.attention],
-      ["kept", model === OWN ? "the rest" : "head, router", shares.kept]];
-    const after = `${percent(left)} of the time is left, ${two(1 / left)} times as fast`;
+      ["kept", "the rest", shares.kept]];
+    const after = `${percent(left)} of the time is left`;
     const svg = draw("svg", {
       viewBox: `0 0 ${W} ${H}`, role: "img", class: "amdahl",
       "aria-label": `Before: ${parts.filter(([, , share]) => share).map(([, name, share]) => `${name} ${percent(share)}`).join(", ")}. ` +
@@ -161,20 +161,21 @@
         (value) => change({ speedup: String(value) }));
       const context = slider("Context", "Each token looks back at those before it: that is attention, and it stays in BF16.",
         { min: String(LEAST), max: String(MOST), step: "0.25" }, (power) => change({ context: String(Math.round(2 ** power)) }));
-      const rates = segments("Speed-ups known", gemm_speedups.map((row) => [String(row.ratio), `${two(row.ratio)} ×`]),
+      const rates = segments("Speed-ups known", gemm_speedups.map((row) => [String(row.ratio), `${two(row.ratio)}\u00a0×`]),
         (ratio) => change({ speedup: ratio }));
       const rate = make("p", { className: "hint" });
       const lengths = segments("Contexts", CONTEXTS.map((n) => [String(n), tokens(n)]), (n) =>
         change({ context: n, ...(now.model === OWN ? { model: NAMES[0] } : {}) }));
       const picture = make("figure", { className: "picture" }), curve = make("figure", { className: "picture" });
 
-      root.append(words, told, why,
+      root.append(make("p", { className: "hint intro" }, "Amdahl’s law: what gets faster helps only as far as there is much of it."),
+        words, told, why,
         make("div", { className: "dot" },
           make("div", {}, make("h2", {}, "Where the time goes"), picture),
           make("div", {}, make("h2", {}, "What is left, by context"), curve)),
         make("h2", {}, "What if?"),
         make("div", { className: "sliders pairs" },
-          labelled("Model", model), make("div", {}, context.field, lengths.element),
+          labelled("Model", model, "A language model, counted from its published shapes."), make("div", {}, context.field, lengths.element),
           share.field, make("div", {}, speedup.field, rates.element, rate)));
 
       return (given) => {
@@ -188,13 +189,14 @@
           `${two(now.speedup)} times as fast; the whole becomes ${two(1 / left)} times as fast. ${needed(now)} ` +
           `(“Halved” is taken to hold up to ${percent(sentence.holds)}, in part up to ${percent(sentence.partly)}.)`);
         picture.replaceChildren(bars(now), make("figcaption", { className: "hint" },
-          "The hatched part gets faster; the rest stays in BF16 and takes as long as before. Time is taken to go as " +
-          "floating-point operations do, so this is the most there is to gain. " +
+          `The hatched part gets faster, all else takes as long as before${own ? "" : "; “the rest” is the last layer, which picks " +
+            "the next word, and what chooses among experts"}. Time is taken to go as floating-point operations do, so that ` +
+          "this is the most there is to gain. " +
           `Whole runs in FP8 that others published were ${two(published[0])} to ${two(published[1])} times as fast as in BF16.`));
         curve.replaceChildren(own ? make("p", { className: "hint" }, "Choose a model to see what context does to its share.") : contextPicture(now));
         model.value = now.model;
         share.set(shares.fp8, percent(shares.fp8));
-        speedup.set(now.speedup, `${two(now.speedup)} ×`);
+        speedup.set(now.speedup, `${two(now.speedup)}\u00a0×`);
         context.set(Math.log2(now.context), own ? "no model" : tokens(now.context), own);
         rates.press(String(gemm_speedups.find((row) => Math.abs(row.ratio - now.speedup) < 1e-3)?.ratio));
         const known = gemm_speedups.find((row) => Math.abs(row.ratio - now.speedup) < 1e-3);

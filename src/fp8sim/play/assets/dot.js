@@ -19,8 +19,6 @@
     core: "hopper-fp8", format: "", numbers: "positive", k: "4096", seed: "1",
     bits: "", length: "", output: "", promote: "none", at: "", stage: "cut", rows: "few",
   };
-  const SETTING = ["core", "format", "numbers", "k", "bits", "length", "output", "promote"];
-
   const NUMBERS = [["positive", "all positive, 0 to 1"], ["signs", "of both signs"], ["cancel", "two large ones that cancel"]];
 
   /** What is worth a look: a name, the settings, and what is seen there. */
@@ -90,6 +88,13 @@
       at: wholeNumber(state.at, 1, steps, numbers === "cancel" ? 1 : steps),
       all: state.rows === "all",
     };
+  }
+
+  /** Whether settings are those of a preset, of which the one about places is the same for all of them. */
+  function alike(preset, now) {
+    const key = ({ named, fmt, numbers, k, promote, core: { step, output, fraction_bits } }) =>
+      [named.name, fmt.name, numbers, k, promote, step, output, numbers === "cancel" ? "" : fraction_bits].join();
+    return key(preset) === key(now);
   }
 
   /** Remember what a function made of its last few arguments, told apart by `key`. */
@@ -457,8 +462,7 @@
 
       const presets = segments("Worth a look", PRESETS.map(([name], i) => [String(i), name]), (i) => {
         stop();
-        const plain = Object.fromEntries([...SETTING, "at", "stage"].map((name) => [name, DEFAULTS[name]]));
-        change({ ...plain, ...PRESETS[i][1] });
+        change({ ...DEFAULTS, ...PRESETS[i][1] });
       });
       const told = make("p", { className: "told" }), why = make("p", { className: "why" });
 
@@ -516,6 +520,8 @@
       }
 
       root.append(
+        make("p", { className: "hint intro" }, "A dot product multiplies numbers pair by pair and adds the products. " +
+          "A tensor core adds some of them at a time, in an adder of few bits; what does not fit falls off."),
         make("div", { className: "tools dot-tools apart" }, presets.element), told, why,
         make("div", { className: "dot" },
           make("div", { className: "dot-step" }, what,
@@ -535,8 +541,7 @@
       return (given) => {
         now = settingsOf(given);
         const found = chain(now), own = errors(now, now.promote), step = takeApart(now);
-        const preset = PRESETS.findIndex(([, wanted]) => SETTING.every((name) => (wanted[name] ?? DEFAULTS[name]) === given[name]
-          || (name === "bits" && wanted.bits && now.named.name === DEFAULTS.core && given.bits !== "" && given.numbers === wanted.numbers)));
+        const preset = PRESETS.findIndex(([, wanted]) => alike(settingsOf({ ...DEFAULTS, ...wanted }), now));
         presets.press(String(preset));
         told.textContent = unbroken(verdict(found));
         why.textContent = [tendency(own), preset < 0 ? "" : PRESETS[preset][2](now)].filter(Boolean).join(" ");
