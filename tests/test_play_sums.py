@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browser import MISSING, NO_BROWSER, browsing
-
 import fp8sim
+from browser import MISSING, NO_BROWSER, browsing
 from fp8sim import FloatFormat, get_format
 from fp8sim._support.typing import F32
 from fp8sim.anatomy import explain_dot
@@ -353,7 +352,7 @@ def test_the_headline_is_what_the_library_gives(page, positive, every):
     words = "too small" if abs(found) < abs(exact) else "too large"
     share = float(f"{100 * abs(found / exact - 1):.3g}")
     assert told(page).replace("\u00a0", " ") == (
-        f"The tensor core’s sum is {found:.6g}; it should be {exact:.6g}. It is {share:g} % {words}."
+        f"The tensor core\u2019s sum is {found:.6g}; it should be {exact:.6g}. It is {share:g} % {words}."
     )
 
 
@@ -371,9 +370,13 @@ def test_the_curves_are_the_library_s_errors(page):
     rng = Xorshift(1)
     pairs = [[fp8sim.round_to(rng.draw(4096, False), "e4m3") for _ in "ab"] for _ in range(16)]
     show(page, "#dot?numbers=signs")
-    labels = page.run("return [...document.querySelectorAll('#panel-dot svg text.name')].map((e) => e.textContent)")
+    labels = page.run(
+        "return [...document.querySelectorAll('#panel-dot svg text.name')].map((e) => e.textContent)"
+    )
     for every, label in ((None, "one chain"), (128, "promoted every 128")):
-        sums = np.array([tensor_core_matmul(a[None], b[:, None], promote_every=every)[0, 0] for a, b in pairs])
+        sums = np.array(
+            [tensor_core_matmul(a[None], b[:, None], promote_every=every)[0, 0] for a, b in pairs]
+        )
         exact = np.array([math.fsum(a * b) for a, b in pairs])
         error = fp8sim.metrics.relative_error(sums, exact)
         assert f"{label}: {100 * error:.3g}\u00a0%" in labels
@@ -419,7 +422,7 @@ def test_thirty_four_places_keep_every_product_of_e4m3_and_thirty_three_do_not(p
 def test_every_core_and_stage_can_be_shown(page, numbers):
     for name, stage in itertools.product(TENSOR_CORES, ("products", "slide", "cut", "add")):
         show(page, f"#dot?core={name}&numbers={numbers}&k=100&stage={stage}")
-        assert "tensor core’s sum" in told(page), name
+        assert "tensor core\u2019s sum" in told(page), name
         assert "NaN" not in page.run("return document.getElementById('panel-dot').innerText"), name
     # Chromium warns of so many changes of the address in so short a time; errors are what counts.
     assert [entry for entry in page.log("browser") if entry["level"] == "SEVERE"] == []
@@ -647,7 +650,12 @@ def test_nothing_is_asked_of_any_host(page, address):
 
 
 STATES = [
-    *("dot", "dot?stage=products&at=1", "dot?stage=add&promote=128&rows=all", "dot?numbers=cancel&k=32&bits=33"),
+    *(
+        "dot",
+        "dot?stage=products&at=1",
+        "dot?stage=add&promote=128&rows=all",
+        "dot?numbers=cancel&k=32&bits=33",
+    ),
     *("dot?core=cdna2-fp16&numbers=signs", "dot?core=blackwell-nvfp4&numbers=signs"),
     *("amdahl", "amdahl?context=131072&model=llama-3.2-1b", "amdahl?model=own&share=1"),
 ]
@@ -673,7 +681,9 @@ def test_it_is_never_wider_than_the_screen_and_every_control_has_a_name(page, st
 
 
 @in_browser
-@pytest.mark.skipif(not AXE.exists(), reason="no axe-core: npm install axe-core at the root, or name it in AXE_CORE")
+@pytest.mark.skipif(
+    not AXE.exists(), reason="no axe-core: npm install axe-core at the root, or name it in AXE_CORE"
+)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_no_violation_of_wcag_aa(page, state, scheme):
@@ -697,6 +707,14 @@ def test_it_prints_dark_on_white_without_controls(page, state):
     page.emulate(1280, "dark", media="print")
     show(page, f"#{state}")
     assert page.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.run("return getComputedStyle(document.querySelector('.part:not([hidden]) .sliders')).display") == "none"
-    assert page.run("return document.querySelector('.part:not([hidden]) svg').getBoundingClientRect().height") > 50
-    assert base64.b64decode(page.devtools("Page.printToPDF", printBackground=True)["data"]).startswith(b"%PDF")
+    assert (
+        page.run("return getComputedStyle(document.querySelector('.part:not([hidden]) .sliders')).display")
+        == "none"
+    )
+    assert (
+        page.run("return document.querySelector('.part:not([hidden]) svg').getBoundingClientRect().height")
+        > 50
+    )
+    assert base64.b64decode(page.devtools("Page.printToPDF", printBackground=True)["data"]).startswith(
+        b"%PDF"
+    )

@@ -172,7 +172,7 @@
   function takeApart(settings) {
     const { core, at, k } = settings, [{ a, b }] = operands(settings);
     const { steps } = chain(settings), { first, before, after, promoted, total } = steps[at - 1];
-    const step = sums.step(core, before, sums.part(a, first, core.step), sums.part(b, first, core.step));
+    const step = sums.takeApart(core, before, a, b, first);
     const there = step.terms.filter((term) => first + term.from < k);
     const terms = there.map((term) => {
       const to = Math.min(first + term.to, k - 1), single = term.from === term.to;

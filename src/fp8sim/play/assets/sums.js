@@ -12,75 +12,75 @@ fp8sim.sums = (() => {
   const NOTHING = -10000; // the exponent of what counts for no alignment
   const FP32_MAX = (2 - 2 ** -23) * 2 ** 127;
   const FP16_MAX = 65504;
-  const { exponentOf } = fp8sim.arithmetic;
+  const { exponentOf, powerOfTwo } = fp8sim.arithmetic;
+  const POWERS = Float64Array.from({ length: 2001 }, (_, i) => powerOfTwo(i - 1000)); // looked up much faster
 
   /** x * 2^n, whatever n: in parts, since 2^n may be no float64 where the product is one. */
   function scaled(x, n) {
     if (x === 0 || !Number.isFinite(x)) return x;
-    for (; n > 1000; n -= 1000) x *= 2 ** 1000;
-    for (; n < -1000 && x !== 0; n += 1000) x *= 2 ** -1000;
-    return x * 2 ** n;
+    for (; n > 1000; n -= 1000) x *= POWERS[2000];
+    for (; n < -1000 && x !== 0; n += 1000) x *= POWERS[0];
+    return x * POWERS[n + 1000];
   }
 
-  /** Significand and exponent as stored: below 2^emin the significand is below 1. */
-  function split(x, emin) {
-    if (x === 0 || !Number.isFinite(x)) return [x, NOTHING];
-    const exponent = Math.max(exponentOf(x), emin);
-    return [scaled(x, -exponent), exponent];
+  /** The exponent of a number as it is stored: at least emin; of what is not finite, and of 0, NOTHING. */
+  const exponentFrom = (x, emin) => (x === 0 || !Number.isFinite(x) ? NOTHING : Math.max(exponentOf(x), emin));
+
+  /** The significand of a number of such an exponent; below 2^emin it is below 1. */
+  const significandOf = (x, exponent) => (exponent === NOTHING ? x : scaled(x, -exponent));
+
+  const splits = new WeakMap(); // operand -> its numbers taken apart, once
+
+  function split(operand, rule) {
+    if (!splits.has(operand)) {
+      const apart = (x, emin) => {
+        const exponents = new Int32Array(x.length), significands = new Float64Array(x.length);
+        x.forEach((value, i) => {
+          exponents[i] = exponentFrom(value, emin);
+          significands[i] = significandOf(value, exponents[i]);
+        });
+        return { exponents, significands };
+      };
+      const scales = operand.scales ? apart(operand.scales, rule.scale_emin) : null;
+      splits.set(operand, { ...apart(operand.values, operand.emin), scales });
+    }
+    return splits.get(operand);
   }
 
-  /** The part of an operand that one step takes, zeros beyond the end. */
-  function part(operand, first, count) {
-    const take = (x) => Array.from({ length: count }, (_, i) => x[first + i] ?? 0);
-    return { ...operand, values: take(operand.values), scales: operand.scales && take(operand.scales) };
-  }
-
-  /** Exact products of a step as terms {significand, exponent, from, to}; of `group` of them, if not 0. */
-  function products(rule, a, b, group = rule.group) {
-    const terms = a.values.map((x, i) => {
-      const [x1, e1] = split(x, a.emin);
-      const [x2, e2] = split(b.values[i], b.emin);
-      const term = { significand: x1 * x2, exponent: e1 + e2, from: i, to: i };
-      if (!a.scales || !b.scales) return term;
-      const [s1, f1] = split(a.scales[i], rule.scale_emin);
-      const [s2, f2] = split(b.scales[i], rule.scale_emin);
-      term.significand *= s1;
-      term.significand *= s2;
-      term.exponent += f1 + f2;
-      return { ...term, factor: s1 * s2, binade: f1 + f2 };
-    });
-    if (!group || !a.scales || !b.scales) return terms;
-    const groups = [];
-    for (let first = 0; first < terms.length; first += group) {
-      const members = terms.slice(first, first + group);
-      let sum = 0; // exact: sums of few small numbers
-      for (let i = first; i < first + members.length; i++) sum += a.values[i] * b.values[i];
+  /**
+   * The terms of a step, which starts at k = first: exact products, or the exact sums of `group` of them.
+   *
+   * @returns {{significands, exponents, size}} size: products in a term; beyond the last k they are 0.
+   */
+  function products(rule, a, b, first, group) {
+    const left = split(a, rule), right = split(b, rule);
+    const grouped = Boolean(group && left.scales && right.scales), size = grouped ? group : 1;
+    const terms = Math.ceil(rule.step / size), there = Math.min(rule.step, a.values.length - first);
+    const significands = new Float64Array(terms), exponents = new Int32Array(terms).fill(2 * NOTHING);
+    let factor = 1;
+    for (let i = 0; i < there; i++) {
+      const k = first + i, term = grouped ? Math.floor(i / size) : i;
+      let significand = left.significands[k] * right.significands[k];
+      let binade = 0;
+      if (left.scales && right.scales) {
+        factor = left.scales.significands[k] * right.scales.significands[k];
+        binade = left.scales.exponents[k] + right.scales.exponents[k];
+        significand = significand * left.scales.significands[k] * right.scales.significands[k];
+      }
+      if (!grouped) {
+        significands[term] = significand;
+        exponents[term] = left.exponents[k] + right.exponents[k] + binade;
+        continue;
+      }
+      significands[term] += a.values[k] * b.values[k]; // exact: sums of few small numbers
       // Products that cancel count all the same: the exponent of a group is that of its scales.
-      const binades = members.map((term) => (term.significand === 0 ? 2 * NOTHING : term.binade));
-      groups.push({
-        significand: sum * members[0].factor,
-        exponent: Math.max(...binades),
-        from: first,
-        to: first + members.length - 1,
-      });
+      if (significand !== 0) exponents[term] = Math.max(exponents[term], binade);
+      if (i % size === size - 1 || i === there - 1) significands[term] *= factor;
     }
-    return groups;
+    return { significands, exponents, size };
   }
 
-  const largest = (terms) => terms.reduce((top, term) => Math.max(top, term.exponent), -Infinity);
-
-  /** Cut terms and the accumulator off below 2^top, each to whole numbers of 2^last, and add them. */
-  function align(rule, terms, c, top) {
-    const last = Math.max(top, rule.floor) - rule.fraction_bits;
-    const [significand, exponent] = split(c, rule.c_emin);
-    const carried = { significand, exponent };
-    let units = 0;
-    for (const term of [...terms, carried]) {
-      term.last = last;
-      units += Math.trunc(scaled(term.significand, term.exponent - last));
-    }
-    return { terms, carried, top: last + rule.fraction_bits, last, total: scaled(units, last) };
-  }
+  const largest = (exponents) => exponents.reduce((top, exponent) => Math.max(top, exponent), -Infinity);
 
   /** Round an exact sum to the output: cut off to FP32, or to the nearest FP16; zero is positive. */
   function rounded(x, rule) {
@@ -97,75 +97,75 @@ fp8sim.sums = (() => {
   }
 
   /** NVIDIA's law: terms cut off below the largest exponent, added, and rounded once to the output. */
-  function truncatedSum(rule, c, a, b) {
-    let terms = products(rule, a, b);
-    const own = split(c, rule.c_emin)[1];
-    let top = Math.max(largest(terms), own);
-    if (rule.subgroup && largest(products(rule, a, b, 0)) > own) {
-      terms = products(rule, a, b, rule.subgroup); // products outrank c, which then counts for no alignment
-      top = largest(terms);
+  function truncatedSum(rule, c, a, b, first) {
+    const own = exponentFrom(c, rule.c_emin);
+    let terms = products(rule, a, b, first, rule.group);
+    let top = Math.max(largest(terms.exponents), own);
+    if (rule.subgroup && largest(products(rule, a, b, first, 0).exponents) > own) {
+      terms = products(rule, a, b, first, rule.subgroup); // they outrank c, which then counts for no alignment
+      top = largest(terms.exponents);
     }
-    const step = align(rule, terms, c, top);
-    return { ...step, result: rounded(step.total, rule) };
-  }
-
-  /** The terms of a step of which none is cut off. */
-  function uncut(rule, c, a, b) {
-    const terms = products(rule, a, b, 0);
-    const [significand, exponent] = split(c, rule.c_emin);
-    return { terms, carried: { significand, exponent }, top: Math.max(largest(terms), exponent, rule.floor) };
+    const last = Math.max(top, rule.floor) - rule.fraction_bits;
+    let units = Math.trunc(scaled(significandOf(c, own), own - last)); // whole numbers of 2^last: an exact sum
+    terms.significands.forEach((x, i) => (units += Math.trunc(scaled(x, terms.exponents[i] - last))));
+    const total = scaled(units, last);
+    return { terms, top: last + rule.fraction_bits, last, lasts: [last], total, result: rounded(total, rule) };
   }
 
   /** CDNA1: the exact sum of products and c, rounded once to the nearest FP32. */
-  function exactSum(rule, c, a, b) {
-    const total = new Exact().add(c);
-    a.values.forEach((x, i) => total.add(x * b.values[i]));
-    return { ...uncut(rule, c, a, b), total: total.toOdd(), result: Math.fround(total.toOdd()) };
+  function exactSum(rule, c, a, b, first) {
+    const stop = Math.min(first + rule.step, a.values.length);
+    let total = c, exact = true;
+    for (let k = first; k < stop && exact; k++) {
+      const x = a.values[k] * b.values[k], sum = total + x, part = sum - total;
+      exact = total - (sum - part) + (x - part) === 0; // what the sum lost (Knuth's two-sum); NaN beside infinity
+      total = sum;
+    }
+    if (!exact) {
+      const sum = new Exact().add(c);
+      for (let k = first; k < stop; k++) sum.add(a.values[k] * b.values[k]);
+      total = sum.toOdd();
+    }
+    return { total, result: Math.fround(total === 0 ? 0 : total) };
   }
 
   /** CDNA2: products and sums of two rounded to the nearest FP32, subnormal numbers made zero. */
-  function pairwiseSum(rule, c, a, b) {
-    const flushed = (x) => (Math.abs(x) < 2 ** rule.c_emin ? (x < 0 || Object.is(x, -0) ? -0 : 0) : x);
-    const read = (x, emin) => (Math.abs(x) < 2 ** emin ? 0 : x);
-    let sums = a.values.map((x, i) => flushed(Math.fround(read(x, a.emin) * read(b.values[i], b.emin))));
+  function pairwiseSum(rule, c, a, b, first) {
+    const least = powerOfTwo(rule.c_emin);
+    const flushed = (x) => (Math.abs(x) < least ? (x < 0 || Object.is(x, -0) ? -0 : 0) : x);
+    const read = (x, smallest) => (Math.abs(x) < smallest ? 0 : x);
+    const [left, right] = [a, b].map((side) => powerOfTwo(side.emin));
+    let sums = Array.from({ length: rule.step }, (_, i) =>
+      flushed(Math.fround(read(a.values[first + i] ?? 0, left) * read(b.values[first + i] ?? 0, right))));
     for (let size = rule.group || rule.step; size > 1; size >>= 1) {
-      sums = sums.filter((_, i) => i % 2 === 0).map((x, i) => flushed(Math.fround(x + sums[2 * i + 1])));
+      const before = sums;
+      sums = Array.from({ length: before.length / 2 }, (_, i) =>
+        flushed(Math.fround(before[2 * i] + before[2 * i + 1])));
     }
-    const result = sums.reduce((total, x) => flushed(Math.fround(total + x)), read(c, rule.c_emin));
-    return { ...uncut(rule, c, a, b), total: result, result };
+    const result = sums.reduce((total, x) => flushed(Math.fround(total + x)), read(c, least));
+    return { total: result, result };
   }
 
   /** CDNA3: products cut off; their sum, c, and the sum of both rounded down; the output to nearest. */
-  function roundedDownSum(rule, c, a, b) {
-    const bits = rule.fraction_bits;
-    const low = rule.sum_bits + 1;
-    const { terms, carried: start, top: joint } = uncut(rule, c, a, b);
-    for (const term of terms) {
-      const size = Math.abs(scaled(term.significand, term.exponent));
-      if (size >= 2 ** 128) term.significand = Math.sign(term.significand) * Infinity;
-    }
-    const parts = rule.step / (rule.group || rule.step);
-    const own = Array.from({ length: parts }, (_, i) => terms.filter((_, at) => at % parts === i));
-    const tops = own.map(largest);
-    const top = Math.max(...tops);
-    let dot = 0;
-    own.forEach((members, i) => {
-      let sum = 0;
-      for (const term of members) {
-        term.last = tops[i] - bits;
-        sum += Math.trunc(scaled(term.significand, term.exponent - term.last));
-      }
-      dot += Math.floor(scaled(sum, tops[i] - top));
+  function roundedDownSum(rule, c, a, b, first) {
+    const bits = rule.fraction_bits, low = rule.sum_bits + 1;
+    const terms = products(rule, a, b, first, 0), { significands, exponents } = terms;
+    const parts = rule.step / (rule.group || rule.step), tops = Array(parts).fill(-Infinity);
+    significands.forEach((x, i) => {
+      if (Math.abs(scaled(x, exponents[i])) >= POWERS[1128]) significands[i] = Math.sign(x) * Infinity; // 2^128
+      tops[i % parts] = Math.max(tops[i % parts], exponents[i]);
     });
+    const top = Math.max(...tops), sums = Array(parts).fill(0);
+    significands.forEach((x, i) => (sums[i % parts] += Math.trunc(scaled(x, exponents[i] - tops[i % parts] + bits))));
+    let dot = sums.reduce((sum, x, i) => sum + Math.floor(scaled(x, tops[i] - top)), 0);
+    const own = exponentFrom(c, rule.c_emin), joint = Math.max(top, own, rule.floor), last = joint - bits;
     dot = Math.floor(scaled(dot, top - bits - joint + low));
-    start.last = joint - bits;
-    let carried = Math.floor(scaled(start.significand, start.exponent - start.last));
-    if (rule.group && Number.isFinite(c) && start.exponent < start.last - 1) carried = 0;
-    const total = scaled(dot, joint - low) + scaled(carried, joint - bits) + 0; // zero is positive
-    const place = (Number.isFinite(total) && total !== 0 ? Math.max(exponentOf(total), rule.c_emin) : rule.c_emin)
-      - rule.sum_bits;
-    const result = Math.fround(scaled(Math.floor(scaled(total, -place)), place));
-    return { terms, carried: start, top: joint, last: start.last, total, result };
+    let carried = Math.floor(scaled(significandOf(c, own), own - last));
+    if (rule.group && Number.isFinite(c) && own < last - 1) carried = 0;
+    const total = scaled(dot, joint - low) + scaled(carried, last) + 0; // zero is positive
+    const place = (total === 0 ? rule.c_emin : exponentFrom(total, rule.c_emin)) - rule.sum_bits;
+    const result = Number.isFinite(total) ? Math.fround(scaled(Math.floor(scaled(total, -place)), place)) : total;
+    return { terms, top: joint, last, lasts: tops.map((exponent) => exponent - bits), total, result };
   }
 
   const LAWS = {
@@ -176,14 +176,31 @@ fp8sim.sums = (() => {
   };
 
   /**
-   * Sum one step: the products of a.values and b.values, of which there are rule.step, and the accumulator c.
+   * Sum one step: the products of a and b from k = first on, of which there are rule.step, and the accumulator c.
    *
-   * @returns {{result, terms, carried, top, last, total}} terms, and c as one, are {significand, exponent,
-   *   from, to, last}: numbers of products, and the exponent of the last place kept, if it is cut off; top:
-   *   the exponent under which all are aligned; total: what is then rounded to the result.
+   * @returns {number} the accumulator after it.
    */
-  function step(rule, c, a, b) {
-    return LAWS[rule.law](rule, c, a, b);
+  function step(rule, c, a, b, first = 0) {
+    return LAWS[rule.law](rule, c, a, b, first).result;
+  }
+
+  /**
+   * The same step taken apart.
+   *
+   * @returns {{result, total, top, last, terms, carried}} total: what is rounded to the result; top: the exponent
+   *   under which all is aligned; last: that of the last place kept, undefined where none is cut off. The terms,
+   *   and c as one, are {significand, exponent, from, to, last}: k that are in it, counted from the step's first.
+   */
+  function takeApart(rule, c, a, b, first = 0) {
+    const found = LAWS[rule.law](rule, c, a, b, first);
+    const { significands, exponents, size } = found.terms ?? products(rule, a, b, first, 0);
+    const exponent = exponentFrom(c, rule.c_emin), { lasts = [undefined] } = found;
+    const terms = Array.from(significands, (significand, i) => ({
+      significand, exponent: exponents[i], from: i * size, to: (i + 1) * size - 1, last: lasts[i % lasts.length],
+    }));
+    const carried = { significand: significandOf(c, exponent), exponent, last: found.last };
+    const { result, total, top = Math.max(largest(exponents), exponent, rule.floor), last } = found;
+    return { result, total, top, last, terms, carried };
   }
 
   /**
@@ -198,7 +215,7 @@ fp8sim.sums = (() => {
     let running = promoteEvery ? 0 : c;
     for (let first = 0; first < k; first += rule.step) {
       const before = running;
-      running = step(rule, running, part(a, first, rule.step), part(b, first, rule.step)).result;
+      running = step(rule, running, a, b, first);
       const after = running;
       const end = first + rule.step;
       const promoted = promoteEvery > 0 && (end >= k || end % promoteEvery === 0);
@@ -304,12 +321,12 @@ fp8sim.sums = (() => {
    * RNGs", Journal of Statistical Software 8, 2003, the shifts 13, 17 and 5).
    */
   function generator(seed) {
-    let x = (Math.imul(seed + 1, 0x9e3779b1) >>> 0) || 1; // spread small seeds; zero would stay zero
+    const state = Uint32Array.of(Math.imul(seed + 1, 0x9e3779b1) || 1); // spread small seeds; zero would stay zero
     return () => {
-      x ^= x << 13;
-      x ^= x >>> 17;
-      x ^= x << 5;
-      return x >>> 0;
+      state[0] ^= state[0] << 13;
+      state[0] ^= state[0] >>> 17;
+      state[0] ^= state[0] << 5;
+      return state[0];
     };
   }
 
@@ -334,13 +351,15 @@ fp8sim.sums = (() => {
    */
   function operand(numbers, fmt, block, scaleFormat, round) {
     if (!scaleFormat) return { values: numbers.map((x) => round(x, fmt)), emin: fmt.emin };
-    const scales = numbers.map((_, i) => {
-      const first = i - (i % block);
-      const most = numbers.slice(first, first + block).reduce((size, x) => Math.max(size, Math.abs(x)), 0);
-      return round(most / fmt.max, scaleFormat, "toward-positive");
-    });
+    const scales = [];
+    for (let first = 0; first < numbers.length; first += block) {
+      const part = numbers.slice(first, first + block);
+      const most = part.reduce((size, x) => Math.max(size, Math.abs(x)), 0);
+      const scale = round(most / fmt.max, scaleFormat, "toward-positive");
+      part.forEach(() => scales.push(scale));
+    }
     return { values: numbers.map((x, i) => round(x / scales[i], fmt)), emin: fmt.emin, scales };
   }
 
-  return { step, chain, part, exact, bits, generator, draw, operand, mostBits, scaled };
+  return { step, takeApart, chain, exact, bits, generator, draw, operand, mostBits, scaled };
 })();
