@@ -33,9 +33,9 @@ FLOORS = {
     "checkpoints": 9,
     "pytorch": 9,
     "experiments": 10,
-    "play": 10,
     "plotting": 11,
     "report": 11,
+    "play": 11,
     "cli": 12,
     "__main__": 13,
 }
