@@ -163,7 +163,7 @@ def as_sent(case: dict[str, Any]) -> dict[str, Any]:
         scales = None
         if core.scale_format:
             scales = bits_of(np.repeat(options["scales"][axis].reshape(-1), core.scale_block)[: x.size])
-        emin = options[f"{name}_format"].emin
+        emin = get_format(options[f"{name}_format"]).emin
         sides[name] = {"values": bits_of(x), "emin": emin, "scales": scales}
     return {
         "rule": describe_core(core),
@@ -223,17 +223,52 @@ def test_a_thousand_dot_products_have_the_bits_of_the_library(page, thousand):
     assert (patterns == 0).sum() > 20
 
 
+CORNERS = {
+    "an exact sum too small for FP32 keeps its sign": ("cdna1-bf16", [-(2.0**-100)], [2.0**-100], 0.0, -0.0),
+    "an exact sum of negative zeros is positive": ("cdna1-bf16", [-0.0], [1.0], -0.0, 0.0),
+    "what is far below a tie decides it": ("cdna1-bf16", [1, 2.0**-24], [1, 1], 2.0**-80, 1 + 2.0**-23),
+    "a subnormal result is zero of its sign": ("cdna2-bf16", [2.0**-63], [2.0**-63], -1.5 * 2.0**-126, -0.0),
+}
+
+
 @in_browser
-def test_an_exact_sum_too_small_for_fp32_keeps_its_sign(page):
-    core, tiny = TENSOR_CORES["cdna1-bf16"], np.full((1, 1), -(2.0**-100), np.float32)
+@pytest.mark.parametrize("corner", CORNERS)
+def test_corners_that_chance_seldom_finds(page, corner):
+    name, a, b, c, result = CORNERS[corner]
+    core = TENSOR_CORES[name]
     case = {
         "core": core,
-        "a": tiny,
-        "b": -tiny,
-        "options": {"a_format": core.formats[0], "b_format": core.formats[0]},
+        "a": np.array([a], np.float32),
+        "b": np.array([b], np.float32).T,
+        "options": {
+            "c": np.array([[c]], np.float32),
+            "a_format": core.formats[0],
+            "b_format": core.formats[0],
+        },
     }
-    assert expected_bits(case) == 0x80000000
-    assert page.run(RUN_CASES, [as_sent(case)]) == [0x80000000]
+    assert [expected_bits(case)] == bits_of(np.float32(result))
+    assert page.run(RUN_CASES, [as_sent(case)]) == [expected_bits(case)]
+
+
+@in_browser
+def test_nvfp4_sums_smaller_groups_where_products_outrank_c(page):
+    rng = np.random.default_rng(4)
+    core = dataclasses.replace(TENSOR_CORES["blackwell-nvfp4"], name="what if", fraction_bits=6)
+    whole = dataclasses.replace(core, subgroup=0)
+    made = []
+    for _ in range(60):
+        a, b = (random_values(core.formats[0], (1, 64), "wide", rng) for _ in "ab")
+        scales = tuple(random_scales(core, (1, 4), False, rng) for _ in "ab")
+        c = random_values(get_format("fp32"), (1, 1), "normal", rng)
+        options = {"scales": (scales[0], scales[1].T), "c": c}
+        made.append(
+            {"core": core, "a": a, "b": b.T, "options": {**options, "a_format": "e2m1", "b_format": "e2m1"}}
+        )
+    expected = [expected_bits(case) for case in made]
+    assert (
+        sum(e != expected_bits({**case, "core": whole}) for e, case in zip(expected, made, strict=True)) > 10
+    )
+    assert page.run(RUN_CASES, [as_sent(case) for case in made]) == expected
 
 
 @in_browser

@@ -48,7 +48,6 @@ def describe_core(core: TensorCore) -> dict[str, Any]:
         "output": core.output,
         "scale_format": core.scale_format,
         "scale_block": core.scale_block,
-        "source": core.source,
     }
 
 
