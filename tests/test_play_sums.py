@@ -588,6 +588,32 @@ def test_a_dot_product_by_keyboard_alone(page):
 
 
 @in_browser
+def test_rows_slide_from_their_own_exponent_under_the_largest(page):
+    show(page, "#dot?stage=products")
+    places = """return [...document.querySelectorAll("#panel-dot .lanes tbody .run")].map((run) =>
+        new DOMMatrix(getComputedStyle(run).transform).e)"""
+    page.run(
+        "document.querySelectorAll('#panel-dot .run').forEach((run) => { run.mark = 1; run.style.transition = 'none'; }); return 0"
+    )
+    wide = page.run("return parseFloat(getComputedStyle(document.querySelector('#panel-dot .lane')).width)")
+    columns = page.run(
+        "return Number(document.querySelector('#panel-dot .lanes').style.getPropertyValue('--columns'))"
+    )
+    texts = page.run(
+        "return [...document.querySelectorAll('#panel-dot .lanes tbody tr:not(.more) td:nth-child(4)')].map((e) => e.innerText)"
+    )
+    exponents = [int(text.replace("\u2212", "-")) for text in texts]
+    shifts = [(e - max(exponents)) * wide / columns for e in exponents]
+    assert min(shifts) < -5 * wide / columns
+    assert page.run(places) == pytest.approx(shifts, abs=0.5)
+    page.run("document.querySelectorAll('#panel-dot .segments')[1].children[1].click(); return 0")
+    assert page.run(places) == [0] * len(exponents)
+    assert page.run(
+        "return [...document.querySelectorAll('#panel-dot .run')].every((run) => run.mark)"
+    )  # the same rows
+
+
+@in_browser
 def test_play_goes_through_the_stages_and_stops_when_asked(page):
     show(page, "#dot?at=1&stage=products&k=64")
     tab_to(page, "Play")

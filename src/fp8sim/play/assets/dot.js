@@ -23,13 +23,15 @@
 
   /** What is worth a look: a name, the settings, and what is seen there. */
   const PRESETS = [
-    ["All positive", {}, () =>
-      "Numbers from 0 to 1. Every product is positive, so what falls off is always missing, and never made up for."],
-    ["DeepSeek, one chain", { numbers: "signs" }, () =>
-      "Numbers of both signs: what falls off is now missing, now left over, and much of it cancels. So does much of the sum."],
-    ["DeepSeek, promoted", { numbers: "signs", promote: "128" }, () =>
-      "DeepSeek’s remedy. After every 128 products the sum is added to one in FP32 and starts again from zero, " +
-      "so that it never gets large beside the products."],
+    ["All positive", {}, ({ k }) =>
+      `${k} products of numbers from 0 to 1, in one chain of steps. All are positive, so what falls off is always missing, ` +
+      "and the larger the sum gets, the more falls off."],
+    ["DeepSeek, one chain", { numbers: "signs" }, ({ k }) =>
+      `${k} products of both signs, in one chain of steps. What falls off is now missing, now left over, and much of it ` +
+      "cancels. So does much of the sum."],
+    ["DeepSeek, promoted", { numbers: "signs", promote: "128" }, ({ promote }) =>
+      `DeepSeek’s remedy, “promotion”: after every ${promote} products the sum is added to one in FP32 and starts again ` +
+      "from zero, so that it never gets large beside the products."],
     ["All positive, promoted", { promote: "128" }, () =>
       "The same remedy where it is needed most: the sum is never much larger than the products, and few bits fall off."],
     ["Why 34 bits?", { numbers: "cancel", k: "32", bits: "33", stage: "add", at: "" }, ({ fmt }) => {
@@ -484,7 +486,7 @@
       const set = (name) => (value) => change({ [name]: String(value), at: "" });
       const bits = slider("Places kept", "Below the first place of the largest exponent; what is further right falls off.", set("bits"));
       const length = slider("Products in a step", "So many are added in one go.", set("length"));
-      const promote = slider("Promotion", "After so many products the sum is added to one in FP32, and starts again from 0.", (value) => change({ promote: value ? String(value) : "none", at: "" }));
+      const promote = slider("Promotion", "After so many products the chain of steps ends: its sum is added to one in FP32, and a new chain starts from 0.", (value) => change({ promote: value ? String(value) : "none", at: "" }));
       const count = slider("Products, k", "The length of the dot product.", set("k"));
       const again = button("Other numbers", () => change({ seed: String((now.seed % 999) + 1) }));
       const rule = make("p", { className: "hint" });
@@ -531,7 +533,7 @@
           make("div", { className: "dot-sum" }, make("h2", {}, "How the error grows with k"), picture)),
         make("h2", {}, "What if?"),
         make("div", { className: "sliders" }, bits.field, promote.field, length.field, count.field,
-          labelled("Tensor core", core, "A GPU’s unit that multiplies matrices; each generation sums in its own way."),
+          labelled("Tensor core", core, "A GPU’s unit that multiplies matrices. Each generation sums in its own way; Hopper is that of the H100."),
           labelled("Register", output, "What is kept of the sum between two steps."),
           labelled("Format of the numbers", format),
           make("div", {}, labelled("Numbers", numbers), again)),
