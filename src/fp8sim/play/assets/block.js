@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const { make, draw, drag, labelled, select, segments, show, short, percent, parse, say } = fp8sim.page;
+  const { make, draw, drag, onWidth, labelled, select, segments, show, short, percent, parse, say } = fp8sim.page;
   const { quantize } = fp8sim.arithmetic;
   const { title, fields } = fp8sim.words;
   const { formats, scale_formats, scale_rules, sample } = fp8sim.data;
@@ -109,7 +109,8 @@
       group.addEventListener("keydown", (event) => press(event, now.start + i));
       return { group, ...parts };
     });
-    svg.append(back, ...columns.map(({ group }) => group), front);
+    const middles = draw("g");
+    svg.append(back, middles, front);
     let now = null, held = null, wanted = false;
 
     const width = () => Math.max(svg.clientWidth, 280);
@@ -129,6 +130,7 @@
     }
 
     drag(svg, {
+      hold: true,
       start: (event) => {
         const box = svg.getBoundingClientRect(), x = event.clientX - box.left - LEFT;
         const place = now.start + Math.floor((x / (width() - LEFT)) * WINDOW);
@@ -164,9 +166,7 @@
     }
 
     function paintBar(parts, i, w) {
-      const place = now.start + i, there = place < now.values.length;
-      parts.group.style.display = there ? "" : "none";
-      if (!there) return;
+      const place = now.start + i;
       const cell = (w - LEFT) / WINDOW, x = LEFT + i * cell, value = now.values[place], y = yOf(value);
       const element = now.results[0].elements?.[place];
       const set = (shape, attributes) => Object.entries(attributes).forEach(([name, text]) => shape.setAttribute(name, text));
@@ -205,11 +205,13 @@
       svg.setAttribute("viewBox", `0 0 ${w} ${tall}`);
       svg.setAttribute("height", tall);
       paintBack(w);
-      columns.forEach((parts, i) => paintBar(parts, i, w));
+      const some = columns.slice(0, now.values.length - now.start); // the last sixteen may be fewer
+      if (some.length !== middles.childElementCount) middles.replaceChildren(...some.map(({ group }) => group));
+      some.forEach((parts, i) => paintBar(parts, i, w));
       paintCells(w);
     }
 
-    new ResizeObserver(paint).observe(svg);
+    onWidth(svg, paint);
     return {
       element: svg,
       update(next) {

@@ -71,10 +71,13 @@
 
   /**
    * Follow a mouse, a pen or a finger that moves over an element: `start(event)` says with false that it is not
-   * meant; `move(event)` follows, the place where it began included; `end(event)`.
+   * meant; `move(event)` follows, the place where it began included; `end(event)`. With `hold` a finger that is
+   * meant does not scroll the page; without it the style's touch-action decides.
    */
-  function drag(element, { start = () => true, move, end = () => {} }) {
+  function drag(element, { start = () => true, move, end = () => {}, hold = false }) {
     let pointer = null;
+    // Comes after pointerdown. Chromium heeds no touch-action of a part of a drawing.
+    if (hold) element.addEventListener("touchstart", (event) => pointer !== null && event.preventDefault(), { passive: false });
     element.addEventListener("pointerdown", (event) => {
       if (pointer !== null || event.button > 0 || start(event) === false) return;
       pointer = event.pointerId;
@@ -89,6 +92,16 @@
         end(event);
       });
     }
+  }
+
+  /** Draw again when an element has another width: in a frame of its own, since that may change its height. */
+  function onWidth(element, paint) {
+    let width = 0;
+    new ResizeObserver(() => requestAnimationFrame(() => {
+      if (element.clientWidth === width) return;
+      width = element.clientWidth;
+      paint();
+    })).observe(element);
   }
 
   /** A number in the fewest digits that mean it. */
@@ -213,5 +226,5 @@
     addEventListener("hashchange", follow);
   }
 
-  fp8sim.page = { make, draw, labelled, select, segments, drag, show, short, percent, parse, say, read, write, start };
+  fp8sim.page = { make, draw, labelled, select, segments, drag, onWidth, show, short, percent, parse, say, read, write, start };
 })();

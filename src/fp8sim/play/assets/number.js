@@ -53,9 +53,9 @@
         const worth = 2 ** --place, weight = weightOf(field, place, fmt);
         return make("button", {
           type: "button", className: `bit ${field}-bit`, "aria-pressed": String(bit === "1"), id: `bit-${place}`,
-          "aria-label": `${name} bit${weight.spoken ? `, ${weight.spoken}` : ""}`,
+          title: `${name} bit${weight.spoken}`,
           onclick: () => flip(bit === "1" ? code - worth : code + worth),
-        }, make("span", { "aria-hidden": "true" }, bit), make("small", { "aria-hidden": "true" }, ...weight.shown));
+        }, make("span", { className: "spoken" }, `${name} bit${weight.spoken}: `), bit, make("small", { "aria-hidden": "true" }, ...weight.shown));
       });
       return make("div", { className: "bit-group" },
         make("div", { className: "bit-cells" }, ...cells),
@@ -67,15 +67,15 @@
   function weightOf(field, place, fmt) {
     if (fmt.twos_complement) {
       const worth = (place === fmt.bits - 1 ? -1 : 1) * 2 ** place;
-      return { shown: [String(worth)], spoken: `worth ${worth}` };
+      return { shown: [String(worth)], spoken: `, worth ${worth}` };
     }
     if (field === "sign") return { shown: ["\u00b1"], spoken: "" };
     if (field === "exponent") {
       const worth = 2 ** (place - fmt.mantissa_bits);
-      return { shown: [String(worth)], spoken: `worth ${worth}` };
+      return { shown: [String(worth)], spoken: `, worth ${worth}` };
     }
     const power = place - fmt.mantissa_bits;
-    return { shown: power > -4 ? [`1/${2 ** -power}`] : superscript("2", power), spoken: `worth 2 to the power ${power}` };
+    return { shown: power > -4 ? [`1/${2 ** -power}`] : superscript("2", power), spoken: `, worth 2 to the power ${power}` };
   }
 
   function meaning(field, bits, value, fmt) {
@@ -205,7 +205,7 @@
       bitsTitle.textContent = `The bits of ${title(now.fmt.name)}`;
       groups.replaceChildren(...(now.code === null ? [make("p", {}, "No code.")] : bitGroups(now.code, now.fmt, setCode)));
       sum.replaceChildren(...(now.code === null ? [] : equation(now.code, now.fmt)));
-      if (held.startsWith("bit-")) document.getElementById(held)?.focus();
+      if (held.startsWith("bit-")) document.getElementById(held)?.focus({ preventScroll: true });
       if (document.activeElement !== code) code.value = now.code === null ? "" : hex(now.code, now.fmt);
       const small = now.fmt.bits <= 8;
       wheelBox.hidden = !small;

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
 
-  const { make, draw, drag, short, show } = fp8sim.page;
+  const { make, draw, drag, onWidth, short, show } = fp8sim.page;
   const { codeOf, decode, exponentOf, powerOfTwo, round, stepAt } = fp8sim.arithmetic;
   const { title } = fp8sim.words;
   const { formats } = fp8sim.data;
@@ -352,7 +352,7 @@
       handle.setAttribute("aria-valuetext", `${show(now.x)}: ${now.words}`);
     }
 
-    new ResizeObserver(paint).observe(element);
+    onWidth(element, paint);
     return { element, update };
   };
 })();

@@ -59,6 +59,7 @@
     };
 
     drag(element, {
+      hold: true,
       start: (event) => event.target.closest(".ring") !== null,
       move: (event) => choose(codeAt(event)),
     });
