@@ -14,6 +14,7 @@ from fp8sim._support.files import check_target, written
 from fp8sim._support.web import asset, content_policy, embedded_json, framed
 from fp8sim.formats import FloatFormat
 from fp8sim.play.data import number_data
+from fp8sim.play.machines import core_data, model_data
 
 __all__ = ["PARTS", "PlayPage", "page_sources", "play"]
 
@@ -21,11 +22,16 @@ __all__ = ["PARTS", "PlayPage", "page_sources", "play"]
 PARTS: dict[str, tuple[str, ...]] = {
     "number": ("value", "format", "rounding", "overflow", "draw", "from", "to"),
     "block": ("values", "set", "bar", "granularity", "scale", "rule", "format"),
+    "dot": (
+        *("core", "format", "numbers", "k", "seed", "bits", "length", "output", "promote"),
+        *("at", "stage", "rows"),
+    ),
+    "amdahl": ("model", "context", "speedup", "share"),
 }
 
 #: In the order that they run: what the parts stand on, then a script for each part.
-_SCRIPTS = ("first", "arithmetic", "frame", "words", "ruler", "wheel", *PARTS, "last")
-_STYLES = ("colours", "page")
+_SCRIPTS = ("first", "arithmetic", "sums", "frame", "words", "ruler", "wheel", *PARTS, "last")
+_STYLES = ("colours", "page", "sums")
 
 
 @dataclass(frozen=True, repr=False)
@@ -66,7 +72,7 @@ class PlayPage:
             policy=content_policy([style], [script]),
             style=style,
             script=script,
-            data=embedded_json({**number_data(), "start": self.address}),
+            data=embedded_json({**number_data(), **core_data(), **model_data(), "start": self.address}),
         )
 
     def save(self, path: str | Path) -> Path:
