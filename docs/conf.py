@@ -79,8 +79,17 @@ def write_colons(app: Sphinx, what: str, name: str, obj: object, options: object
     lines[:] = [line.replace(COLON, ":") for line in lines]
 
 
+def write_play(app: Sphinx, problem: Exception | None) -> None:
+    """Write the interactive page beside the others."""
+    if problem is None and app.builder.format == "html":
+        folder = Path(app.outdir, "play")
+        folder.mkdir(exist_ok=True)
+        fp8sim.play().save(folder / "index.html")
+
+
 def setup(app: Sphinx) -> None:
     """Connect what is added here."""
+    app.connect("build-finished", write_play)
     app.connect("autodoc-process-docstring", keep_sentences, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", write_colons, priority=600)
     app.connect("doctree-read", add_download, priority=400)  # before Sphinx collects what pages link to

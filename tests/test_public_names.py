@@ -58,7 +58,7 @@ FOR_USERS = [
     "fp8sim",
     *(f"fp8sim.{name}" for name in ("accumulators", "anatomy", "checkpoints", "costs", "formats", "gemm")),
     *(f"fp8sim.{name}" for name in ("metrics", "models", "plotting", "pytorch", "quantization", "recipes")),
-    *(f"fp8sim.{name}" for name in ("report", "tensor_cores", "training")),
+    *(f"fp8sim.{name}" for name in ("play", "report", "tensor_cores", "training")),
     *(f"fp8sim.experiments.{name}" for name in ("claims", "comparison", "data", "embeddings", "train")),
     *(
         f"fp8sim.experiments.{name}"
@@ -75,6 +75,7 @@ MODULES = modules()
 PUBLIC = {name: getattr(fp8sim, name) for name in fp8sim.__all__ if callable(getattr(fp8sim, name))} | {
     f"metrics.{name}": getattr(fp8sim.metrics, name) for name in fp8sim.metrics.__all__
 }
+PUBLIC["play"] = fp8sim.play.play  # of the package that is called as that function
 EXPORTED = {
     f"{module.__name__}.{name}": getattr(module, name)
     for module in MODULES
@@ -193,10 +194,11 @@ def test_all_is_what_a_type_checker_sees_and_what_is_given_on_first_use():
     assert set(fp8sim.__all__) == homes.keys()
     assert len(fp8sim.__all__) == len(homes) <= 32
     given = {name: f"fp8sim.{home}" for name, home in fp8sim._HOME.items()}
-    assert given == {name: home for name, home in homes.items() if home != "fp8sim"}  # but modules
+    modules = {"play", *(name for name, home in homes.items() if home == "fp8sim")}  # "play" is called, too
+    assert given == {name: home for name, home in homes.items() if name not in modules}
     for name, home in homes.items():
         value = fp8sim.__getattr__(name)
-        assert value is (sys.modules[f"fp8sim.{name}"] if home == "fp8sim" else vars(sys.modules[home])[name])
+        assert value is (sys.modules[f"fp8sim.{name}"] if name in modules else vars(sys.modules[home])[name])
     assert set(fp8sim.__all__) <= set(dir(fp8sim))
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fp8sim.formats import FORMATS, FloatFormat, get_format
     from fp8sim.gemm import matmul
     from fp8sim.models import ModelCost, model_cost
+    from fp8sim.play import play
     from fp8sim.quantization import Operand, Quantized, Scaling, quantize
     from fp8sim.recipes import RECIPES, Recipe, get_recipe
     from fp8sim.tensor_cores import TENSOR_CORES, TensorCore, tensor_core_matmul
@@ -47,7 +48,7 @@ __all__ = [
     "FORMATS", "RECIPES", "TENSOR_CORES", "Comparison", "FloatFormat", "ModelCost", "Operand",
     "Quantized", "Recipe", "Scaling", "Sweep", "TensorCore", "check_gpu", "claims", "compare", "decode",
     "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul", "metrics", "model_cost",
-    "quantize", "round_to", "set_num_threads", "sweep", "tensor_core_matmul",
+    "play", "quantize", "round_to", "set_num_threads", "sweep", "tensor_core_matmul",
 ]  # fmt: skip
 
 

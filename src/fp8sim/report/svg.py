@@ -6,9 +6,10 @@ import html
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 
-__all__ = ["WIDTH", "Axis", "Picture", "asset", "grid", "slug", "svg"]
+from fp8sim._support.web import asset
+
+__all__ = ["WIDTH", "Axis", "Picture", "grid", "picture_style", "slug", "svg"]
 
 #: Units across a picture: about one CSS pixel on a phone, so that its text stays legible there.
 WIDTH = 360
@@ -123,15 +124,15 @@ def grid(axis: Axis, ticks: Iterable[tuple[float, str]], top: float, bottom: flo
         yield svg("text", word, x=x, y=top - 6, text_anchor="start" if x < 20 else "middle", class_="tick")
 
 
-def asset(name: str) -> str:
-    """Return the text of a file that the report is made of.
+def picture_style() -> str:
+    """Return the style of pictures, colours and all.
 
     Examples
     --------
-    >>> "prefers-color-scheme: dark" in asset("pictures.css")
+    >>> "prefers-color-scheme: dark" in picture_style()
     True
     """
-    return (resources.files("fp8sim.report") / "assets" / name).read_text(encoding="utf-8")
+    return asset("fp8sim.play", "colours.css") + asset("fp8sim.report", "pictures.css")
 
 
 def _attribute(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from fp8sim.experiments.claims.row import QUESTIONS, Claim
 from fp8sim.report.bars import LINE, claim_bar, label, left_text, saved_rows
-from fp8sim.report.svg import Axis, asset, grid, slug, svg
+from fp8sim.report.svg import Axis, grid, picture_style, slug, svg
 
 __all__ = ["verdict_svg"]
 
@@ -61,7 +61,7 @@ def verdict_svg(rows: Sequence[Claim]) -> str:
             f'viewBox="0 0 {_WIDTH} {height}" role="img" aria-labelledby="title text">',
             '<title id="title">Did FP8 halve it? What it leaves of BF16</title>',
             f'<desc id="text">{html.escape(description)}</desc>',
-            f"<style>\n{asset('pictures.css')}{_FONT}\n</style>",
+            f"<style>\n{picture_style()}{_FONT}\n</style>",
             svg("rect", x=0.5, y=0.5, width=_WIDTH - 1, height=height - 1, rx=6, class_="ground"),
             *grid(_AXIS, _TICKS, 30, y),
             *body,
