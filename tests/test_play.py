@@ -89,7 +89,7 @@ def test_the_page_is_one_file_that_names_no_host(tmp_path):
     assert page.save(tmp_path / "play.html").read_text(encoding="utf-8") == page.html
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.html)
     assert "default-src 'none'" in page.html
-    assert len(page.html) < 200_000
+    assert len(page.html) < 250_000
 
 
 def test_a_notebook_shows_it_in_a_frame_that_reaches_nothing_around_it():
