@@ -176,7 +176,7 @@
         make("div", { className: "dot" },
           make("div", {}, make("h2", {}, "Where the time goes"), picture),
           make("div", {}, make("h2", {}, "What is left, by context"), curve)),
-        make("h2", {}, "What if?"),
+        make("h2", { className: "what-if" }, "What if?"),
         make("div", { className: "sliders pairs" },
           labelled("Model", model, "A language model, counted from its published shapes."), make("div", {}, context.field, lengths.element),
           share.field, make("div", {}, speedup.field, rates.element, rate)));
