@@ -383,6 +383,35 @@ def test_a_page_in_no_folder_is_refused_before_anything_is_measured(run, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_play_writes_a_page_or_opens_one_and_says_where_it_is(run, tmp_path, monkeypatch):
+    file = tmp_path / "play.html"
+    assert run("play", "block", "--html", file) == (0, "", f"wrote {file}\n")
+    assert file.read_text(encoding="utf-8") == fp8sim.play("block").html
+    opened = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
+    monkeypatch.setattr("tempfile.mkdtemp", lambda prefix: str(tmp_path))
+    assert run("play") == (0, "", f"wrote {file}\n")
+    assert opened == [file.as_uri()]
+    assert file.read_text(encoding="utf-8") == fp8sim.play().html
+    monkeypatch.setattr("webbrowser.open", lambda address: False)
+    status, _, err = run("play")
+    assert (status, err.splitlines()[1]) == (
+        2,
+        f"fp8sim: found no browser to open {file} with; open that file in one",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["numbr"], "unknown part of the page 'numbr'; did you mean 'number'?"),
+        (["--html", "no/such/folder/x.html"], "no folder no/such/folder to write x.html in; make it first"),
+    ],
+)
+def test_play_says_what_to_type_instead(run, words, said):
+    assert run("play", *words) == (2, "", f"fp8sim: {said}\n")
+
+
 def test_explain_tells_of_a_number_a_block_and_a_dot_product(run):
     status, out, err = run("explain", "value", 0.3, "--format", "e4m3")
     assert (status, err) == (0, "")

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import MISSING, NO_BROWSER, browsing
 
 import fp8sim
+from browser import MISSING, NO_BROWSER, browsing
 from fp8sim.formats import FORMATS, INT8
 from fp8sim.play import PARTS
+from fp8sim.play.page import page_sources
 from fp8sim.quantization import SCALE_FORMATS
 from fp8sim.reference.codes import encode_reference
 from fp8sim.reference.rounding import ROUNDINGS, round_reference
@@ -61,7 +62,10 @@ def page(browser, file):
     assert browser.run("return window.problems") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
     asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
-    assert {url.partition("#")[0] for url in asked if not url.startswith("data:")} <= {file.as_uri(), "about:blank"}
+    assert {url.partition("#")[0] for url in asked if not url.startswith("data:")} <= {
+        file.as_uri(),
+        "about:blank",
+    }
     assert browser.run("return performance.getEntriesByType('resource').length") == 0
 
 
@@ -69,7 +73,9 @@ def show(browser, file, address: str = "") -> None:
     """Open the page anew at an address."""
     browser.open("about:blank")
     browser.open(f"{file.as_uri()}#{address}")
-    browser.run("window.problems = []; window.onerror = (message) => { window.problems.push(message); }; return 0")
+    browser.run(
+        "window.problems = []; window.onerror = (message) => { window.problems.push(message); }; return 0"
+    )
 
 
 def told(page) -> str:
@@ -89,14 +95,31 @@ def test_the_page_is_one_file_that_names_no_host(tmp_path):
     assert page.save(tmp_path / "play.html").read_text(encoding="utf-8") == page.html
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.html)
     assert "default-src 'none'" in page.html
-    assert len(page.html) < 250_000
+    assert len(page.html) < 300_000
+
+
+def test_the_page_is_told_every_format_and_its_scripts_hold_none(monkeypatch):
+    monkeypatch.setitem(FORMATS, "mine", fp8sim.FloatFormat("mine", 3, 2, bias=5))
+    text = re.search(r'<script type="application/json" id="play-data">(.*?)</script>', fp8sim.play().html)[1]
+    described = json.loads(text)["formats"]
+    assert list(described) == [*FORMATS, "int8"]
+    assert (described["mine"]["bias"], described["mine"]["overflow"], described["fp16"]["overflow"]) == (
+        5,
+        "saturate",
+        "ieee",
+    )
+    _, script = page_sources()
+    assert not re.search(r"\b(448|57344|65504|61440|127\.0|3\.4028)", script)
 
 
 def test_a_notebook_shows_it_in_a_frame_that_reaches_nothing_around_it():
     shown = fp8sim.play(value=0.1)._repr_html_()
     assert re.match(r'<iframe title="fp8sim play" sandbox="allow-scripts" ', shown)
     assert "number?value=0.1" in shown
-    assert repr(fp8sim.play()) == "<fp8sim.play('number'): shown in a notebook; .save('play.html') for a browser>"
+    assert (
+        repr(fp8sim.play())
+        == "<fp8sim.play('number'): shown in a notebook; .save('play.html') for a browser>"
+    )
 
 
 def test_numbers_of_all_kinds_become_an_address():
@@ -132,20 +155,41 @@ def test_the_package_is_called_as_the_function_whichever_was_loaded_first():
 def hard_numbers(fmt: fp8sim.FloatFormat, count: int, rng: np.random.Generator) -> np.ndarray:
     """Numbers that a format finds hard: values, ties and what is beside both, ends, other binades, specials."""
     codes = rng.integers(0, fmt.top_code + 1, count).astype(np.uint32)
-    low, high = (fp8sim.decode(c.astype(fmt.code_dtype), fmt).astype(np.float64) for c in (codes, np.minimum(codes + 1, fmt.top_code)))
+    low, high = (
+        fp8sim.decode(c.astype(fmt.code_dtype), fmt).astype(np.float64)
+        for c in (codes, np.minimum(codes + 1, fmt.top_code))
+    )
     top = fmt.max + np.ldexp(1.0, fmt.emax - fmt.mantissa_bits - 1)  # where overflow begins
     middle = (low + high) / 2
-    usual = np.ldexp(rng.uniform(1, 2, count), rng.integers(fmt.emin - fmt.mantissa_bits - 2, fmt.emax + 3, count))
+    usual = np.ldexp(
+        rng.uniform(1, 2, count), rng.integers(fmt.emin - fmt.mantissa_bits - 2, fmt.emax + 3, count)
+    )
     everywhere = np.ldexp(rng.uniform(1, 2, count), rng.integers(-1074, 1024, count))
     ends = [0.0, np.inf, np.nan, 5e-324, np.finfo(np.float64).max, fmt.max, top, fmt.smallest_subnormal / 2]
-    kinds = [low, middle, np.nextafter(middle, 0), np.nextafter(middle, np.inf), usual, everywhere, rng.choice(ends, count)]
+    kinds = [
+        low,
+        middle,
+        np.nextafter(middle, 0),
+        np.nextafter(middle, np.inf),
+        usual,
+        everywhere,
+        rng.choice(ends, count),
+    ]
     kinds.append(np.nextafter(rng.choice(ends[-3:], count), rng.choice([0, np.inf], count)))
     magnitudes = rng.permutation(np.concatenate(kinds))[:count]
     return np.where(np.isnan(magnitudes), np.nan, np.copysign(magnitudes, rng.choice([-1.0, 1.0], count)))
 
 
 def text_of(x: float) -> str:
-    return "NaN" if math.isnan(x) else "Infinity" if x == math.inf else "-Infinity" if x == -math.inf else repr(float(x))
+    return (
+        "NaN"
+        if math.isnan(x)
+        else "Infinity"
+        if x == math.inf
+        else "-Infinity"
+        if x == -math.inf
+        else repr(float(x))
+    )
 
 
 ROUND_ALL = """const [cases] = arguments, a = fp8sim.arithmetic;
@@ -169,7 +213,9 @@ def test_ten_thousand_numbers_become_the_bits_of_the_library(page):
                 values = round_reference(x, fmt, rounding, overflow, draws)
                 codes = encode_reference(values, fmt)
                 if rounding != "stochastic" and fmt.has_nan:  # the public function says the same
-                    assert np.array_equal(fp8sim.encode(x, fmt, rounding=rounding, overflow=overflow).view(codes.dtype), codes)
+                    assert np.array_equal(
+                        fp8sim.encode(x, fmt, rounding=rounding, overflow=overflow).view(codes.dtype), codes
+                    )
                 refused = np.isnan(values) & (not fmt.has_nan)
                 cases.append((fmt.name, rounding, overflow, [text_of(v) for v in x], draws.tolist()))
                 expected.append([None if lost else int(c) for c, lost in zip(codes, refused, strict=True)])
@@ -179,11 +225,15 @@ def test_ten_thousand_numbers_become_the_bits_of_the_library(page):
     for case, results, codes in zip(cases, found, expected, strict=True):
         wrong = [(x, r[0], c) for x, r, c in zip(case[3], results, codes, strict=True) if r[0] != c]
         assert wrong == [], case[:3]
-        assert [value for _, value, _ in results] == [decoded for _, _, decoded in results]  # codes mean their values
+        assert [value for _, value, _ in results] == [
+            decoded for _, _, decoded in results
+        ]  # codes mean their values
 
 
 @in_browser
-@pytest.mark.parametrize("fmt", [fmt for fmt in ALL.values() if fmt.bits <= 16], ids=lambda fmt: f"{fmt.bits} {fmt.name[:8]}")
+@pytest.mark.parametrize(
+    "fmt", [fmt for fmt in ALL.values() if fmt.bits <= 16], ids=lambda fmt: f"{fmt.bits} {fmt.name[:8]}"
+)
 def test_every_code_of_at_most_16_bits_means_its_value(page, fmt):
     script = """const [name, count] = arguments, text = (x) => Object.is(x, -0) ? "-0" : String(x);
         return Array.from({ length: count }, (_, code) => text(fp8sim.arithmetic.decode(code, name)));"""
@@ -222,7 +272,9 @@ def test_a_thousand_blocks_have_the_scales_codes_and_values_of_the_library(page)
         granularity = "1x16" if nested else str(rng.choice(["tensor", "row", "1x128", "1x32", "1x16", "1x3"]))
         rows, columns = int(rng.integers(1, 4)), int(rng.integers(1, 150))
         spread = float(rng.choice([0.0, 2.0, 12.0]))
-        x = rng.standard_normal((rows, columns)) * 2.0 ** (rng.normal(scale=spread, size=(rows, columns)) + rng.integers(-40, 40))
+        x = rng.standard_normal((rows, columns)) * 2.0 ** (
+            rng.normal(scale=spread, size=(rows, columns)) + rng.integers(-40, 40)
+        )
         x[rng.random(x.shape) < 0.05] = rng.choice([0.0, -0.0, 2.0**-140, -5e-324, 2.0**-126])
         if number % 7 == 0:
             x.flat[0] = fmt.max * 2.0 ** int(rng.integers(-10, 10))  # amax where ceil and floor part
@@ -231,10 +283,28 @@ def test_a_thousand_blocks_have_the_scales_codes_and_values_of_the_library(page)
         except ValueError:
             expected.append("RangeError")
         else:
-            scales = np.repeat(q.scales, q.sizes[1], axis=1)[:, :columns].repeat(q.sizes[0], axis=0)[:rows].astype(float)
-            values = ["-0" if v == 0 and np.signbit(v) else float(v) for v in q.dequantize(np.float64).ravel()]
-            expected.append([q.saturated, q.flushed, list(zip(scales.ravel().tolist(), q.bits.ravel().tolist(), values, strict=True))])
-        options = {"format": fmt.name, "granularity": granularity, "columns": columns, "scaleFormat": scale_format, "rule": rule}
+            scales = (
+                np.repeat(q.scales, q.sizes[1], axis=1)[:, :columns]
+                .repeat(q.sizes[0], axis=0)[:rows]
+                .astype(float)
+            )
+            values = [
+                "-0" if v == 0 and np.signbit(v) else float(v) for v in q.dequantize(np.float64).ravel()
+            ]
+            expected.append(
+                [
+                    q.saturated,
+                    q.flushed,
+                    list(zip(scales.ravel().tolist(), q.bits.ravel().tolist(), values, strict=True)),
+                ]
+            )
+        options = {
+            "format": fmt.name,
+            "granularity": granularity,
+            "columns": columns,
+            "scaleFormat": scale_format,
+            "rule": rule,
+        }
         cases.append(([repr(float(v)) for v in x.ravel()], options))
     assert sum(answer != "RangeError" for answer in expected) > 1000
     found = page.run(QUANTIZE_ALL, cases)
@@ -292,13 +362,17 @@ def test_the_next_values_are_all_values_in_order(page):
 )  # fmt: skip
 def test_a_number_is_told_what_it_becomes_and_why(page, file, state, said):
     show(page, file, f"number?{state}")
-    assert said in page.run("return document.querySelector('.told').textContent + ' ' + document.querySelector('.why').textContent")
+    assert said in page.run(
+        "return document.querySelector('.told').textContent + ' ' + document.querySelector('.why').textContent"
+    )
 
 
 @in_browser
 def test_planted_markup_is_shown_and_not_run(page, file):
     show(page, file, f"number?value={PLANTED}")
-    assert f"\u201c{PLANTED}\u201d is no number" in page.run("return document.getElementById('value-problem').textContent")
+    assert f"\u201c{PLANTED}\u201d is no number" in page.run(
+        "return document.getElementById('value-problem').textContent"
+    )
     show(page, file, "number?format=" + PLANTED.replace("&", "%26"))
     assert PLANTED.upper() in told(page)
     assert page.run("return [document.scripts.length, document.images.length]") == [2, 0]
@@ -336,7 +410,12 @@ def test_the_address_restores_the_state(page, file):
         assert address(page) == state
         page.run("location.hash = '#number'; return 0")
         page.run("location.hash = arguments[0]; return 0", f"#{state}")
-        assert page.run("return new Promise((done) => setTimeout(() => done(document.getElementById('panels').innerText), 50))") == first
+        assert (
+            page.run(
+                "return new Promise((done) => setTimeout(() => done(document.getElementById('panels').innerText), 50))"
+            )
+            == first
+        )
 
 
 @in_browser
@@ -348,7 +427,9 @@ def test_the_page_opens_as_python_says(browser, file, tmp_path):
 @in_browser
 def test_a_frame_in_a_notebook_works_though_it_has_no_address(browser, tmp_path):
     notebook = tmp_path / "notebook.html"
-    notebook.write_text(f"<!DOCTYPE html><title>x</title>{fp8sim.play(value=7)._repr_html_()}", encoding="utf-8")
+    notebook.write_text(
+        f"<!DOCTYPE html><title>x</title>{fp8sim.play(value=7)._repr_html_()}", encoding="utf-8"
+    )
     browser.log("browser")
     browser.open(notebook.as_uri())
     browser.call("/frame", id=0)
@@ -361,9 +442,9 @@ def test_a_frame_in_a_notebook_works_though_it_has_no_address(browser, tmp_path)
 
 @in_browser
 def test_every_part_has_the_state_that_python_knows(page):
-    assert page.run("return Object.entries(fp8sim.parts).map(([name, part]) => [name, Object.keys(part.defaults)])") == [
-        [name, list(names)] for name, names in PARTS.items()
-    ]
+    assert page.run(
+        "return Object.entries(fp8sim.parts).map(([name, part]) => [name, Object.keys(part.defaults)])"
+    ) == [[name, list(names)] for name, names in PARTS.items()]
 
 
 @in_browser
@@ -378,7 +459,9 @@ def test_the_policy_stops_a_script_that_asks_a_host(browser, file):
 
 
 def focused(page) -> str:
-    return page.run("const e = document.activeElement; return e.id || e.getAttribute('aria-label') || e.textContent")
+    return page.run(
+        "const e = document.activeElement; return e.id || e.getAttribute('aria-label') || e.textContent"
+    )
 
 
 def tab_to(page, wanted: str) -> None:
@@ -438,7 +521,9 @@ def test_a_block_can_be_played_with_by_keyboard_alone(page):
     assert focused(page) == "tab-block"
     tab_to(page, "bar-5")
     page.press("End")
-    assert re.search(r"(\d+) of 512 become 0", told(page))[1] == str(fp8sim.quantize(block_of({5: 9000.0}), "e4m3").flushed)
+    assert re.search(r"(\d+) of 512 become 0", told(page))[1] == str(
+        fp8sim.quantize(block_of({5: 9000.0}), "e4m3").flushed
+    )
     page.press("ArrowRight", "Home")
     assert focused(page) == "bar-6"
     assert address(page) == "block?set=5:9000,6:0&bar=6"
@@ -515,7 +600,9 @@ def test_a_number_can_be_played_with_by_a_finger(phone, file):
     b = box(phone, ".wheel")
     scale = b["width"] / 360
     center = b["x"] + 180 * scale, b["y"] + 180 * scale
-    phone.touch((center[0] + 100 * scale, center[1]), (center[0], center[1] + 100 * scale))  # a quarter of a turn
+    phone.touch(
+        (center[0] + 100 * scale, center[1]), (center[0], center[1] + 100 * scale)
+    )  # a quarter of a turn
     assert phone.run("return document.querySelector('.wheel .hub-code').textContent") == "0x80"
     phone.touch(middle(phone, "#next"))
     assert "0.001953125 in E4M3" in told(phone)
@@ -525,8 +612,8 @@ def test_a_number_can_be_played_with_by_a_finger(phone, file):
 def test_a_block_can_be_played_with_by_a_finger(phone, file):
     show(phone, file, "block")
     b = box(phone, ".bars")
-    cell = (b["width"] - 44) / 16
-    x = b["x"] + 44 + 5.5 * cell
+    cell = (b["width"] - 52) / 16
+    x = b["x"] + 52 + 5.5 * cell
     phone.touch((x, b["y"] + 160), (x, b["y"] + 60), (x, b["y"] + 1))
     assert address(phone) == "block?set=5:9000"
     assert "252 of 512" in told(phone)
@@ -585,14 +672,18 @@ def test_what_changes_is_said_to_those_who_listen(page):
     page.press("Tab")
     tab_to(page, "value")
     page.press("Control+a", *"464")
-    heard = page.wait("setTimeout(arguments[0], 400, 0)") or page.run("return document.getElementById('said').textContent")
+    heard = page.wait("setTimeout(arguments[0], 400, 0)") or page.run(
+        "return document.getElementById('said').textContent"
+    )
     assert heard.startswith("464 becomes 448 in E4M3")
     assert page.run("return document.getElementById('said').getAttribute('role')") == "status"
 
 
 @in_browser
 @pytest.mark.extra
-@pytest.mark.skipif(not AXE.exists(), reason="no axe-core: `npm install axe-core` puts it here, or AXE_CORE says where it is")
+@pytest.mark.skipif(
+    not AXE.exists(), reason="no axe-core: `npm install axe-core` puts it here, or AXE_CORE says where it is"
+)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_violation_of_wcag_aa(page, file, width, scheme):

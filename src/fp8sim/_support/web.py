@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -25,22 +26,24 @@ def asset(package: str, name: str) -> str:
     return (resources.files(package) / "assets" / name).read_text(encoding="utf-8")
 
 
-def content_policy(style: str, script: str) -> str:
-    """Return a content security policy under which only this very style and script work.
+def content_policy(styles: Iterable[str], scripts: Iterable[str]) -> str:
+    """Return a content security policy under which only these very styles and scripts work.
+
+    A page that is framed in another obeys the policy of both.
 
     Examples
     --------
-    >>> content_policy("", "").partition(";")[0]
-    "default-src 'none'"
+    >>> content_policy([""], []).partition(";")[0], content_policy([""], [])[-17:]
+    ("default-src 'none'", "script-src 'none'")
     """
 
-    def source(text: str) -> str:
-        digest = hashlib.sha256(text.encode()).digest()
-        return f"'sha256-{base64.b64encode(digest).decode()}'"
+    def sources(texts: Iterable[str]) -> str:
+        digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+        return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
 
     return (
         f"default-src 'none'; base-uri 'none'; form-action 'none'; img-src data:; "
-        f"style-src {source(style)}; script-src {source(script)}"
+        f"style-src {sources(styles)}; script-src {sources(scripts)}"
     )
 
 
@@ -56,16 +59,15 @@ def embedded_json(data: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def framed(page: str, title: str, height: str) -> str:
+def framed(page: str, title: str, look: str) -> str:
     """Return a page as a frame in another, whose scripts reach neither what is around it nor any host.
+
+    `look` is an attribute of the frame: a class or a style.
 
     Examples
     --------
-    >>> framed('<p lang="en">x', "A page", "10em").partition(" srcdoc")[0]
-    '<iframe title="A page" sandbox="allow-scripts" style="width:100%;height:10em;border:0"'
+    >>> framed("<p>x", "A page", 'class="play"')
+    '<iframe title="A page" sandbox="allow-scripts" class="play" srcdoc="&lt;p&gt;x"></iframe>'
     """
-    style = f"width:100%;height:{height};border:0"
-    return (
-        f'<iframe title="{html.escape(title)}" sandbox="allow-scripts" style="{style}" '
-        f'srcdoc="{html.escape(page)}"></iframe>'
-    )
+    title, page = html.escape(title), html.escape(page)
+    return f'<iframe title="{title}" sandbox="allow-scripts" {look} srcdoc="{page}"></iframe>'

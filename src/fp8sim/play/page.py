@@ -16,7 +16,7 @@ from fp8sim.formats import FloatFormat
 from fp8sim.play.data import number_data
 from fp8sim.play.machines import core_data, model_data
 
-__all__ = ["PARTS", "PlayPage", "play"]
+__all__ = ["PARTS", "PlayPage", "page_sources", "play"]
 
 #: Part, as in the page's address -> the names of its state, which its script gives their defaults.
 PARTS: dict[str, tuple[str, ...]] = {
@@ -67,10 +67,9 @@ class PlayPage:
     @property
     def html(self) -> str:
         """The page: it asks no host for anything, and its policy lets nothing else in."""
-        style = "".join(asset("fp8sim.play", f"{name}.css") for name in _STYLES)
-        script = "".join(asset("fp8sim.play", f"{name}.js") for name in _SCRIPTS)
+        style, script = page_sources()
         return Template(asset("fp8sim.play", "page.html")).substitute(
-            policy=content_policy(style, script),
+            policy=content_policy([style], [script]),
             style=style,
             script=script,
             data=embedded_json({**number_data(), **core_data(), **model_data(), "start": self.address}),
@@ -97,7 +96,19 @@ class PlayPage:
         return target
 
     def _repr_html_(self) -> str:
-        return framed(self.html, "fp8sim play", "52rem")
+        return framed(self.html, "fp8sim play", 'style="width:100%;height:52rem;border:0"')
+
+
+def page_sources() -> tuple[str, str]:
+    """Return the style and the script of the page, which the policy of a page around it must let in too.
+
+    Examples
+    --------
+    >>> [len(text) > 1000 for text in page_sources()]
+    [True, True]
+    """
+    style = "".join(asset("fp8sim.play", f"{name}.css") for name in _STYLES)
+    return style, "".join(asset("fp8sim.play", f"{name}.js") for name in _SCRIPTS)
 
 
 def play(part: str = "number", **state: object) -> PlayPage:

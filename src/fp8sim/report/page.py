@@ -1,30 +1,25 @@
-"""The report: one self-contained HTML page with the verdicts, pictures and a format explorer."""
+"""The report: one self-contained HTML page with the verdicts, pictures and the page to touch."""
 
 from __future__ import annotations
 
-import dataclasses
 import html
 import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from string import Template
-from typing import Any
 
 from fp8sim._support.files import check_target, written
 from fp8sim._support.quantities import ratio_text
-from fp8sim._support.results import members
 from fp8sim._support.tables import Table
-from fp8sim._support.web import asset, content_policy, embedded_json
-from fp8sim.casts import overflow_policy
+from fp8sim._support.web import asset, content_policy, embedded_json, framed
 from fp8sim.experiments.claims import QUESTIONS, Claim, Claims
 from fp8sim.experiments.claims.row import Question
 from fp8sim.experiments.claims.rules import Verdict
 from fp8sim.experiments.claims.sentence import SEEDS
 from fp8sim.experiments.comparison import Comparison
-from fp8sim.formats import FORMATS, FloatFormat
-from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
-from fp8sim.reference.rounding import ROUNDINGS
+from fp8sim.play import play
+from fp8sim.play.page import page_sources
 from fp8sim.report import pictures
 from fp8sim.report.svg import picture_style, slug
 
@@ -72,7 +67,7 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
     ('<!DOCTYPE html>', False)
     """
     style = picture_style() + _asset("report.css")
-    script = _asset("arithmetic.js") + _asset("explorer.js")
+    play_style, play_script = page_sources()
     sources = list(dict.fromkeys(row.source for row in result.rows if row.source))
     answers, numbered = result.answers, list(enumerate(result.rows, 1))
     by_question = {name: [pair for pair in numbered if pair[1].question == name] for name in QUESTIONS}
@@ -81,9 +76,9 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
         for question, words in QUESTIONS.items()
     ]
     return Template(_asset("report.html")).substitute(
-        policy=content_policy(style, script),
+        policy=content_policy([style, play_style], [play_script]),
         style=style,
-        script=script,
+        play=framed(play().html, "fp8sim play", 'class="play"'),
         title=html.escape(" ".join(["fp8sim claims:", *result.bottom_line[:1]])),
         sentence=_annotated(result.sentence),
         summary="\n".join(f'<p class="summary">{html.escape(words)}</p>' for words in result.bottom_line),
@@ -94,7 +89,7 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
         sources="\n".join(_source(i, source, result.rows) for i, source in enumerate(sources, 1)),
         setting=_definitions(_setting(result)),
         environment=_definitions(result.environment.items()),
-        data=embedded_json({"claims": result.to_dict(), "explorer": _explorer_data()}),
+        data=embedded_json({"claims": result.to_dict()}),
     )
 
 
@@ -135,27 +130,6 @@ def write_report(
     with written(path, "w", encoding="utf-8", errors="xmlcharrefreplace", newline="\n") as stream:
         stream.write(page)
     return target
-
-
-def _explorer_data() -> dict[str, Any]:
-    """Return what the script must know: it holds no format, rule or name of its own."""
-    return {
-        "formats": {name: _describe(fmt) for name, fmt in FORMATS.items()},
-        "roundings": {name: words for name, words in ROUNDINGS.items() if name != "stochastic"},
-        "scale_formats": {  # of a block alone: 4over6 wants the whole tensor
-            fmt: [rule for rule in rules if not rule.startswith("4over6")]
-            for fmt, rules in SCALE_FORMATS.items()
-        },
-        "scale_rules": SCALE_RULES,
-    }
-
-
-def _describe(fmt: FloatFormat) -> dict[str, Any]:
-    return {
-        **dataclasses.asdict(fmt),
-        **members(fmt, "bits has_inf has_nan emin emax max smallest_normal smallest_subnormal"),
-        "overflow": overflow_policy(fmt, None),
-    }
 
 
 def _annotated(sentence: str) -> str:

@@ -100,7 +100,7 @@
 
   /** The bars: {element, update(now)}. */
   function bars(choose, move) {
-    const TALL = 300, LEFT = 44, ROW = 24, middle = TALL / 2;
+    const TALL = 300, LEFT = 52, ROW = 24, middle = TALL / 2;
     const svg = draw("svg", { role: "group", "aria-label": "Bars of 16 numbers", class: "bars" });
     const back = draw("g", { "aria-hidden": "true" }), front = draw("g", { "aria-hidden": "true" });
     const columns = Array.from({ length: WINDOW }, (_, i) => {
@@ -251,7 +251,7 @@
       if (place >= 0 && place < elements.length) choose(place);
     });
     return make("figure", { className: "all" }, make("figcaption", {}, make("b", {}, fmt),
-      ` mean error ${percent(meanError(elements))}`, make("br"), lost), svg);
+      ` error ${percent(meanError(elements))}`, make("br"), lost), svg);
   }
 
   function mount(root, state, change) {
@@ -308,7 +308,8 @@
       make("div", { className: "block" },
         make("section", {}, make("h2", {}, "Sixteen of them, to drag"), barsHint, chart.element,
           make("div", { className: "code-row tools" }, make("div", { className: "field" }, exactLabel, exact), large, undo), table),
-        make("section", {}, side, legend, pictures)),
+        make("section", {}, side, make("p", { className: "hint" }, "A square for each number, press one to see it; the dashed frame shares its " +
+          "scale. The error is the mean of all relative errors."), legend, pictures)),
       make("details", { className: "tools" }, make("summary", {}, "Numbers of your own"), labelled("Numbers, apart by spaces or commas", own), problem));
     rule.setAttribute("aria-describedby", "rule-hint");
 
@@ -360,7 +361,7 @@
       rule.value = now.rule;
       hint.textContent = `${now.rule}: ${scale_rules[now.rule]}.`;
       const lead = title(now.lanes[0]);
-      barsHint.textContent = `Drag one up to ${TOP} and watch the others. Black lines: what they become in ${lead}. ` +
+      barsHint.textContent = `Drag one up to ${TOP} and watch the others. Short lines: what they become in ${lead}. ` +
         `What stays inside the pink band becomes 0 there.`;
       chart.update(now);
       exactLabel.textContent = `Number ${now.bar + 1}`;

@@ -128,7 +128,9 @@
       const result = round(sign * 4 * fmt.max, fmt, rounding, overflow);
       const [a, b] = rectangle(sign * from, sign * to, Object.is(result, value) && Math.sign(x) === sign ? "beyond here" : "beyond");
       const words = result === null ? "refused" : Number.isFinite(result) ? `all become ${show(result)}` : show(result);
-      labels.push({ at: (a + b) / 2, text: words, room: b - a });
+      // Beside the arrow, where the number is in here.
+      const [start, end] = Number.isFinite(x) && at(x) > a && at(x) < b ? (sign > 0 ? [at(x), b] : [a, at(x)]) : [a, b];
+      labels.push({ at: (start + end) / 2, text: words, room: end - start });
     }
 
     function nowhere(low, high) {
@@ -161,10 +163,11 @@
     if (Number.isFinite(x) && Number.isFinite(value ?? NaN)) {
       const { lower, upper } = fp8sim.arithmetic.neighbours(x, fmt);
       const other = chance && lower !== null && upper !== null && lower !== upper ? (value === lower ? upper : lower) : null;
-      if (other !== null) group.append(arrow(at(x), at(other), middle, "arrow other"));
-      group.append(arrow(at(x), at(value), middle, "arrow"));
+      const [here, there] = [x, value].map((v) => Math.min(Math.max(at(v), -7), width + 7));
+      if (other !== null) group.append(arrow(here, at(other), middle, "arrow other"));
+      group.append(arrow(here, there, middle, "arrow"));
     }
-    group.append(draw("text", { x: 0, y: y + 13, class: "lane" }, title(name)));
+    group.append(draw("text", { x: 0, y: y + 13, class: "format-name" }, title(name)));
     return group;
   }
 
