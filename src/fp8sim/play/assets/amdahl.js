@@ -83,14 +83,17 @@
           svg.append(draw("rect", { class: `part-${key}`, x: x(at), y, width: Math.max(0, x(at + wide) - x(at)), height,
             ...(key === "fp8" ? { fill: "url(#hatch)" } : {}) }));
         }
-        if (wide > 0.2) svg.append(draw("text", { class: `in-${key}`, x: x(at) + 6, y: y + height / 2 + 4 }, `${name} ${percent(share / (key === "fp8" ? faster : 1))}`));
+        const label = `${name} ${percent(wide)}`;
+        if (7.4 * label.length + 12 < (W - 2) * wide) labels.push(draw("text", { class: `in-${key}`, x: x(at) + 6, y: y + height / 2 + 4 }, label));
         at += wide;
       }
     };
+    const labels = [];
     svg.append(draw("text", { class: "muted", x: x(HALF), y: 158, "text-anchor": "middle" }, "half"));
     bar(20, "all in BF16: 100 %", 1);
     bar(98, `FP8 ${two(speedup)} times as fast: ${percent(left)}`, speedup);
     for (const y of [16, 94]) svg.append(draw("line", { class: "goal", x1: x(HALF), x2: x(HALF), y1: y, y2: y + height + 9 }));
+    svg.append(...labels);
     let at = 1;
     for (const [key, name, share] of parts) {
       if (share === 0) continue;
@@ -173,7 +176,7 @@
         make("div", { className: "dot" },
           make("div", {}, make("h2", {}, "Where the time goes"), picture),
           make("div", {}, make("h2", {}, "What is left, by context"), curve)),
-        make("h2", {}, "What if?"),
+        make("h2", { className: "what-if" }, "What if?"),
         make("div", { className: "sliders pairs" },
           labelled("Model", model, "A language model, counted from its published shapes."), make("div", {}, context.field, lengths.element),
           share.field, make("div", {}, speedup.field, rates.element, rate)));

@@ -10,8 +10,7 @@ fp8sim.sums = (() => {
   "use strict";
 
   const NOTHING = -10000; // the exponent of what counts for no alignment
-  const FP32_MAX = (2 - 2 ** -23) * 2 ** 127;
-  const FP16_MAX = 65504;
+  const { fp16, fp32 } = fp8sim.data.formats;
   const { exponentOf, powerOfTwo } = fp8sim.arithmetic;
   const POWERS = Float64Array.from({ length: 2001 }, (_, i) => powerOfTwo(i - 1000)); // looked up much faster
 
@@ -93,7 +92,7 @@ fp8sim.sums = (() => {
       if (rest > 0.5 || (rest === 0.5 && whole % 2 !== 0)) whole += Math.sign(units);
     }
     const y = scaled(whole, last) + 0;
-    return Math.abs(y) > (rule.fp16 ? FP16_MAX : FP32_MAX) ? Math.sign(y) * Infinity : y;
+    return Math.abs(y) > (rule.fp16 ? fp16 : fp32).max ? Math.sign(y) * Infinity : y;
   }
 
   /** NVIDIA's law: terms cut off below the largest exponent, added, and rounded once to the output. */
