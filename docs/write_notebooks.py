@@ -194,12 +194,12 @@ def _plain(text: str) -> str:
 def _hover(found: re.Match[str]) -> str:
     """Return a term with what the glossary says of it."""
     entry = re.search(r"<([^>]+)>", found[0])
-    told = glossary()[entry[1] if entry else found[1]]
+    told = glossary()[(entry[1] if entry else found[1]).lower()]
     return f'<abbr title="{told}">{found[1]}</abbr>'
 
 
 def glossary() -> dict[str, str]:
-    """Return term -> what it means, without markup."""
+    """Return term, in small letters -> what it means, without markup."""
     page = (DOCS / "lessons" / "glossary.md").read_text(encoding="utf-8")
     terms = {}
     for entry in re.split(r"\n(?=\S)", re.search(r"{glossary}\n(.*?)\n:::", page, re.DOTALL)[1]):
@@ -207,7 +207,7 @@ def glossary() -> dict[str, str]:
         heads = [line.strip() for line in lines if line and not line.startswith(" ")]
         text = " ".join(line.strip() for line in lines if line.startswith(" "))
         text = re.sub(r"{\w+}`([^`<]+?)(?:\s*<[^`>]+>)?`", r"\1", text).replace('"', "&quot;")
-        terms |= dict.fromkeys(heads, re.sub(r"[`*$]", "", text))
+        terms |= {head.lower(): re.sub(r"[`*$]", "", text) for head in heads}
     return terms
 
 
