@@ -35,6 +35,7 @@ FLOORS = {
     "experiments": 10,
     "play": 11,
     "plotting": 11,
+    "course": 11,
     "report": 12,
     "cli": 13,
     "__main__": 14,
