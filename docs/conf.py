@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -12,6 +13,8 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxTranslator
 
 import fp8sim
+
+sys.path.insert(0, str(Path(__file__).parent))  # of the extensions beside this file
 
 project = "fp8sim"
 author = "The fp8sim developers"
@@ -23,6 +26,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "pictures",
+    "deck",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
 nitpicky = False
