@@ -16,6 +16,8 @@ import fp8sim
 
 sys.path.insert(0, str(Path(__file__).parent))  # of the extensions beside this file
 
+from write_notebooks import LESSONS, write_notebook
+
 project = "fp8sim"
 author = "The fp8sim developers"
 copyright = "2026, the fp8sim developers"
@@ -28,6 +30,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "pictures",
     "deck",
+    "lesson_pages",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
 nitpicky = False
@@ -40,6 +43,7 @@ html_math_renderer = "mathml"  # MathJax would be fetched from another host
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+myst_url_schemes = {"http": None, "https": None, "mailto": None, "play": None}  # play: lesson_pages.py
 
 # Every notebook is executed at every build; an error in one fails the build.
 nb_execution_mode = "force"
@@ -58,8 +62,11 @@ COLON = "\ue000"  # stands for one, where napoleon is not to see it
 
 
 def add_download(app: Sphinx, doctree: nodes.document) -> None:
-    """End each page that is a notebook with a link to it, as it was executed."""
+    """End each page that is a notebook with a link to it: as it was executed, but of a lesson the student's copy."""
     notebook = Path(app.env.mystnb_config.output_folder, f"{app.env.docname}.ipynb")
+    lesson = Path(app.env.docname).name
+    if lesson in LESSONS:
+        notebook = write_notebook(lesson, notebook.parent)
     if notebook.exists():
         target = "/" + os.path.relpath(notebook, app.srcdir)
         link = download_reference("", "", nodes.literal(text=notebook.name), reftarget=target)

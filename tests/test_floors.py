@@ -35,6 +35,7 @@ FLOORS = {
     "experiments": 10,
     "plotting": 11,
     "report": 11,
+    "course": 11,
     "cli": 12,
     "__main__": 13,
 }

@@ -86,6 +86,7 @@ PICTURES: dict[str, Callable[..., Any]] = {
     "error_against_k": lambda ax=None: plotting.error_against_k(*e4m3_product(), ax=ax),
     "cost_bars": lambda ax=None: plotting.cost_bars(model_cost("deepseek-v3"), ax=ax),
     "cost_bars seconds": lambda ax=None: plotting.cost_bars(comparison(), "seconds", ax=ax),
+    "flop_bars": lambda ax=None: plotting.flop_bars(model_cost("deepseek-v3"), ax=ax),
     "roofline": lambda ax=None: plotting.roofline(gemm_cost(64, 64, 64), ax=ax),
     "sweep_curves": lambda ax=None: plotting.sweep_curves(
         fp8sim.sweep(pow, {"base": [2, 3], "exp": [1, 2, 3]}), "exp", "value", by="base", ax=ax

@@ -125,7 +125,7 @@ def test_the_ends_of_e4m3_are_those_of_every_page():
     for page, sentence in {
         "quickstart": f"The largest E4M3 value is {E4M3.max:.0f} and the smallest positive one 2^{smallest}",
         "lessons/what-a-bit-is-worth": f"E4M3 reaches from $2^{{{smallest}}}$ to {E4M3.max:.0f}",
-        "lessons/solutions": f"the largest is $1.75 \\cdot 2^8 = {E4M3.max:.0f}$",
+        "lessons/start-here": f"So it is $2^{{-6}} \\cdot 2^{{-3}} = 2^{{{smallest}}}$",
         "conventions": f"largest value {E4M3.max:.0f}, one NaN per sign, no infinity",
     }.items():
         assert missing(page, sentence) == []
@@ -197,7 +197,7 @@ def test_powers_of_two_cost_what_the_solution_says():
     rows = fp8sim.compare(*matrices(), ["deepseek-v3", "deepseek-v3.1"], bounds=False).rows
     error = {row.recipe: row.relative_error for row in rows}
     grown = error["deepseek-v3.1"] / error["deepseek-v3"] - 1
-    assert missing("lessons/solutions", f"The error grows by about {percent(round(grown, 1))} here") == []
+    assert missing("lessons/multiply-in-8-bits", f"The error grows by about {percent(round(grown, 1))} here") == []
 
 
 def test_int8_wins_where_lesson_1_says(rng):
@@ -258,7 +258,7 @@ def test_halving_the_interval_takes_off_what_the_solution_says():
     assert {round(share, 1) for share in shares["positive"]} == {0.6, 0.7}
     assert (
         missing(
-            "lessons/solutions",
+            "lessons/multiply-in-8-bits",
             "about 40 % off the error on numbers of both signs",
             "60 to 70 % on positive ones",
         )
@@ -277,7 +277,7 @@ def test_the_least_bits_for_exact_sums_are_those_of_the_solution():
     e4m3, e5m2 = least_fraction_bits(E4M3), least_fraction_bits(E5M2)
     assert (
         missing(
-            "lessons/solutions",
+            "lessons/multiply-in-8-bits",
             f"lie **{e4m3} fraction bits**",
             f"With {e4m3}, nothing is cut off any product. With {e4m3 - 1} the smallest can be lost",
             f"E5M2 would need {e5m2}",
@@ -330,7 +330,7 @@ def test_the_shares_of_the_solutions_are_what_they_say():
         kept[name] = 2 * model.vocab * model.hidden / fp8sim.model_cost(name).inventory.parameters
     assert (
         missing(
-            "lessons/solutions",
+            "lessons/did-it-halve",
             f"From {first['bf16']} tokens on in BF16 and from {first['deepseek-v3']} on in FP8",
             f"attention is {percent(attention, 1)} of the flops and the FP8 layers {percent(fp8, 1)}",
             f"Twice as fast on {percent(attention + fp8, 1)} of the work",

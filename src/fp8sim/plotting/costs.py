@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from fp8sim._support import checks
-from fp8sim._support.quantities import amount_text, ratio_text, tera_text, unit_for
+from fp8sim._support.quantities import amount_text, percent_text, ratio_text, tera_text, unit_for
 from fp8sim.costs import GemmCost
 from fp8sim.experiments.comparison import Comparison
 from fp8sim.models import ModelCost
@@ -27,7 +27,7 @@ from fp8sim.plotting._style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["cost_bars", "roofline"]
+__all__ = ["cost_bars", "flop_bars", "roofline"]
 
 Quantity: TypeAlias = Literal["bytes", "seconds"]
 Stacks: TypeAlias = "dict[str, dict[str, float]]"  # bar -> part -> amount
@@ -88,6 +88,60 @@ def cost_bars(cost: ModelCost | Comparison, quantity: Quantity = "bytes", *, ax:
         ax.annotate(text, end, (4, 0), textcoords="offset points", va="center", fontsize="small")
     ax.set_xlim(0, 1.4 * max(sums.values()) / factor)  # room for the sums
     ax.set_xlabel(f"{what} ({unit})")
+    ax.spines[["right", "top"]].set_visible(False)
+    return ax
+
+
+def flop_bars(costs: ModelCost | Sequence[ModelCost], *, ax: Axes | None = None) -> Axes:
+    """Draw the forward flops of a token, a bar a context length; what is in the recipe's formats is hatched.
+
+    Each bar ends with its sum and the share that is hatched. `ax` and Returns are as for `number_lines`.
+
+    Parameters
+    ----------
+    costs : ModelCost or sequence of ModelCost
+        What `model_cost` returned, all of one model under one recipe.
+
+    Raises
+    ------
+    ValueError
+        If there is no cost, or the models or recipes differ.
+
+    Examples
+    --------
+    >>> import fp8sim
+    >>> from fp8sim.plotting import flop_bars
+    >>> lengths = (4096, 131072)
+    >>> ax = flop_bars([fp8sim.model_cost("deepseek-v3", seq_len=length) for length in lengths])
+    >>> [text.get_text() for text in ax.texts]
+    ['83.5 GFLOP, 85.3 % in deepseek-v3', '401 GFLOP, 17.8 % in deepseek-v3']
+    """
+    costs = [checks.of_kind(cost, ModelCost, "a cost") for cost in checks.several(costs, ModelCost, "costs")]
+    if len({(str(cost.model), str(cost.recipe)) for cost in costs}) != 1:
+        raise ValueError("the bars are of one model under one recipe; draw one picture each")
+    recipe = str(costs[0].recipe)
+    stacks: Stacks = {}
+    looks: dict[str, dict[str, Any]] = {}
+    largest = max(cost.forward_flops_per_token for cost in costs)
+    for cost in costs:
+        bar = stacks.setdefault(f"{cost.work.seq_len} tokens", {})
+        for row in sorted(cost.components, key=lambda row: -row.quantized_share):
+            thin = row.flops_per_token < _SMALL * largest
+            kind = recipe if row.quantized_share else str(cost.baseline)
+            part = f"{'rest' if thin else row.component}, {kind}"
+            bar[part] = bar.get(part, 0.0) + row.flops_per_token / 1e9
+            look = bar_look(len(looks)) | ({"facecolor": GREY} if thin else {})
+            looks.setdefault(part, {**look, "hatch": "///" if row.quantized_share else "", "height": 0.7})
+    ax = axes_for(ax, 7.5, 1.8 + 0.45 * len(stacks))
+    stacked_bars(ax, stacks, looks)
+    legend_above(ax)
+    for row_number, (cost, parts) in enumerate(zip(costs, stacks.values(), strict=True)):
+        share = percent_text(cost.quantized_flops_share)
+        text = f"{sum(parts.values()):.3g} GFLOP, {share} in {recipe}"
+        end = (sum(parts.values()), row_number)
+        ax.annotate(text, end, (4, 0), textcoords="offset points", va="center", fontsize="small")
+    ax.set_xlim(0, 1.6 * largest / 1e9)  # room for the sums
+    ax.set_xlabel(f"{costs[0].model}, forward flops of a token (GFLOP)")
     ax.spines[["right", "top"]].set_visible(False)
     return ax
 

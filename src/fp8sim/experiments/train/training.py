@@ -18,7 +18,7 @@ from fp8sim._support.tables import Table
 from fp8sim.experiments.train.losses import SMOOTHING, RecipeLoss, RunResult, compare_losses, recipe_label
 from fp8sim.training import GEMMS
 
-__all__ = ["Training", "recorded_training"]
+__all__ = ["Training", "failing_training", "recorded_training"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -90,9 +90,37 @@ def recorded_training() -> tuple[Training, str]:
     >>> training.size["parameters"], "torch" in made
     (1739264, True)
     """
-    file = resources.files("fp8sim.experiments") / "recorded" / "training.json"
-    data = json.loads(file.read_text(encoding="utf-8"))
+    data = _read_record("training")
     return Training.from_dict(data), f"Recorded {data['date']} ({data['made']})."
+
+
+def failing_training() -> tuple[Training, list[dict[str, Any]]]:
+    """Return two recorded trainings that fail, each beside ones that do not.
+
+    The first is the language model of `recorded_training` in E4M3 without any scale, beside its runs under
+    ``bf16`` and ``deepseek-v3``. The second is a table of tokens whose gradients differ by decades: for each recipe
+    the losses, as shares of the first, how many of 512 tokens got no gradient, step by step, and the imbalance that
+    was measured, the standard deviation of log10 of the tokens' gradients.
+
+    Examples
+    --------
+    >>> training, table = failing_training()
+    >>> [row.recipe for row in training.rows]
+    ['bf16', 'deepseek-v3', 'e4m3-without-scales']
+    >>> [run["recipe"] for run in table if any(run["lost"])]
+    ['deepseek-v3-block-gradients']
+    """
+    data, (working, _) = _read_record("failing"), recorded_training()
+    failing = Training.from_dict(data["model"])
+    runs = [run for run in working.runs if run.recipe in ("bf16", "deepseek-v3")]
+    runs += [run for run in failing.runs if run.recipe != failing.baseline]
+    return dataclasses.replace(working, runs=tuple(runs)), data["table"]["runs"]
+
+
+def _read_record(name: str) -> dict[str, Any]:
+    file = resources.files("fp8sim.experiments") / "recorded" / f"{name}.json"
+    data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return data
 
 
 def _read_run(run: dict[str, Any]) -> RunResult:

@@ -1,0 +1,7 @@
+"""The exercises of the lessons: is an answer right, and if not, which mistake gives it?"""
+
+from __future__ import annotations
+
+from fp8sim.course.checking import Feedback, check
+
+__all__ = ["Feedback", "check"]
