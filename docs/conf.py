@@ -39,6 +39,7 @@ html_theme = "furo"
 html_title = "fp8sim"
 html_static_path = ["_static"]
 html_css_files = ["fp8sim.css"]
+html_js_files = [("tables.js", {"defer": "defer"})]
 html_math_renderer = "mathml"  # MathJax would be fetched from another host
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
