@@ -38,7 +38,10 @@ FIRST = f"""\
 #: Settings of the pages: what is not there is not shown, nor asked of another host.
 CONFIG = {
     "jupyter-lite-schema-version": 0,
-    "jupyter-config-data": {"appName": "fp8sim", "disabledExtensions": ["@jupyterlab/extensionmanager-extension"]},
+    "jupyter-config-data": {
+        "appName": "fp8sim",
+        "disabledExtensions": ["@jupyterlab/extensionmanager-extension"],
+    },
 }
 
 
@@ -79,7 +82,9 @@ def write_notebooks(folder: Path) -> list[Path]:
     notebooks = sorted(folder.glob("*.ipynb"))
     for path in notebooks:
         notebook = nbformat.read(path, as_version=4)
-        notebook.cells.insert(0, nbformat.v4.new_code_cell(FIRST, id="install", metadata={"tags": ["remove-cell"]}))
+        notebook.cells.insert(
+            0, nbformat.v4.new_code_cell(FIRST, id="install", metadata={"tags": ["remove-cell"]})
+        )
         nbformat.write(notebook, path)
     return notebooks
 
@@ -101,7 +106,9 @@ def build(folder: Path, pyodide: str = "") -> None:
         for wheel in write_wheels(wheels):
             command += ["--piplite-wheels", wheel]
         command += ["--pyodide", pyodide] if pyodide else []
-        made = subprocess.run(command, cwd=place, capture_output=True, text=True, env={**os.environ, "CI": "1"})
+        made = subprocess.run(
+            command, cwd=place, capture_output=True, text=True, env={**os.environ, "CI": "1"}
+        )
         if made.returncode:
             raise SystemExit(f"jupyter lite build failed:\n{made.stdout[-2000:]}{made.stderr[-2000:]}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -112,7 +119,9 @@ def main() -> None:
     """Build it where the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=Path, help="where to put the site; made anew")
-    parser.add_argument("--pyodide", default="", help="an archive of Pyodide's distribution, to need no other host")
+    parser.add_argument(
+        "--pyodide", default="", help="an archive of Pyodide's distribution, to need no other host"
+    )
     arguments = parser.parse_args()
     build(arguments.folder, arguments.pyodide)
     size = sum(path.stat().st_size for path in arguments.folder.rglob("*") if path.is_file())

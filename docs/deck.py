@@ -22,18 +22,27 @@ sys.path.insert(0, str(FOLDER / "teach"))
 def slides(app: Sphinx, doctree: nodes.document) -> list[str]:
     """Return the sections below the title as HTML, one each."""
     title = next(iter(doctree.findall(nodes.section)))
-    parts = [app.builder.render_partial(part)["fragment"] for part in title if isinstance(part, nodes.section)]
+    parts = [
+        app.builder.render_partial(part)["fragment"] for part in title if isinstance(part, nodes.section)
+    ]
     without_anchors = (re.sub(r'<a class="headerlink".*?</a>', "", part) for part in parts)
-    return [re.sub(r'<a [^>]*href="(?!https?:)[^"]*"[^>]*>(.*?)</a>', r"\1", part, flags=re.DOTALL) for part in without_anchors]
+    return [
+        re.sub(r'<a [^>]*href="(?!https?:)[^"]*"[^>]*>(.*?)</a>', r"\1", part, flags=re.DOTALL)
+        for part in without_anchors
+    ]
 
 
-def write(app: Sphinx, page: str, template: str, context: dict[str, object], doctree: nodes.document | None) -> None:
+def write(
+    app: Sphinx, page: str, template: str, context: dict[str, object], doctree: nodes.document | None
+) -> None:
     """Write the deck when its page is written, and the handout with it."""
     if page != SOURCE or doctree is None or app.builder.format != "html":
         return
     import handout  # takes fp8sim, and no other page needs it
 
-    style, script = ((FOLDER / "_static" / name).read_text(encoding="utf-8") for name in ("deck.css", "deck.js"))
+    style, script = (
+        (FOLDER / "_static" / name).read_text(encoding="utf-8") for name in ("deck.css", "deck.js")
+    )
     parts = slides(app, doctree)
     shown = "\n".join(
         f'<div class="slide" id="{n}" role="group" aria-roledescription="slide" aria-label="{n} of {len(parts)}">'

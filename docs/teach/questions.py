@@ -40,7 +40,7 @@ class Question(NamedTuple):
     def answered(self) -> Shown:
         """Return the answers, marked, each with its reason."""
         rows = "".join(
-            f'<tr{" class=holds" if answer == self.holds else ""}><td>{letter}{" ✓" if answer == self.holds else ""}</td>'
+            f"<tr{' class=holds' if answer == self.holds else ''}><td>{letter}{' ✓' if answer == self.holds else ''}</td>"
             f"<td>{html.escape(answer)}</td><td>{html.escape(why)}</td></tr>"
             for letter, (answer, why) in zip("ABCD", self.answers.items(), strict=True)
         )
@@ -237,6 +237,11 @@ def all_answers() -> Shown:
 
 def ticket(tasks: Sequence[Task] = EXIT_TICKET) -> Shown:
     """Return the exit ticket with what is right, and what is worth half."""
-    rows = "".join(f"<tr><td>{n}</td>{''.join(f'<td>{html.escape(text)}</td>' for text in task)}</tr>" for n, task in enumerate(tasks, 1))
+    rows = "".join(
+        f"<tr><td>{n}</td>{''.join(f'<td>{html.escape(text)}</td>' for text in task)}</tr>"
+        for n, task in enumerate(tasks, 1)
+    )
     head = "<th></th><th>task</th><th>right: 2 points</th><th>half: 1 point</th>"
-    return Shown(f'<table class="docutils align-default"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>')
+    return Shown(
+        f'<table class="docutils align-default"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+    )
