@@ -45,7 +45,7 @@ def write(
     )
     parts = slides(app, doctree)
     shown = "\n".join(
-        f'<div class="slide" id="{n}" role="group" aria-roledescription="slide" aria-label="{n} of {len(parts)}">'
+        f'<div class="slide" id="{n}" role="group" aria-label="Slide {n} of {len(parts)}">'
         f'{part}<p class="number">{n} / {len(parts)}</p></div>'
         for n, part in enumerate(parts, 1)
     )
@@ -53,8 +53,10 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "deck.html").write_text(
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>What a bit is worth: slides</title>'
-        f"<style>{style}</style></head><body>\n<main>{shown}</main>\n<script>{script}</script></body></html>\n",
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>What a bit is worth: slides</title><style>{style}</style></head>\n<body>\n"
+        f"<main>{shown}</main>\n"
+        f"<script>{script}</script></body></html>\n",
         encoding="utf-8",
     )
     (folder / "handout.html").write_text(handout.handout(), encoding="utf-8")

@@ -1,7 +1,7 @@
 """Sphinx extension: pictures of the executed cells are drawings in the page, in the colours of its theme.
 
-Matplotlib's SVG goes into the HTML itself, where what it draws in black takes the colour of the text, and what
-it draws in white that of the paper; light, dark and in print. A picture without a text in its place (`alt`,
+Matplotlib's SVG goes into the HTML itself, where what it draws in black takes the colour of the text, and
+what it draws in white that of the paper; light, dark and in print. A picture without `alt` (text in its place,
 under `mystnb: image:` of the cell) fails the build.
 """
 
@@ -38,8 +38,9 @@ number = itertools.count()
 def inline(svg: str, alt: str, prefix: str) -> str:
     """Return matplotlib's SVG file as an element of a page: its own names, the page's colours.
 
-    >>> inline('<svg width="9pt"><g id="a" style="fill: #000000"/><use href="#a"/></svg>', "A <b>", "p0")
-    '<svg role="img" aria-label="A &lt;b&gt;" fill="currentColor" width="9pt"><g id="p0-a" style="fill: currentColor"/><use href="#p0-a"/></svg>'
+    >>> print(inline('<svg><g id="a" style="fill: #000000"/>\\n<use href="#a"/></svg>', "A <b>", "p0"))
+    <svg role="img" aria-label="A &lt;b&gt;" fill="currentColor"><g id="p0-a" style="fill: currentColor"/>
+    <use href="#p0-a"/></svg>
     """
     body = svg[svg.index("<svg") :].strip()
     body = re.sub(r"<metadata>.*?</metadata>\s*", "", body, flags=re.DOTALL)
