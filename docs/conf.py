@@ -14,7 +14,7 @@ from sphinx.util.docutils import SphinxTranslator
 
 import fp8sim
 
-sys.path.insert(0, str(Path(__file__).parent))  # where the extension of the lessons and the writer of notebooks lie
+sys.path.insert(0, str(Path(__file__).parent))  # of the extensions beside this file
 
 from write_notebooks import LESSONS, write_notebook
 
@@ -28,6 +28,8 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.napoleon",
+    "pictures",
+    "deck",
     "lesson_pages",
 ]
 exclude_patterns = ["_build", "jupyter_execute"]
@@ -37,6 +39,7 @@ html_theme = "furo"
 html_title = "fp8sim"
 html_static_path = ["_static"]
 html_css_files = ["fp8sim.css"]
+html_js_files = [("tables.js", {"defer": "defer"})]
 html_math_renderer = "mathml"  # MathJax would be fetched from another host
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]

@@ -137,7 +137,7 @@ def test_a_bit_is_worth_six_decibels():
     assert missing("lessons/what-a-bit-is-worth", f"which is {bit:.2f} dB", three) == []
     x = np.random.default_rng(0).standard_normal(1_000_000).astype(np.float32)
     e5m2, e4m3 = (sqnr_db(fp8sim.round_to(x, name), x) for name in ("e5m2", "e4m3"))
-    assert missing("lessons/teachers", f"E5M2's {e5m2:.1f} dB against E4M3's {e4m3:.1f}") == []
+    assert missing("teach/index", f"E5M2's {e5m2:.1f} dB against E4M3's {e4m3:.1f}") == []
 
 
 def test_the_worst_rounding_is_what_the_gallery_says():
@@ -175,7 +175,7 @@ def test_fine_scales_leave_the_error_of_ordinary_channels_as_it_is():
         for granularity in ("tensor", "1x128")
     ]
     assert max(errors) / min(errors) < 1.02
-    assert missing("lessons/teachers", f"ordinary channels err by {percent(min(errors), 1)}") == []
+    assert missing("teach/index", f"ordinary channels err by {percent(min(errors), 1)}") == []
     assert "So fine scales hardly make E4M3 more accurate" in words("lessons/multiply-in-8-bits")
 
 
@@ -185,7 +185,7 @@ def test_eight_bits_cost_more_than_ten_times_what_bf16_does():
     assert (ratio > 10) == (missing("lessons/multiply-in-8-bits", "has less than a tenth of it") == [])
     sums = rows["deepseek-v3"].quantization_error / rows["deepseek-v3"].accumulation_error
     assert sums > 100
-    assert missing("lessons/teachers", "more than a hundred times what promoted sums do") == []
+    assert missing("teach/index", "more than a hundred times what promoted sums do") == []
 
 
 def test_scales_take_the_share_that_the_pages_say():
@@ -240,7 +240,7 @@ def test_a_chain_loses_what_lesson_2_says_and_promotion_brings_it_back():
     left, right = values("positive")
     lost = 1 - np.mean(fp8sim.tensor_core_matmul(left, right, "hopper-fp8") / (left @ right))
     assert missing("lessons/multiply-in-8-bits", f"*{percent(lost)} too small*") == []
-    assert missing("lessons/teachers", f"the sums that come out {percent(lost)} too small") == []
+    assert missing("teach/index", f"the sums that come out {percent(lost)} too small") == []
     gain = chain_error("both signs", None) / chain_error("both signs", 128)
     spelled = {10: "ten", 11: "ten", 9: "ten"}[round(gain)]
     assert missing("lessons/multiply-in-8-bits", f"about {spelled} times smaller") == []
@@ -344,7 +344,7 @@ def test_the_bytes_of_a_training_state_are_those_of_every_page():
     cost = fp8sim.model_cost("deepseek-v3")
     before, _, after = (round(state.total / cost.inventory.parameters) for state in cost.training_states)
     assert missing("lessons/did-it-halve", f"= {before} bytes, and takes 1 + 4 + 4 + 2 + 2 = {after}") == []
-    assert missing("lessons/teachers", f"{before} bytes to {after} a parameter") == []
+    assert missing("teach/index", f"{before} bytes to {after} a parameter") == []
     assert missing("whole-model", f"under BF16 a parameter takes {before} bytes") == []
 
 
