@@ -634,11 +634,15 @@ def test_play_goes_through_the_stages_and_stops_when_asked(page):
 
 
 def middle(page, selector: str, nth: int = 0) -> tuple[float, float]:
+    """Where an element is once it has been scrolled to; after a while, as two quick taps are something else."""
     return tuple(
-        page.run(
-            """const e = document.querySelectorAll(arguments[0])[arguments[1]];
+        page.wait(
+            """const [selector, nth, done] = arguments, e = document.querySelectorAll(selector)[nth];
             e.scrollIntoView({ block: "center", behavior: "instant" });
-            const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]""",
+            setTimeout(() => {
+              const r = e.getBoundingClientRect();
+              done([r.x + r.width / 2, r.y + r.height / 2]);
+            }, 400);""",
             selector,
             nth,
         )
