@@ -20,7 +20,7 @@ def play_command(
         Path | None, typer.Option("--html", help="Write it as one HTML page, and open no browser.")
     ] = None,
 ) -> None:
-    """Open a page on which to touch numbers, their bits, and blocks that share a scale."""
+    """Open a page to touch: numbers and bits, blocks under a scale, dot products, a model's time."""
     opened = play(part)
     if page is not None:
         opened.save(page)

@@ -1,4 +1,4 @@
-"""The interactive page: a number and a block to touch, in one file, bit for bit as the library computes."""
+"""The interactive page: numbers, blocks and sums to touch, in one file, as the library computes them."""
 
 from __future__ import annotations
 

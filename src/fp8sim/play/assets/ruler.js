@@ -88,7 +88,7 @@
     };
     const nearest = rounding.startsWith("nearest"), chance = rounding === "stochastic";
     rectangle(view.low, view.high, "nothing");
-    const labels = [], dots = [], ties = [];
+    const labels = [], dots = [], ties = [], fades = [];
     for (const sign of fmt.signed ? [1, -1] : [1]) {
       const way = sense(rounding, sign < 0);
       const [low, high] = sign > 0 ? [view.low, view.high] : [-view.high, -view.low];
@@ -102,8 +102,8 @@
         }
         const v = sign * bin.value, here = v === value;
         const even = bin.code % 2 === 0;
-        const [a, b] = rectangle(sign * bin.from, sign * bin.to, here && !chance ? "here" : even ? "even" : "odd");
-        if (chance && bin.code < fmt.top_code) fade(v, sign * bin.next, even === sign > 0);
+        const [a, b] = rectangle(sign * bin.from, sign * bin.to, chance ? "nothing" : here ? "here" : even ? "even" : "odd");
+        if (chance && bin.code < fmt.top_code) fades.push([v, sign * bin.next, even === sign > 0]);
         dots.push({ at: at(v), here, text: short(v, 8), room: b - a });
         if (nearest && b - a > 18 && bin.code < fmt.top_code) {
           const up = Math.abs(round(sign * bin.to, fmt, rounding, "saturate")) > bin.value;
@@ -138,6 +138,7 @@
       if (b > a && at(0) > a) labels.push({ at: (a + b) / 2, text: "no code: NaN", room: b - a });
     }
 
+    fades.forEach((one) => fade(...one)); // over the bins, which they span
     for (const label of labels) {
       if (label.room > 6.6 * label.text.length) {
         group.append(draw("text", { x: label.at, y: middle + 4, "text-anchor": "middle", class: "in-band" }, label.text));
@@ -220,8 +221,9 @@
       make("button", { type: "button", className: "plain", onclick: () => zoom(factor) }, text));
     const whole = make("button", { type: "button", className: "plain", onclick: () => wholeRange() }, "Whole range");
     const close = make("button", { type: "button", className: "plain", onclick: () => choose(null, null) }, "Around the number");
+    const legend = make("span", { className: "legend" });
     const tools = make("div", { className: "tools" }, ...zooms, whole, close,
-      make("span", { className: "legend" }, "Each coloured bin is one value; \u25b8 where a tie goes. Drag the number; drag the scale to move along."));
+      legend);
     const element = make("figure", { className: "ruler-box" }, svg, tools);
     let now = null, view = null, key = "", held = null, pinch = null;
 
@@ -319,6 +321,8 @@
       else if (!view || key !== next.lanes[0] || now?.view || (!held && crowded(next, fmt)) || outside) view = fit(next.x, fmt);
       key = next.lanes[0];
       now = next;
+      legend.textContent = `${now.rounding === "stochastic" ? "Between two values: the nearer one, the more often."
+        : "Each coloured bin is one value; \u25b8 where a tie goes."} Drag the number; drag the scale to move along.`;
       paint();
     }
 
