@@ -120,7 +120,9 @@
     const scale = named.scale_format && formats[named.scale_format];
     const prepare = (x) => sums.operand(x, fmt, named.scale_block, scale, round);
     if (numbers === "cancel") {
-      const [most, least] = [fmt.max, fmt.smallest_subnormal];
+      const { max, smallest_normal: tiny } = formats.fp32, fit = 2 ** 63; // whose square, and its inverse, FP32 has
+      const most = fmt.max ** 2 > max ? fit : fmt.max;
+      const least = fmt.smallest_subnormal ** 2 < tiny ? 1 / fit : fmt.smallest_subnormal;
       const fill = (x) => {
         const values = [...x, ...Array(k - 3).fill(0)];
         return { values, emin: fmt.emin, scales: scale && values.map(() => 1) };
