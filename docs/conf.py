@@ -14,7 +14,9 @@ from sphinx.util.docutils import SphinxTranslator
 
 import fp8sim
 
-sys.path.insert(0, str(Path(__file__).parent))  # where the extension of the lessons and the writer of notebooks lie
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # where the extension of the lessons and the writer of notebooks lie
 
 from write_notebooks import LESSONS, write_notebook
 
@@ -60,7 +62,7 @@ COLON = "\ue000"  # stands for one, where napoleon is not to see it
 
 
 def add_download(app: Sphinx, doctree: nodes.document) -> None:
-    """End each page that is a notebook with a link to it: as it was executed, but of a lesson the student's copy."""
+    """End a page that is a notebook with a link to it, as executed; a lesson with the student's copy."""
     notebook = Path(app.env.mystnb_config.output_folder, f"{app.env.docname}.ipynb")
     lesson = Path(app.env.docname).name
     if lesson in LESSONS:
