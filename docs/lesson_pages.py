@@ -2,8 +2,8 @@
 
 A Sphinx extension. `:::{guess}` asks before a cell measures: what that cell shows, and the `:::{measured}`
 after it, is folded until the reader opens it. `:::{exercise} 1.3` is an exercise, `:::{answer}` and cells
-tagged `answer` its folded answer. Links to `play:` lead to the interactive page, terms of the glossary say what
-they mean. `write_notebooks.py` reads the same pages.
+tagged `answer` its folded answer. Links to `play:` lead to the interactive page; terms of the glossary say
+what they mean. `write_notebooks.py` reads the same pages.
 """
 
 from __future__ import annotations
