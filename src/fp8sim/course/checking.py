@@ -102,7 +102,8 @@ def check(exercise: str, answer: object) -> Feedback:
     name = str(exercise).strip() if isinstance(exercise, str | float) else ""
     if name not in known:
         first, last = next(iter(known)), list(known)[-1]
-        return Feedback(shown(exercise), False, f'There is no such exercise; they are "{first}" to "{last}".')
+        given = shown(exercise) if isinstance(exercise, str | int | float) else type(exercise).__name__
+        return Feedback(given, False, f'There is no such exercise; they are "{first}" to "{last}".')
     asked = known[name]
     if answer is None or answer is Ellipsis:
         return Feedback(name, False, "Nothing is answered: put your answer in the place of the dots.")
@@ -123,7 +124,7 @@ def digest(name: str, asked: Mapping[str, Any], values: list[Value]) -> str:
     Examples
     --------
     >>> digest("9.9", {"salt": "00", "digits": None}, ["b"])
-    '9bf3c4ab5b13c2a7'
+    '1819272e19a62667'
     """
     text = canonical(values, asked["digits"])
     value = f"{asked['salt']}:{name}:{text}".encode()
@@ -152,7 +153,9 @@ def _judge(name: str, asked: Mapping[str, Any], values: list[Value]) -> Feedback
     if own in asked["hints"]:
         return Feedback(name, False, asked["hints"][own])
     if len(values) != asked["count"]:
-        return Feedback(name, False, f"{asked['form']} {_counted(asked['count'])}, and this has {len(values)}.")
+        return Feedback(
+            name, False, f"{asked['form']} {_counted(asked['count'])}, and this has {len(values)}."
+        )
     for slip, told in _SLIPS.items() if asked["kind"] == "number" else ():
         other = changed(values, slip)
         if other is not None and other != values and digest(name, asked, other) in asked["right"]:
