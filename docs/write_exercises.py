@@ -90,14 +90,14 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "0.5": Exercise(
         "number",
-        20,
+        40,
         [
-            (10, "That counts power. An error is an amplitude: 20 times the logarithm."),
-            (-20, "The error falls, so the ratio of signal to error grows."),
-            (1, "That is the logarithm itself. A decibel is a twentieth of it."),
-            (6.02, "That is for half the error. Ten times less is more than three halvings."),
+            (20, "That counts power. An error is an amplitude: 20 times the logarithm."),
+            (-40, "The error falls, so the ratio of signal to error grows."),
+            (2, "That is the logarithm itself. A decibel is a twentieth of it."),
+            (12.04, "That is for two halvings. A hundred times is more."),
         ],
-        "dB are 20 times the decimal logarithm of signal over error. What happens to the logarithm?",
+        "dB are 20 times the decimal logarithm of signal over error. What is the logarithm of 100?",
         digits=0,
     ),
     # --- lesson 1 ---------------------------------------------------------------------------------
@@ -172,7 +172,7 @@ EXERCISES: dict[str, Exercise] = {
             ([1.125, 1.125], "The second way rounds twice. What does FP16 make of the last bit, and what does E4M3 do then?"),
             ([1, 1], "It is more than half way, by a little. Seen directly, which neighbour is nearer?"),
             ([1, 1.125], "The other way round: which of the two ways sees the small bit?"),
-            ([1.0625, 1.0625], "E4M3 has no 1.0625: between 1 and 1.125 there is nothing."),
+            ([1.0625, 1.0625], "E4M3 has no 1.0625: that needs a fourth digit behind the point."),
             ([1.125, 1.0625], "The first is right. The second is what FP16 gives; it still has to go to E4M3."),
         ],
         "FP16 has 10 bits behind the point. Is 2^-20 among them? What is left then is a tie.",
@@ -186,7 +186,7 @@ EXERCISES: dict[str, Exercise] = {
             ([448, "nan", "nan"], "Under `saturate` what is too large becomes the largest, not NaN."),
             ([448, 480, "nan"], "480 is no value of E4M3: the code is NaN."),
             ([464, 465, "nan"], "Those are no values of E4M3."),
-            ([480, 480, "nan"], "480 is no value of E4M3: the code is NaN."),
+            ([480, 480, "nan"], "480 is no value of E4M3: that code is NaN. What is the largest one?"),
             (["nan", "nan", "nan"], "Overflow is decided after rounding: 464 is a tie between 448 and what would be 480."),
         ],
         "Round first: 464 is half way between 448 and what would be 480. Then see what the policy does with what is beyond 448.",
@@ -217,6 +217,20 @@ EXERCISES: dict[str, Exercise] = {
     # --- lesson 2 ---------------------------------------------------------------------------------
     "2.1": Exercise(
         "number",
+        [2**-7, 1.75],
+        [
+            ([2**-8, 1.75], "The first is the `floor` rule. `ceil` is the smallest power of two under which nothing saturates: 448 times it must reach 1.9."),
+            ([2**7, 1.75], "The scale is inverted: x ~ codes x scale."),
+            ([1.9 / 448, 1.75], "That is the FP32 scale. E8M0 has powers of two only."),
+            ([2**-7, 1.875], "1.9 x 2^8 is 486, and E4M3 ends at 448: it saturates."),
+            ([2**-7, "nan"], "quantize saturates: what is too large becomes 448."),
+            ([2**-7, 1.9], "Under `floor` the scale is 2^-8, and 1.9 x 2^8 is no value of E4M3."),
+            ([2**-8, 1.875], "`ceil` must not saturate. And under `floor` 486 does: E4M3 ends at 448."),
+        ],
+        "1.9 / 448 lies between 2^-8 and 2^-7. Under `floor` the scale is 2^(0 - 8): what becomes of 1.9 x 2^8?",
+    ),
+    "2.2": Exercise(
+        "number",
         [1, 1 + 31 * 2**-13],
         [
             ([1 + 31 * 2**-14, 1 + 31 * 2**-13], "That is the exact sum. The core keeps 13 bits behind the point of the largest, and cuts off the rest."),
@@ -227,7 +241,17 @@ EXERCISES: dict[str, Exercise] = {
         ],
         "The largest product has exponent 0, so the last place kept is 2^-13. Which products have a bit there?",
     ),
-    "2.2": Exercise(
+    "2.3": Exercise(
+        "choice",
+        "a",
+        [
+            ("b", "In exact arithmetic, never. On the core the cut depends on how large the sum is when a product meets it."),
+            ("c", "Try it: `np.mean(forward != backward)`."),
+            ("d", "Exact sums do not depend on the order; this has nothing exact about it."),
+        ],
+        "What is cut off depends on the running sum that the product meets. Does an exact sum have one?",
+    ),
+    "2.4": Exercise(
         "choice",
         "c",
         [
@@ -237,7 +261,7 @@ EXERCISES: dict[str, Exercise] = {
         ],
         "Run both and divide. Then ask where the second cut is: what does the register between steps keep?",
     ),
-    "2.3": Exercise(
+    "2.5": Exercise(
         "number",
         [34, 62],
         [
@@ -250,17 +274,7 @@ EXERCISES: dict[str, Exercise] = {
         ],
         "Exponent of largest times largest, less that of smallest times smallest.",
     ),
-    "2.4": Exercise(
-        "choice",
-        "a",
-        [
-            ("b", "In exact arithmetic, never. On the core the cut depends on how large the sum is when a product meets it."),
-            ("c", "Try it: `np.mean(forward != backward)`."),
-            ("d", "Exact sums do not depend on the order; this has nothing exact about it."),
-        ],
-        "What is cut off depends on the running sum that the product meets. Does an exact sum have one?",
-    ),
-    "2.5": Exercise(
+    "2.6": Exercise(
         "number",
         [256, 256.5],
         [
@@ -272,7 +286,7 @@ EXERCISES: dict[str, Exercise] = {
         ],
         "256 = 2^8, and 13 bits below it is 2^-5. A product of 2^-6 beside 256 is cut off; beside others of its size it is not.",
     ),
-    "2.6": Exercise(
+    "2.7": Exercise(
         "choice",
         "d",
         [
@@ -281,20 +295,6 @@ EXERCISES: dict[str, Exercise] = {
             ("c", "Finer scales add range. Look at the ordinary channels in the table."),
         ],
         "Which error has the same sign every time, and grows with k? And which of the four removes it without new silicon?",
-    ),
-    "2.7": Exercise(
-        "number",
-        [2**-7, 1.75],
-        [
-            ([2**-8, 1.75], "The first is the `floor` rule. `ceil` is the smallest power of two under which nothing saturates: 448 times it must reach 1.9."),
-            ([2**7, 1.75], "The scale is inverted: x ~ codes x scale."),
-            ([1.9 / 448, 1.75], "That is the FP32 scale. E8M0 has powers of two only."),
-            ([2**-7, 1.875], "1.9 x 2^8 is 486, and E4M3 ends at 448: it saturates."),
-            ([2**-7, "nan"], "quantize saturates: what is too large becomes 448."),
-            ([2**-7, 1.9], "Under `floor` the scale is 2^-8, and 1.9 x 2^8 is no value of E4M3."),
-            ([2**-8, 1.875], "`ceil` must not saturate. And under `floor` 486 does: E4M3 ends at 448."),
-        ],
-        "1.9 / 448 lies between 2^-8 and 2^-7. Under `floor` the scale is 2^(0 - 8): what becomes of 1.9 x 2^8?",
     ),
     "2.8": Exercise("text"),
     # --- lesson 3 ---------------------------------------------------------------------------------
@@ -335,6 +335,17 @@ EXERCISES: dict[str, Exercise] = {
     ),
     "3.4": Exercise(
         "number",
+        1,
+        [
+            (5, "Five are saved, but moments in BF16 need no FP8."),
+            (4, "Those four are the moments, in BF16: FP8 has nothing to do with them."),
+            (13, "That is what is left. Asked is which part of what is saved is FP8's."),
+            (0, "The weights themselves go from two bytes to one."),
+        ],
+        "Go through 2 + 4 + 4 + 4 + 4 and 1 + 4 + 4 + 2 + 2, term by term. Which term is an FP8 number?",
+    ),
+    "3.5": Exercise(
+        "number",
         0.57,
         [
             (0.5, "Embedding and head stay at two bytes, and in this model they are large."),
@@ -345,17 +356,6 @@ EXERCISES: dict[str, Exercise] = {
         ],
         "A share s of the bytes stays, the rest is halved: s + (1 - s) / 2. s is 2 x 128,256 x 4096 over all parameters.",
         digits=2,
-    ),
-    "3.5": Exercise(
-        "number",
-        1,
-        [
-            (5, "Five are saved, but moments in BF16 need no FP8."),
-            (4, "Those four are the moments, in BF16: FP8 has nothing to do with them."),
-            (13, "That is what is left. Asked is which part of what is saved is FP8's."),
-            (0, "The weights themselves go from two bytes to one."),
-        ],
-        "Go through 2 + 4 + 4 + 4 + 4 and 1 + 4 + 4 + 2 + 2, term by term. Which term is an FP8 number?",
     ),
     "3.6": Exercise("text"),
 }

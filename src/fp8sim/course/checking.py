@@ -102,7 +102,8 @@ def check(exercise: str, answer: object) -> Feedback:
     name = str(exercise).strip() if isinstance(exercise, str | float) else ""
     if name not in known:
         first, last = next(iter(known)), list(known)[-1]
-        return Feedback(shown(exercise), False, f'There is no such exercise; they are "{first}" to "{last}".')
+        given = shown(exercise) if isinstance(exercise, str | int | float) else type(exercise).__name__
+        return Feedback(given, False, f'There is no such exercise; they are "{first}" to "{last}".')
     asked = known[name]
     if answer is None or answer is Ellipsis:
         return Feedback(name, False, "Nothing is answered: put your answer in the place of the dots.")
@@ -123,7 +124,7 @@ def digest(name: str, asked: Mapping[str, Any], values: list[Value]) -> str:
     Examples
     --------
     >>> digest("9.9", {"salt": "00", "digits": None}, ["b"])
-    '9bf3c4ab5b13c2a7'
+    '1819272e19a62667'
     """
     text = canonical(values, asked["digits"])
     value = f"{asked['salt']}:{name}:{text}".encode()
