@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 READ_ON_GITHUB = (ROOT / "README.md", ROOT / "CONTRIBUTING.md")
 ADDRESSES = ("href", "src", "poster", "data", "action")
 AS_PYTHON_WRITES = re.compile(r"^(Table|Page)\(\w+=|<fp8sim[\w.]* object at", re.MULTILINE)
+PLAY = ("play", "index.html")  # the interactive page
 MENTIONS = {"canonical", "author", "license"}  # what a <link> may say of another host without loading it
 
 
@@ -99,6 +100,8 @@ def fault_of(link: Link, path: Path, pages: dict[Path, Page]) -> str:
     target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
     if not target.is_file():
         return f"{link.address} leads to no file"
+    if target.parts[-2:] == PLAY:  # what is behind its # is a state, which its script reads
+        return ""
     if target in pages and unquote(parts.fragment) not in pages[target].anchors:
         return f"{link.address} leads to no anchor"
     return ""

@@ -63,7 +63,7 @@ COLON = "\ue000"  # stands for one, where napoleon is not to see it
 
 
 def add_download(app: Sphinx, doctree: nodes.document) -> None:
-    """End each page that is a notebook with a link to it: as it was executed, but of a lesson the student's copy."""
+    """End a page that is a notebook with a link to it, as executed; a lesson with the student's copy."""
     notebook = Path(app.env.mystnb_config.output_folder, f"{app.env.docname}.ipynb")
     lesson = Path(app.env.docname).name
     if lesson in LESSONS:

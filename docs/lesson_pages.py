@@ -1,8 +1,9 @@
-"""What the pages of the lessons have beside Markdown: guesses, exercises, folded answers, hovers, links to play.
+"""What the pages of the lessons have beside Markdown: guesses, exercises, folded answers, hovers.
 
-A Sphinx extension. `:::{guess}` asks before a cell measures: what that cell shows, and the `:::{measured}` after it,
-is folded until the reader opens it. `:::{exercise} 1.3` is an exercise, `:::{answer}` and cells tagged `answer` its
-folded answer. `write_notebooks.py` reads the same pages.
+A Sphinx extension. `:::{guess}` asks before a cell measures: what that cell shows, and the `:::{measured}`
+after it, is folded until the reader opens it. `:::{exercise} 1.3` is an exercise, `:::{answer}` and cells
+tagged `answer` its folded answer. Links to `play:` lead to the interactive page; terms of the glossary say
+what they mean. `write_notebooks.py` reads the same pages.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import json
 import secrets
 import sys
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +43,14 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         1.375,
         [
-            (1011, "That reads the digits as a whole number. Behind the point they count halves, quarters and eighths."),
-            (1.011, "That is the decimal number. In binary the digits behind the point count 1/2, 1/4 and 1/8."),
+            (
+                1011,
+                "That reads the digits as a whole number. Behind the point they count halves, quarters and eighths.",
+            ),
+            (
+                1.011,
+                "That is the decimal number. In binary the digits behind the point count 1/2, 1/4 and 1/8.",
+            ),
             (0.375, "The digit before the point counts too: it is a one."),
             (11, "Where is the point? The last three digits stand behind it, so they count less than one."),
             (1.75, "Look at the order: the first digit behind the point counts 1/2, and here it is 0."),
@@ -68,10 +73,19 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         [1.25, 1.5],
         [
-            ([1.375, 1.5], "You took ties away from zero. Nearest-even takes the neighbour whose last bit is 0."),
+            (
+                [1.375, 1.5],
+                "You took ties away from zero. Nearest-even takes the neighbour whose last bit is 0.",
+            ),
             ([1.25, 1.375], "You cut off. Both numbers are ties, and one of them goes up."),
-            ([1.375, 1.375], "You took the neighbour whose last bit is 1, both times. Even means that it is 0."),
-            ([1.3125, 1.4375], "Those are the numbers themselves: E4M3 has three bits behind the point, and they need four."),
+            (
+                [1.375, 1.375],
+                "You took the neighbour whose last bit is 1, both times. Even means that it is 0.",
+            ),
+            (
+                [1.3125, 1.4375],
+                "Those are the numbers themselves: E4M3 has three bits behind the point, and they need four.",
+            ),
             ([1.375, 1.625], "You always went up. And the neighbours are one eighth apart."),
         ],
         "Write both neighbours in binary, with three digits behind the point. Which of them ends in 0?",
@@ -81,8 +95,14 @@ EXERCISES: dict[str, Exercise] = {
         2**-9,
         [
             (1.125 * 2**-7, "The field is 0: there is no hidden bit, and the exponent is that of field 1."),
-            (1.125 * 2**-6, "The hidden bit is missing on purpose: in a subnormal the number starts with 0, not 1."),
-            (2**-10, "The fraction is right. But the exponent of field 0 is that of field 1, so that no gap is left."),
+            (
+                1.125 * 2**-6,
+                "The hidden bit is missing on purpose: in a subnormal the number starts with 0, not 1.",
+            ),
+            (
+                2**-10,
+                "The fraction is right. But the exponent of field 0 is that of field 1, so that no gap is left.",
+            ),
             (2**-6, "That is the smallest normal number. Below it there are seven more."),
             (0, "Only the fraction 000 is zero. This code ends in 1."),
         ],
@@ -118,10 +138,22 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         [1 + i / 8 for i in range(8)] + [2 + i / 4 for i in range(8)] + [4],
         [
-            ([1 + i / 8 for i in range(25)], "The strokes are an eighth apart up to 2 only. From 2 on steps are twice as large."),
-            ([1 + i / 4 for i in range(4)] + [2 + i / 2 for i in range(4)] + [4], "That is E5M2: it has two bits behind the point. E4M3 has three."),
-            ([1 + i / 8 for i in range(8)] + [2 + i / 4 for i in range(8)], "Right, but for the last one: 4 itself was asked for too."),
-            ([1 + i / 4 for i in range(13)], "The strokes are a quarter apart from 2 on only. From 1 to 2 there are eight of them."),
+            (
+                [1 + i / 8 for i in range(25)],
+                "The strokes are an eighth apart up to 2 only. From 2 on steps are twice as large.",
+            ),
+            (
+                [1 + i / 4 for i in range(4)] + [2 + i / 2 for i in range(4)] + [4],
+                "That is E5M2: it has two bits behind the point. E4M3 has three.",
+            ),
+            (
+                [1 + i / 8 for i in range(8)] + [2 + i / 4 for i in range(8)],
+                "Right, but for the last one: 4 itself was asked for too.",
+            ),
+            (
+                [1 + i / 4 for i in range(13)],
+                "The strokes are a quarter apart from 2 on only. From 1 to 2 there are eight of them.",
+            ),
         ],
         "An octave has eight values, evenly spaced. From 1 to 2 they are 1/8 apart; and from 2 to 4?",
     ),
@@ -134,7 +166,10 @@ EXERCISES: dict[str, Exercise] = {
             (0xB5, "The hidden bit is stored nowhere: of 1.010 only the 010."),
             (0xBA, "The exponent is one too large. Did you take bias 8?"),
             (0xB9, "That is the code of E5M2: five exponent bits, two fraction bits."),
-            (0xCE, "That is a negative integer's code. Floating point has a sign bit and leaves the rest as it is."),
+            (
+                0xCE,
+                "That is a negative integer's code. Floating point has a sign bit and leaves the rest as it is.",
+            ),
             (0x8A, "The bias is missing somewhere: the field is -1 plus 7."),
         ],
         "First round 0.6: how many steps of 1/16? Then sign, field -1 + 7, and the three digits behind the point.",
@@ -159,7 +194,10 @@ EXERCISES: dict[str, Exercise] = {
         [
             (0.7265625, "That is the exact sum of the two rounded numbers. E4M3 has to round it once more."),
             (0.7, "Nothing is rounded in that."),
-            (0.6875, "That is what 0.7 itself becomes, or a sum cut off. Round 0.1, round 0.6, add, and round to the nearest."),
+            (
+                0.6875,
+                "That is what 0.7 itself becomes, or a sum cut off. Round 0.1, round 0.6, add, and round to the nearest.",
+            ),
             (0.65625, "You cut the two numbers off instead of rounding them. Both go up."),
             (0.625, "You cut off all the way. Each of the three roundings goes to the nearest."),
         ],
@@ -169,11 +207,17 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         [1.125, 1],
         [
-            ([1.125, 1.125], "The second way rounds twice. What does FP16 make of the last bit, and what does E4M3 do then?"),
+            (
+                [1.125, 1.125],
+                "The second way rounds twice. What does FP16 make of the last bit, and what does E4M3 do then?",
+            ),
             ([1, 1], "It is more than half way, by a little. Seen directly, which neighbour is nearer?"),
             ([1, 1.125], "The other way round: which of the two ways sees the small bit?"),
             ([1.0625, 1.0625], "E4M3 has no 1.0625: that needs a fourth digit behind the point."),
-            ([1.125, 1.0625], "The first is right. The second is what FP16 gives; it still has to go to E4M3."),
+            (
+                [1.125, 1.0625],
+                "The first is right. The second is what FP16 gives; it still has to go to E4M3.",
+            ),
         ],
         "FP16 has 10 bits behind the point. Is 2^-20 among them? What is left then is a tie.",
     ),
@@ -181,13 +225,19 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         [448, 448, "nan"],
         [
-            ([448, 448, 448], "The last one is under `ieee`: beyond the largest there is infinity, or where a format has none, NaN."),
+            (
+                [448, 448, 448],
+                "The last one is under `ieee`: beyond the largest there is infinity, or where a format has none, NaN.",
+            ),
             ([448, 448, "inf"], "E4M3 has no infinity. What has it instead?"),
             ([448, "nan", "nan"], "Under `saturate` what is too large becomes the largest, not NaN."),
             ([448, 480, "nan"], "480 is no value of E4M3: the code is NaN."),
             ([464, 465, "nan"], "Those are no values of E4M3."),
             ([480, 480, "nan"], "480 is no value of E4M3: that code is NaN. What is the largest one?"),
-            (["nan", "nan", "nan"], "Overflow is decided after rounding: 464 is a tie between 448 and what would be 480."),
+            (
+                ["nan", "nan", "nan"],
+                "Overflow is decided after rounding: 464 is a tie between 448 and what would be 480.",
+            ),
         ],
         "Round first: 464 is half way between 448 and what would be 480. Then see what the policy does with what is beyond 448.",
     ),
@@ -195,7 +245,10 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         0.0625,
         [
-            (16, "That is what you divide by it: x ~ codes x scale, so the scale is small where numbers are small."),
+            (
+                16,
+                "That is what you divide by it: x ~ codes x scale, so the scale is small where numbers are small.",
+            ),
             (28 / 480, "480 is no value of E4M3: the largest is 448."),
             (28, "That is the largest number. Which number must it become?"),
             (28 / 57344, "That is E5M2's largest."),
@@ -219,7 +272,10 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         [2**-7, 1.75],
         [
-            ([2**-8, 1.75], "The first is the `floor` rule. `ceil` is the smallest power of two under which nothing saturates: 448 times it must reach 1.9."),
+            (
+                [2**-8, 1.75],
+                "The first is the `floor` rule. `ceil` is the smallest power of two under which nothing saturates: 448 times it must reach 1.9.",
+            ),
             ([2**7, 1.75], "The scale is inverted: x ~ codes x scale."),
             ([1.9 / 448, 1.75], "That is the FP32 scale. E8M0 has powers of two only."),
             ([2**-7, 1.875], "1.9 x 2^8 is 486, and E4M3 ends at 448: it saturates."),
@@ -233,7 +289,10 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         [1, 1 + 31 * 2**-13],
         [
-            ([1 + 31 * 2**-14, 1 + 31 * 2**-13], "That is the exact sum. The core keeps 13 bits behind the point of the largest, and cuts off the rest."),
+            (
+                [1 + 31 * 2**-14, 1 + 31 * 2**-13],
+                "That is the exact sum. The core keeps 13 bits behind the point of the largest, and cuts off the rest.",
+            ),
             ([1, 1], "The second ones just fit: 2^-13 is the last place that is kept."),
             ([1 + 31 * 2**-13, 1 + 31 * 2**-13], "You rounded 2^-14 up. The core cuts off, toward zero."),
             ([1 + 31 * 2**-14, 1], "The other way round: the smaller ones are lost."),
@@ -245,7 +304,10 @@ EXERCISES: dict[str, Exercise] = {
         "choice",
         "a",
         [
-            ("b", "In exact arithmetic, never. On the core the cut depends on how large the sum is when a product meets it."),
+            (
+                "b",
+                "In exact arithmetic, never. On the core the cut depends on how large the sum is when a product meets it.",
+            ),
             ("c", "Try it: `np.mean(forward != backward)`."),
             ("d", "Exact sums do not depend on the order; this has nothing exact about it."),
         ],
@@ -255,7 +317,10 @@ EXERCISES: dict[str, Exercise] = {
         "choice",
         "c",
         [
-            ("a", "For positive numbers, yes. For both signs something else cuts, at every step: which place does the sum go back to?"),
+            (
+                "a",
+                "For positive numbers, yes. For both signs something else cuts, at every step: which place does the sum go back to?",
+            ),
             ("b", "Something does fall: measure `u` and `v` once more."),
             ("d", "Measure it: what falls is what alignment lost, and one bit more halves it."),
         ],
@@ -270,7 +335,10 @@ EXERCISES: dict[str, Exercise] = {
             ([33, 61], "One too few: then the smallest product is half of the last place, and is cut off."),
             ([28, 58], "You took the smallest normal numbers. Subnormals count too, and are smaller."),
             ([16, 30], "That is where the largest product is. How far below it is the smallest?"),
-            ([34, 34], "The first is right. E5M2 has other exponents: take its largest and its smallest number."),
+            (
+                [34, 34],
+                "The first is right. E5M2 has other exponents: take its largest and its smallest number.",
+            ),
         ],
         "Exponent of largest times largest, less that of smallest times smallest.",
     ),
@@ -278,8 +346,14 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         [256, 256.5],
         [
-            ([256.5, 256.5], "That is exact both times. Without promotion the second step meets a sum of 256: where is its last place?"),
-            ([256, 256], "With promotion the second step starts from zero, so its products are only beside each other."),
+            (
+                [256.5, 256.5],
+                "That is exact both times. Without promotion the second step meets a sum of 256: where is its last place?",
+            ),
+            (
+                [256, 256],
+                "With promotion the second step starts from zero, so its products are only beside each other.",
+            ),
             ([256.5, 256], "The other way round: promotion is what saves the small ones."),
             ([256, 0.5], "Promotion adds the sums of the chains; none is thrown away."),
             ([8.5, 256.5], "There are 32 products of 8."),
@@ -290,8 +364,14 @@ EXERCISES: dict[str, Exercise] = {
         "choice",
         "d",
         [
-            ("a", "The FP32 register would hold it. But the bits are cut before, when products are aligned; and what is the larger error?"),
-            ("b", "The error of operands would fall, but then it is no FP8. And what comes with always the same sign?"),
+            (
+                "a",
+                "The FP32 register would hold it. But the bits are cut before, when products are aligned; and what is the larger error?",
+            ),
+            (
+                "b",
+                "The error of operands would fall, but then it is no FP8. And what comes with always the same sign?",
+            ),
             ("c", "Finer scales add range. Look at the ordinary channels in the table."),
         ],
         "Which error has the same sign every time, and grows with k? And which of the four removes it without new silicon?",
@@ -302,7 +382,10 @@ EXERCISES: dict[str, Exercise] = {
         "number",
         [363, 442],
         [
-            ([442, 363], "The other way round. FP8 multiplies twice as fast, so it takes more multiplies to hide the bytes."),
+            (
+                [442, 363],
+                "The other way round. FP8 multiplies twice as fast, so it takes more multiplies to hide the bytes.",
+            ),
             ([363, 363], "FP8 halves the time to multiply, but not all bytes: the output stays BF16."),
             ([442, 442], "BF16 multiplies half as fast: it needs fewer tokens."),
             ([362, 441], "That is the last m that memory binds. Asked is the first that compute binds."),
@@ -314,7 +397,7 @@ EXERCISES: dict[str, Exercise] = {
         1.59,
         [
             (1.74, "That is with a ratio of 2. Measured is 1.765."),
-            (1.77, "That is the ratio of the multiplies. Not all flops are in FP8."),
+            (1.765, "That is the ratio of the multiplies. Not all flops are in FP8."),
             (0.63, "That is the time that is left. Asked is how many times as fast."),
             (1.65, "You took the gain of 0.765 times the share. Times add, speeds do not."),
         ],

@@ -1,11 +1,12 @@
-"""Write the record of trainings that fail, for lesson 3: `python docs/write_failing.py`, 5 minutes; extra `torch`.
+"""Write the record of trainings that fail: `python docs/write_failing.py`, 5 minutes; extra `torch`.
 
 Two of them, each beside the same training under a recipe that works:
 
 * E4M3 without any scale: the language model of `fp8sim train`, with its defaults. Its runs stand beside those
   of the recorded training, which has the same seeds, parameters and batches.
 * 128x128 blocks of gradients, when tokens differ in size by decades: a table of tokens, looked up and
-  multiplied by a matrix. Nothing but Dgrad reaches the table, so a token whose gradient vanishes stays as it was.
+  multiplied by a matrix. Nothing but Dgrad reaches the table, so a token whose gradient vanishes stays as it
+  was.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ def without_scales() -> TrainingRecipe:
 
 
 def train_table(name: str, seed: int) -> tuple[list[float], list[int], float]:
-    """Train a table of tokens; return the loss at each step, how many tokens got no gradient, and the imbalance.
+    """Train a table of tokens; return losses, how many tokens got no gradient at each step, and imbalance.
 
-    Targets are rows of another table times another matrix. A token's loss is weighted by 10 to a normal number
-    times `DECADES`; the loss that is returned is not, and starts at 1. Adam makes steps of one size, whatever
-    the weight: in exact arithmetic the small tokens learn as fast as the large ones. The imbalance is measured:
-    the standard deviation of log10 of the sizes of the tokens' gradients, at the first step.
+    Targets are rows of another table times another matrix. A token's loss is weighted by 10 to a normal
+    number times `DECADES`; the loss that is returned is not, and starts at 1. Adam makes steps of one size,
+    whatever the weight: in exact arithmetic the small tokens learn as fast as the large ones. Imbalance is
+    measured: the standard deviation of log10 of the sizes of the tokens' gradients, at the first step.
     """
     rng = np.random.default_rng(seed)
     truth = rng.standard_normal((TOKENS, WIDTH)) @ rng.standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH)

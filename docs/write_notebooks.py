@@ -1,9 +1,10 @@
-"""Write the notebooks of the lessons: `python docs/write_notebooks.py FOLDER`; with `--teacher` the teacher's copies.
+"""Write the notebooks of the lessons: `python docs/write_notebooks.py FOLDER`, or `--teacher`.
 
-A student's notebook is the page of the lesson without answers, outputs and hidden checks; where the page asks for a
-guess there is a cell for it, and under each exercise one for the answer and one that checks it. A teacher's copy has
-the answers, the points that count and the checks too. Cells are marked for nbgrader (metadata, schema 3), a
-teacher's copy also for Otter Assign (raw cells), each of which makes a graded assignment of it.
+A student's notebook is the page of the lesson without answers, outputs and hidden checks; where the page asks
+for a guess there is a cell for it, and under each exercise one for the answer and one that checks it. A
+teacher's copy has the answers, the points that count and the checks too. Cells are marked for nbgrader
+(metadata, schema 3), a teacher's copy also for Otter Assign (raw cells), each of which makes a graded
+assignment of it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class Block(NamedTuple):
 def blocks(page: str) -> Iterator[Block]:
     """Yield the pieces of a page, in order; prose is split at headings."""
     body = re.sub(r"\A---\n.*?\n---\n", "", page, flags=re.DOTALL)
-    pattern = r"^```{code-cell}[^\n]*\n(?P<code>.*?)^```$|^(?P<colons>:{3,}){(?P<kind>\w+)}(?P<argument>[^\n]*)\n(?P<block>.*?)^(?P=colons)$"
+    pattern = (
+        r"^```{code-cell}[^\n]*\n(?P<code>.*?)^```$"
+        r"|^(?P<colons>:{3,}){(?P<kind>\w+)}(?P<argument>[^\n]*)\n(?P<block>.*?)^(?P=colons)$"
+    )
     end = 0
     for found in re.finditer(pattern, body, flags=re.DOTALL | re.MULTILINE):
         yield from prose(body[end : found.start()])
@@ -117,7 +121,7 @@ def notebook(lesson: str, *, teacher: bool = False) -> dict[str, Any]:
 
 
 def _opening(number: str, text: str, teacher: bool) -> list[Cell]:
-    """Return what is asked, and where the answer goes; in a teacher's copy the right one, and more may follow."""
+    """Return what is asked, and where the answer goes; in a teacher's copy the right one; more may follow."""
     exercise, name = EXERCISES[number], f"exercise-{number.replace('.', '-')}"
     asked, judged = _markdown(f"**Exercise {number}.** {text}"), exercise.kind == "text"
     if judged:
@@ -171,7 +175,7 @@ def _folded(text: str) -> str:
 
 
 def _markdown(text: str, tags: list[str] | None = None) -> Cell:
-    """Return prose as Jupyter shows it: terms as hovers, links to other lessons' notebooks, drawings in the cell."""
+    """Return prose as Jupyter shows it: terms as hovers, links to notebooks, drawings in the cell."""
     attachments = {}
     for name in re.findall(r"!\[[^\]]*\]\(([\w-]+\.svg)\)", text):
         data = base64.b64encode((DOCS / "lessons" / name).read_bytes()).decode()
@@ -213,7 +217,9 @@ def glossary() -> dict[str, str]:
 
 def _play(found: re.Match[str]) -> str:
     """Return a link to the interactive page as the call that shows it."""
-    state = ", ".join(f'{key}="{value}"' for key, _, value in (p.partition("=") for p in found[3].split("&") if p))
+    state = ", ".join(
+        f'{key}="{value}"' for key, _, value in (p.partition("=") for p in found[3].split("&") if p)
+    )
     call = ", ".join(filter(None, (f'"{found[2]}"', state)))
     return f"{found[1]} (`fp8sim.play({call})`)"
 

@@ -18,12 +18,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from write_exercises import EXERCISES, FILE, record
+from write_notebooks import DOCS, LESSONS, blocks, glossary, notebook
 
 import fp8sim
 from fp8sim.course import check
 from fp8sim.course.values import readings
-from write_exercises import EXERCISES, FILE, record
-from write_notebooks import DOCS, LESSONS, blocks, glossary, notebook
 
 SOURCES = str(Path(fp8sim.__file__).parents[1])
 RECORD = json.loads(FILE.read_text(encoding="utf-8"))
@@ -82,7 +82,6 @@ F = Fraction
 TINY, TIE = F(1, 2**14), F(1, 2**13)
 X16 = F(1) + F(1, 16) + F(1, 2**20)
 HALF = [F(1) + F(i, 2**10) for i in range(2**10)]  # FP16 between 1 and 2
-SHARE, FLOPS = F(0), {}
 _LINEAR = 2 * (61 * 187_105_280 + 3 * 396_361_728 + 58 * 9 * 44_040_192)
 _REST = 2 * (129_280 * 7168 + 58 * 256 * 7168)
 
@@ -94,7 +93,7 @@ def share_of(length: int, attention_too: bool = False) -> Fraction:
     return F(fast, _LINEAR + core + _REST)
 
 
-def amdahl(share: Fraction, gain: Fraction = F(2)) -> Fraction:
+def amdahl(share: Fraction, gain: Any = 2) -> Fraction:
     return 1 / (1 - share + share / gain)
 
 
@@ -241,6 +240,8 @@ def same(name: str, one: Any, other: Any) -> bool:
     both = [readings(answer, kind)[0] for answer in (one, other)]
     if digits is not None:
         both = [[round(value, digits) for value in answer] for answer in both]
+    if kind == "number":  # what Python's floats make of fractions such as 28/480
+        both = [[value if isinstance(value, str) else float(value) for value in answer] for answer in both]
     return both[0] == both[1]
 
 
@@ -316,14 +317,22 @@ def test_a_code_of_any_type_is_accepted(answer):
     assert check("1.3", answer)
 
 
-@pytest.mark.parametrize("answer", ["b", "B", "(b)", " b. ", ["b"], np.array("b"), np.str_("b"), b"b"], ids=repr)
+@pytest.mark.parametrize(
+    "answer", ["b", "B", "(b)", " b. ", ["b"], np.array("b"), np.str_("b"), b"b"], ids=repr
+)
 def test_a_letter_in_any_dress_is_accepted(answer):
     assert check("1.9", answer)
 
 
 @pytest.mark.parametrize(
     "answer",
-    [[448, 448, math.nan], "448, 448, nan", "[448; 448; NaN]", (448, np.float32(448), "nan"), np.array([448, 448, np.nan])],
+    [
+        [448, 448, math.nan],
+        "448, 448, nan",
+        "[448; 448; NaN]",
+        (448, np.float32(448), "nan"),
+        np.array([448, 448, np.nan]),
+    ],
     ids=repr,
 )
 def test_several_values_are_accepted(answer):
@@ -356,7 +365,11 @@ def test_garbage_is_told_in_a_sentence(name, garbage):
     assert len(str(feedback)) < 500
 
 
-@pytest.mark.parametrize("name", ["9.9", "", None, 7, object(), Hostile(), ["0.1"]], ids=["9.9", "empty", "none", "7", "object", "hostile", "list"])
+@pytest.mark.parametrize(
+    "name",
+    ["9.9", "", None, 7, object(), Hostile(), ["0.1"]],
+    ids=["9.9", "empty", "none", "7", "object", "hostile", "list"],
+)
 def test_an_unknown_exercise_is_told_which_there_are(name):
     feedback = check(name, 1)
     assert not feedback
@@ -387,7 +400,9 @@ def test_the_package_has_what_the_teacher_wrote():
 def in_clear(answer: Any, text: str) -> bool:
     """Whether a text has every value of an answer, written as a number that stands alone."""
     parts = answer if isinstance(answer, list) else [answer]
-    return all(re.search(rf"(?<![\w.]){re.escape(f'{part:g}')}(?![\w.])", text) for part in parts if part != "nan")
+    return all(
+        re.search(rf"(?<![\w.]){re.escape(f'{part:g}')}(?![\w.])", text) for part in parts if part != "nan"
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in CHECKED if EXERCISES[name].kind != "choice"])
@@ -413,12 +428,22 @@ def test_a_student_notebook_has_neither_answers_nor_outputs_nor_checks(lesson):
     page = (DOCS / "lessons" / f"{lesson}.md").read_text(encoding="utf-8")
     answers = [block.text for block in blocks(page) if block.kind == "answer" or "answer" in block.tags]
     assert answers
-    shown = {line for block in blocks(page) if block.kind == "code" and not block.tags for line in block.text.splitlines()}
+    shown = {
+        line
+        for block in blocks(page)
+        if block.kind == "code" and not block.tags
+        for line in block.text.splitlines()
+    }
     for line in (line for answer in answers for line in answer.splitlines() if len(line) > 40):
         assert line in shown or line not in text
     for name in (name for name in CHECKED if name[0] == LESSONS[lesson][-1]):
         right = EXERCISES[name].right
-        if EXERCISES[name].kind == "number" and len(f"{right}") > 2 and name not in ("1.6", "1.7", "0.3", "2.2"):
+        if (
+            EXERCISES[name].kind == "number"
+            and len(f"{right}") > 2
+            and name not in ("1.6", "1.7", "0.3", "2.2", "3.5")
+        ):
+            # (of these, what is asked, or another figure of the page, has the numbers too)
             assert not in_clear(right, text), name
 
 
@@ -454,11 +479,16 @@ def test_a_lesson_has_at_most_twelve_new_terms_all_in_the_glossary_and_short_lin
     told: set[str] = set()
     for name in LESSONS:
         page = (DOCS / "lessons" / f"{name}.md").read_text(encoding="utf-8")
-        used = {(entry or shown).strip().lower() for shown, entry in re.findall(r"{term}`([^`<]+?)(?:\s*<([^`>]+)>)?`", page)}
+        used = {
+            (entry or shown).strip().lower()
+            for shown, entry in re.findall(r"{term}`([^`<]+?)(?:\s*<([^`>]+)>)?`", page)
+        }
         if name == lesson:
             assert used <= glossary().keys()
             assert 0 < len(used - told) <= 12
-            shown = [block for block in blocks(page) if block.kind == "code" and "remove-cell" not in block.tags]
+            shown = [
+                block for block in blocks(page) if block.kind == "code" and "remove-cell" not in block.tags
+            ]
             assert [line for block in shown for line in block.text.splitlines() if len(line) > 68] == []
         told |= used
 
@@ -481,7 +511,11 @@ def shown_by(lesson: str, folder: Path, blocked: bool) -> tuple[float, str]:
     for cell in student(lesson):
         if cell["cell_type"] == "code":
             body = ast.parse(cell["source"]).body
-            if body and isinstance(body[-1], ast.Expr) and not ast.unparse(body[-1]).startswith(("print", "plt")):
+            if (
+                body
+                and isinstance(body[-1], ast.Expr)
+                and not ast.unparse(body[-1]).startswith(("print", "plt"))
+            ):
                 body[-1] = ast.parse(f"print({ast.unparse(body[-1])})").body[0]
             sources.append(ast.unparse(ast.Module(body, [])))
     file = folder / f"{lesson}-{blocked}.json"
@@ -495,7 +529,9 @@ def shown_by(lesson: str, folder: Path, blocked: bool) -> tuple[float, str]:
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
-def test_a_student_notebook_runs_outside_the_repository_and_without_numba_to_the_same_figures(lesson, tmp_path):
+def test_a_student_notebook_runs_outside_the_repository_and_without_numba_to_the_same_figures(
+    lesson, tmp_path
+):
     pytest.importorskip("matplotlib", reason="needs the plot extra")
     seconds, slow = shown_by(lesson, tmp_path, blocked=True)
     assert seconds < 120

@@ -64,6 +64,15 @@ def test_a_planted_fault_of_a_page_is_found(tmp_path, planted, fault):
     assert check_links.faults_of_site(site(tmp_path, planted)) == [f"index.html: {fault}"]
 
 
+def test_a_state_of_the_interactive_page_is_no_anchor_but_the_page_must_be_there(tmp_path):
+    folder = site(tmp_path, '<a href="play/index.html#number?value=0.3">0.3</a>')
+    (fault,) = check_links.faults_of_site(folder)
+    assert fault == "index.html: play/index.html#number?value=0.3 leads to no file"
+    (folder / "play").mkdir()
+    (folder / "play" / "index.html").write_text("<p>play</p>")
+    assert check_links.faults_of_site(folder) == []
+
+
 @pytest.mark.parametrize("shown", ["Table(title=&#39;Sizes&#39;)", "&lt;fp8sim.gemm.Cost object at 0x7f&gt;"])
 def test_a_result_shown_as_python_writes_it_is_found(tmp_path, shown):
     (fault,) = check_links.faults_of_site(site(tmp_path, f"<pre>\n{shown}\n</pre>"))

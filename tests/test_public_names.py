@@ -56,7 +56,10 @@ def modules() -> list[ModuleType]:
 #: that are there for one function's sake, such as `fp8sim.experiments.comparison.ComparisonRow`, are not listed.
 FOR_USERS = [
     "fp8sim",
-    *(f"fp8sim.{name}" for name in ("accumulators", "anatomy", "checkpoints", "costs", "course", "formats", "gemm")),
+    *(
+        f"fp8sim.{name}"
+        for name in ("accumulators", "anatomy", "checkpoints", "costs", "course", "formats", "gemm")
+    ),
     *(f"fp8sim.{name}" for name in ("metrics", "models", "plotting", "pytorch", "quantization", "recipes")),
     *(f"fp8sim.{name}" for name in ("report", "tensor_cores", "training")),
     *(f"fp8sim.experiments.{name}" for name in ("claims", "comparison", "data", "embeddings", "train")),

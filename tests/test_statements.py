@@ -197,7 +197,10 @@ def test_powers_of_two_cost_what_the_solution_says():
     rows = fp8sim.compare(*matrices(), ["deepseek-v3", "deepseek-v3.1"], bounds=False).rows
     error = {row.recipe: row.relative_error for row in rows}
     grown = error["deepseek-v3.1"] / error["deepseek-v3"] - 1
-    assert missing("lessons/multiply-in-8-bits", f"The error grows by about {percent(round(grown, 1))} here") == []
+    assert (
+        missing("lessons/multiply-in-8-bits", f"The error grows by about {percent(round(grown, 1))} here")
+        == []
+    )
 
 
 def test_int8_wins_where_lesson_1_says(rng):

@@ -1,4 +1,4 @@
-"""The exercises of the lessons: is an answer right, and if not, which mistake gives it?"""
+"""Exercises of the lessons: whether an answer is right, and if not, which mistake gives it."""
 
 from __future__ import annotations
 

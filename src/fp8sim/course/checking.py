@@ -153,7 +153,9 @@ def _judge(name: str, asked: Mapping[str, Any], values: list[Value]) -> Feedback
     if own in asked["hints"]:
         return Feedback(name, False, asked["hints"][own])
     if len(values) != asked["count"]:
-        return Feedback(name, False, f"{asked['form']} {_counted(asked['count'])}, and this has {len(values)}.")
+        return Feedback(
+            name, False, f"{asked['form']} {_counted(asked['count'])}, and this has {len(values)}."
+        )
     for slip, told in _SLIPS.items() if asked["kind"] == "number" else ():
         other = changed(values, slip)
         if other is not None and other != values and digest(name, asked, other) in asked["right"]:

@@ -61,7 +61,7 @@ def canonical(values: Iterable[Value], digits: int | None = None) -> str:
 
 
 def changed(values: list[Value], change: str) -> list[Value] | None:
-    """Return numbers as a common slip would have left them: "negated", "inverted", "hundredfold", "hundredth".
+    """Return numbers as a slip left them: "negated", "inverted", "hundredfold" or "hundredth".
 
     Examples
     --------
@@ -86,9 +86,9 @@ def _parts(answer: object, kind: str) -> Iterable[Any]:
         yield from _words(answer, kind)
     elif isinstance(answer, np.ndarray | np.generic):
         if answer.dtype.kind in "OSU":
-            for part in islice(np.ravel(answer), MOST + 1):
-                yield from _parts(part if isinstance(part, str) else getattr(part, "item", lambda: part)(), kind)
-        else:  # ml_dtypes have no kind of numbers: the codes of eight bits are taken before they are converted
+            for part in np.ravel(answer)[: MOST + 1].tolist():
+                yield from _parts(part, kind)
+        else:  # the kind of ml_dtypes is none of numbers; where a code is asked for, theirs are taken
             flat = np.ravel(answer)[: MOST + 1]
             codes = kind == "code" and flat.dtype.kind not in "biuf" and flat.dtype.itemsize == 1
             yield from (flat.view(np.uint8) if codes else flat)
@@ -152,16 +152,16 @@ def _number_of(text: str) -> Value:
 
 def _worked_out(node: ast.expr) -> Fraction:
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
-        return Fraction(ast.unparse(node) if isinstance(node.value, float) else node.value)
+        return Fraction(node.value)  # "0.7" is what 0.7 is in Python
     if isinstance(node, ast.UnaryOp) and type(node.op) in _OPERATIONS:
         return Fraction(_OPERATIONS[type(node.op)](_worked_out(node.operand)))
     if isinstance(node, ast.BinOp):
         left, right = _worked_out(node.left), _worked_out(node.right)
         if type(node.op) in _OPERATIONS:
             return Fraction(_OPERATIONS[type(node.op)](left, right))
-        if isinstance(node.op, ast.Pow) and right.denominator == 1 and abs(right) <= _POWERS:
-            if max(abs(left.numerator), left.denominator) <= _POWERS:
-                return Fraction(left) ** int(right)
+        small = max(abs(left.numerator), left.denominator, abs(right.numerator)) <= _POWERS
+        if isinstance(node.op, ast.Pow) and right.denominator == 1 and small:
+            return Fraction(left) ** int(right)
     raise ValueError("A number is asked for, such as 0.25, '1/4' or '2**-2'.")
 
 

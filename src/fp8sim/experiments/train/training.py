@@ -98,9 +98,9 @@ def failing_training() -> tuple[Training, list[dict[str, Any]]]:
     """Return two recorded trainings that fail, each beside ones that do not.
 
     The first is the language model of `recorded_training` in E4M3 without any scale, beside its runs under
-    ``bf16`` and ``deepseek-v3``. The second is a table of tokens whose gradients differ by decades: for each recipe
-    the losses, as shares of the first, how many of 512 tokens got no gradient, step by step, and the imbalance that
-    was measured, the standard deviation of log10 of the tokens' gradients.
+    ``bf16`` and ``deepseek-v3``. The second is a table of tokens whose gradients differ by decades: for each
+    recipe the losses, as shares of the first, how many of 512 tokens got no gradient, step by step, and the
+    imbalance that was measured, the standard deviation of log10 of the tokens' gradients.
 
     Examples
     --------
