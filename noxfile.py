@@ -79,10 +79,12 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the documentation: notebooks executed, warnings are errors, no link broken."""
-    session.install("-q", "-e", ".[docs]")
+    """Build the documentation: notebooks executed, warnings are errors, no link broken, slides that fit."""
+    session.install("-q", "-e", ".[docs,test]")
     session.run("sphinx-build", "-q", "-W", "--keep-going", "-E", "docs", "docs/_build/html")
+    session.run("python", "docs/build_lite.py", "docs/_build/html/lite")
     session.run("python", "docs/check_links.py", "docs/_build/html")
+    session.run("pytest", "-q", "tests/test_teach.py")
 
 
 @nox.session

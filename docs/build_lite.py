@@ -78,7 +78,9 @@ def write_wheels(folder: Path) -> list[Path]:
 
 def write_notebooks(folder: Path) -> list[Path]:
     """Put the student notebooks there, each with a cell before it that installs fp8sim."""
-    subprocess.run([sys.executable, DOCS / "write_notebooks.py", folder], check=True)
+    subprocess.run(
+        [sys.executable, DOCS / "write_notebooks.py", folder], check=True, stdout=subprocess.DEVNULL
+    )
     notebooks = sorted(folder.glob("*.ipynb"))
     for path in notebooks:
         notebook = nbformat.read(path, as_version=4)

@@ -1,8 +1,8 @@
 """Sphinx extension: pictures of the executed cells are drawings in the page, in the colours of its theme.
 
 Matplotlib's SVG goes into the HTML itself, where what it draws in black takes the colour of the text, and
-what it draws in white that of the paper; light, dark and in print. A picture without `alt` (text in its place,
-under `mystnb: image:` of the cell) fails the build.
+what it draws in white that of the paper; light, dark and in print. A picture without `alt` (a text in its
+place, under `mystnb: image:` of the cell) fails the build.
 """
 
 from __future__ import annotations

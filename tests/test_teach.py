@@ -350,7 +350,7 @@ def test_the_slides_are_one_file_with_a_slide_for_each_heading():
     assert not re.search(r'(?:src|href)="(?!#|https?:)|@import|url\((?!#)', deck)
     assert not re.search(r'src="|<link', deck)
     shown = (len(re.findall('<ol type="A"', deck)), deck.count("✓"))
-    assert shown == (10, 9)  # the answer to question 5 is a picture
+    assert shown == (10, 8)  # the answers to questions 1 and 5 are pictures
 
 
 @needs_site
@@ -457,6 +457,8 @@ def test_no_page_is_wider_than_the_screen(page, width, scheme):
     for path in sorted(
         [*SITE.glob("*.html"), *(SITE / "lessons").glob("*.html"), *(SITE / "teach").glob("*.html")]
     ):
+        if path.name == "handout.html":  # paper: a phone shows it scaled
+            continue
         page.open(path.as_uri())
         if page.run("return document.documentElement.scrollWidth") > width:
             wide.append(path.name)

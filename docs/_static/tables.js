@@ -18,7 +18,7 @@
     for (const table of tables) {
       table.classList.remove("cards");
       const room = table.parentElement.clientWidth;
-      table.classList.toggle("cards", room < 700 && table.scrollWidth > room + 1);
+      table.classList.toggle("cards", innerWidth < 1000 && table.scrollWidth > room + 1);
     }
   };
   fit();

@@ -110,7 +110,7 @@ def handout() -> str:
     name, tie = FORMAT.name.upper(), html.escape(str(explain(TIE, FORMAT)))
     largest = number(FORMAT.max)
     return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=760">
 <title>{name} by hand</title><style>{STYLE}</style></head><body>
 <h1>{name} by hand</h1>
 <p>A sign, {FORMAT.exponent_bits} exponent bits, {FORMAT.mantissa_bits} mantissa bits, bias {FORMAT.bias}. Read

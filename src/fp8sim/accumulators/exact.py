@@ -30,6 +30,7 @@ class Exact(Accumulator):
     def multiply(self, a: Quantized, b: Quantized) -> F32:
         """Return the correctly rounded product."""
         left, right = (np.asarray(x.dequantize(np.float64), dtype=np.float64) for x in (a, b))
+        product: F32
         if _kernels.available():
             from fp8sim._kernels.exact_kernels import exact_product
 
