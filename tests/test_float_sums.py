@@ -250,7 +250,7 @@ def test_the_kind_of_cpu_that_is_compiled_for_changes_no_bit(kernels):
 
 
 @pytest.mark.parametrize("sums", [Pairwise(), Kahan(), Sequential("fp32"), Sequential("fp16")])
-def test_no_memory_is_taken_for_single_products(sums, rng):
+def test_no_memory_is_taken_for_single_products(kernels, sums, rng):
     a, b = rng.random((256, 1024), np.float32), rng.random((1024, 256), np.float32)
     sums.sum_products(a, b)
     tracemalloc.start()

@@ -102,8 +102,10 @@ def check_target(path: str | Path, such_as: str = "report.html") -> Path:
     file, name = named(path), printable(str(path))
     try:
         target = file.resolve()
+        if target.is_symlink():  # to itself: from Python 3.13 on that is what it resolves to
+            raise OSError
         there, folder = target.exists(), target.is_dir()
-    except (OSError, RuntimeError, ValueError):  # Pythons differ on a link to itself; a NUL; too long
+    except (OSError, RuntimeError, ValueError):  # a link to itself; a NUL; too long
         raise ValueError(f"{name} is no name of a file, or a link to itself; name a file") from None
     if folder:
         raise ValueError(f"{name} is a folder; name a file in it, such as {printable(str(file / such_as))}")
