@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -465,10 +466,11 @@ def test_a_logarithmic_axis_has_points_and_no_bars(tmp_path, capsys, monkeypatch
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
 def test_a_full_disk_is_one_line():
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, str(FOLDER / "serving.py"), "--quick"]
         done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False, env=buffered
         )
     assert (done.returncode, done.stderr) == (2, "serving.py: No space left on device\n")
 

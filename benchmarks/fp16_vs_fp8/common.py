@@ -318,7 +318,9 @@ def _picture(of: Script, rows: list[Row]) -> Any:
         mine = {places[group]: height for group, name, height in bars if name == recipe}
         left = [place - 0.4 + width * (index + 0.5) for place in mine]
         if of.logarithmic:
-            ax.plot(left, list(mine.values()), label=recipe, **line_look(index) | {"linestyle": "none"})
+            fill = ("full", "none", "bottom")[index // 7 % 3]  # colours and markers are seven each
+            look = line_look(index) | {"linestyle": "none", "fillstyle": fill}
+            ax.plot(left, list(mine.values()), label=recipe, **look)
         else:
             ax.bar(left, list(mine.values()), width, label=recipe, **bar_look(index))
     ax.set_xticks(range(len(places)), list(places), rotation=15 if len(places) > 3 else 0)
