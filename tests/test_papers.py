@@ -145,6 +145,11 @@ def test_a_full_disk_is_one_line() -> None:
     assert (done.returncode, done.stderr) == (2, "noune.py: No space left on device\n")
 
 
+def test_who_draws_says_from_which_seed() -> None:
+    seeds = {name: quick(name)["seeds"] for name in SCRIPTS}
+    assert seeds == {name: [] if name in ("kuzmin", "probes") else [0] for name in SCRIPTS}
+
+
 def test_a_file_is_left_alone_where_the_work_fails(tmp_path: Path, common: ModuleType) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("before")

@@ -111,5 +111,6 @@ def main(
         return [row.to_dict() for row in found]
 
     name = Path(measure.__code__.co_filename).stem
-    script = common.Script(name, title, rows, lambda *_: [table(title, found)], {"seeds": 1}, {}, shared={})
+    drawn = {"seeds": 1} if "SEED" in measure.__globals__ else {}  # who draws has imported it
+    script = common.Script(name, title, rows, lambda *_: [table(title, found)], drawn, {}, shared={})
     sys.exit(common.main(script, argv))
