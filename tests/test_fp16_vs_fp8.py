@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -180,6 +181,36 @@ def test_losses_are_those_of_the_record(report):
     assert [(row["recipe"], row["seeds"]) for row in rows] == [("bf16", 1), ("deepseek-v3", 1)]
 
 
+def test_one_seed_has_no_spread(report, capsys):
+    assert {row["loss_spread"] for row in report("training", "--seeds", "1")["rows"]} == {None}
+    assert None not in {row["loss_spread"] for row in report("training")["rows"]}
+    _, out, _ = run("training", "--seeds", "1", capsys=capsys)
+    (line,) = (line.split() for line in out.splitlines() if line.startswith("bf16 "))
+    assert line[2] == "-"
+
+
+def test_serving_tells_what_units_a_device_lacks(report):
+    for name in ("serving", "time"):
+        data = report(name, "--quick", "--device", "a100", "--recipes", "fp8-row", "mxfp8")
+        note = fp8sim.gemm_cost(1, 1, 1, "fp8-row", "a100").note
+        assert note
+        assert one(data["rows"], recipe="fp8-row")["note"] == note
+        assert f"fp8-row: {note}." in data["notes"]
+    notes = report("serving", "--quick", "--device", "h800", "--recipes", "mxfp8")["notes"]
+    assert any("mxfp8: H800 SXM has no unit for E8M0 scales" in note for note in notes)
+
+
+def test_integers_are_operations_and_no_flops(report, capsys):
+    rows = report("time", "--shapes", SHAPE)["rows"]
+    assert {row["recipe"]: row["rate_unit"] for row in rows} == {
+        name: "OP/s" if name == "int8-row" else "FLOP/s" for name in common.RECIPES
+    }
+    cost = fp8sim.gemm_cost(32, 64, 256, "int8-row", "h800")
+    assert one(rows, recipe="int8-row")["rate"] == cost.performance
+    _, out, _ = run("time", "--shapes", SHAPE, capsys=capsys)
+    assert out.count(" TOP/s ") == 1
+
+
 @pytest.mark.extra
 def test_training_anew_trains_what_the_record_has_not(report):
     pytest.importorskip("torch")
@@ -218,9 +249,97 @@ def test_the_page_ranges_over_what_is_below_it():
     ]
     table = page.answer(rows)
     assert [header.rstrip(">") for header in table.headers[1:]] == ["FP16", "BF16", "FP8", "INT8"]
-    assert table.rows[0] == ["memory", "1.00", "1.00", "0.25 to 0.50", "0.75"]
-    assert table.rows[1] == ["time at best", "-", "-", "-", "-"]
+    assert table.rows[0] == ["memory, to FP16's", "1.00", "1.00", "0.25 to 0.50", "0.75"]
+    assert table.rows[1] == ["time at best, to FP16's", "-", "-", "-", "-"]
     assert {header.rstrip(">").lower() for header in table.headers[1:]} <= set(OPERAND_CLASSES)
+    assert table.title == "FP16, BF16, FP8 and INT8 on one page"
+
+
+def page_rows(*ratios: tuple[str, str, float]) -> list[dict]:
+    return [
+        {"question": "accuracy", "subject": subject, "recipe": name, "to_fp16": ratio, "to_bf16": ratio}
+        for subject, name, ratio in ratios
+    ]
+
+
+def test_the_range_of_errors_is_that_of_products_alone():
+    page = common.load("all")
+    table = page.answer(
+        page_rows(
+            ("real", "int8-row", 62.3),
+            ("gaussian", "int8-row", 39.9),
+            (page.ORDINARY, "int8-row", 1435.0),
+            ("real", "fp16", 1.0),
+        )
+    )
+    assert table.rows[2] == ["error, to FP16's", "39.9 to 62.3", "1.00"]
+
+
+def test_operands_of_two_formats_have_a_column_of_their_own():
+    table = common.load("all").answer(
+        page_rows(("real", "bf16", 1.0), ("real", "fp8-weights", 10.0), ("real", "mxfp4", 30.0))
+    )
+    assert table.headers[1:] == ["BF16>", "BF16 x FP8>", "FP4>"]
+    assert table.title == "BF16, BF16 x FP8 and FP4 on one page"
+    assert table.rows[2][1:] == ["1.00", "10.0", "30.0"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0.0, "0"),
+        (0.000412, "0.000412"),
+        (0.0666, "0.0666"),
+        (0.5, "0.50"),
+        (9.0, "9.00"),
+        (41.26, "41.3"),
+        (1435.2, "1,435"),
+    ],
+)
+def test_no_ratio_is_written_as_nothing(value, text):
+    assert common.ratio(value) == text
+
+
+@COMPILED
+def test_the_page_tells_on_what_it_was_measured(report):
+    data = report(
+        "all",
+        "--quick",
+        "--data",
+        "llm-like",
+        "--error-shapes",
+        "8x16x64",
+        "4x8x32",
+        "--recipes",
+        "fp8-row",
+        "fp8-tensor",
+        "--seeds",
+        "1",
+    )
+    options = data["options"]
+    assert options["shapes"] == [[16, 7168, 2048]]
+    assert options["error_shapes"] == [[8, 16, 64], [4, 8, 32]]
+    assert (options["models"], options["batch"], options["context"]) == (["llama-3.1-8b"], [1], [4096])
+    (of_errors,) = (note for note in data["notes"] if note.startswith("Errors are"))
+    assert "8x16x64, 4x8x32" in of_errors
+    matrices = [generated_matrices("llm-like", *shape, seed=0) for shape in ((8, 16, 64), (4, 8, 32))]
+    errors = [fp8sim.compare(x.a, x.b, ["fp8-row"])["fp8-row"].relative_error for x in matrices]
+    assert one(data["rows"], subject="llm-like", recipe="fp8-row")["value"] == pytest.approx(np.mean(errors))
+    (loss,) = (note for note in data["notes"] if note.startswith("The loss"))
+    assert "means of 2 seeds, whatever --seeds is" in loss
+    assert loss.endswith(recorded_training()[1])
+
+
+def test_work_that_is_long_says_so_before_it_begins(capsys, monkeypatch):
+    monkeypatch.setitem(GENERATORS, "llm-like", None)  # work would be an error
+    status, _, err = run("accuracy", "--data", "llm-like", "--shapes", "8192x28672x8192", capsys=capsys)
+    assert status == 2
+    assert err.startswith(
+        "accuracy: as long as 1,792 runs with the options by default\n"
+    )  # 7168 times, of 1 in 4 kinds
+    _, _, err = run("accuracy", "--data", "llm-like", "--quick", capsys=capsys)
+    assert "as long as" not in err
 
 
 # --- options and files ---------------------------------------------------------------------------------
@@ -238,6 +357,10 @@ def test_the_page_ranges_over_what_is_below_it():
         (("--nonsense",), "unrecognized arguments: --nonsense"),
         (("--csv", "no/such/folder/rows.csv"), "no folder no/such/folder to write rows.csv in"),
         (("--plot", "rows.xyz"), "matplotlib cannot write .xyz"),
+        (("--csv", "o.png", "--plot", "./o.png"), "--csv and --plot both name o.png"),
+        (("--data", "real", "gaussian", "Real"), "--data names real twice; leave one out"),
+        (("--shapes", "1x2x3", "01x2x3"), "--shapes names 1x2x3 twice; leave one out"),
+        (("--recipes", "mxfp8", "MXFP8"), "--recipes names mxfp8 twice; leave one out"),
     ],
 )
 @pytest.mark.parametrize("name", ["accuracy", "time"])
@@ -257,6 +380,9 @@ def test_bad_options_get_one_line_before_any_work(name, options, words, capsys, 
     [
         ("memory", ("--models", "lama-3.1-8b"), "lama-3.1-8b"),
         ("serving", ("--batch", "x"), "'x' is no positive whole number"),
+        ("serving", ("--batch", "1", "8", "1"), "--batch names 1 twice; leave one out"),
+        ("memory", ("--models", "llama-3.1-8b", "Llama-3.1-8B"), "--models names llama-3.1-8b twice"),
+        ("all", ("--error-shapes", "1x2x3", "1x2x3"), "--error-shapes names 1x2x3 twice"),
         ("training", ("--recipes", "mxfp8"), "the record has no mxfp8, but bf16, fp32"),
         ("training", ("--seeds", "9"), "the record has 2 seeds; --train trains with more"),
     ],
@@ -314,6 +440,39 @@ def test_a_picture_has_a_bar_for_each_row(tmp_path, capsys, monkeypatch):
     ]
     assert heights == pytest.approx(ratios, rel=1e-12)
     assert [text.get_text() for text in ax.get_xticklabels()] == [SHAPE, "8x64x64"]
+
+
+def test_a_logarithmic_axis_has_points_and_no_bars(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib")
+    drawn = []
+    picture = common._picture
+    monkeypatch.setattr(common, "_picture", lambda *args: drawn.append(picture(*args)) or drawn[-1])
+    file = tmp_path / "serving.svg"
+    status, *_ = run("serving", "--quick", "--recipes", "fp8-row", "--plot", str(file), capsys=capsys)
+    assert status == 0
+    (ax,) = drawn[0].axes
+    assert (ax.get_yscale(), list(ax.patches)) == ("log", [])
+    rates = [
+        1
+        / fp8sim.model_cost(
+            "llama-3.1-8b", recipe, phase="decode", seq_len=4096, batch=1, device="h800"
+        ).seconds
+        for recipe in ("fp16", "bf16", "fp8-row")
+    ]
+    assert [float(line.get_ydata()[0]) for line in ax.lines] == pytest.approx(rates, rel=1e-12)
+    assert {line.get_linestyle() for line in ax.lines} == {"None"}
+    assert all(line.get_marker() != "None" for line in ax.lines)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_one_line():
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, str(FOLDER / "serving.py"), "--quick"]
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False, env=buffered
+        )
+    assert (done.returncode, done.stderr) == (2, "serving.py: No space left on device\n")
 
 
 # --- measured times -------------------------------------------------------------------------------------

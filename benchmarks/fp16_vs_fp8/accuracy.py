@@ -15,6 +15,7 @@ import common
 from common import Options, Row, Script
 from fp8sim import compare
 from fp8sim._support.tables import Table
+from fp8sim.cli import streams
 from fp8sim.experiments.data import Matrices, generated_matrices, real_matrices
 
 #: What is taken of a row of `compare`.
@@ -23,10 +24,16 @@ FIGURES = (
     "sqnr_db", "saturated", "flushed",
 )  # fmt: skip
 
+#: Times the work by default from which on it is said on standard error, before it begins.
+LONG = 10
+
 
 def rows(options: Options) -> list[Row]:
     """Return the errors under every recipe, for each layer, or for each shape and seed."""
     recipes, found = common.beside(options.recipes), []
+    runs = work(options) / work(common.settle(SCRIPT, {}))
+    if runs > LONG:
+        streams.say(f"accuracy: as long as {runs:,.0f} runs with the options by default")
     for kind, seed, matrices in _products(options):
         result = compare(matrices.a, matrices.b, recipes)
         named = {"data": kind, "shape": f"{result.m}x{result.n}x{result.k}", "source": matrices.source}
@@ -34,6 +41,13 @@ def rows(options: Options) -> list[Row]:
             figures = {name: getattr(row, name) for name in FIGURES}
             found.append({**named, "seed": seed, "recipe": row.recipe, **figures})
     return common.with_ratios(found, "relative_error", ("source",))
+
+
+def work(options: Options) -> int:
+    """Return the multiply-adds of generated data."""
+    kinds = sum(kind != "real" for kind in options.data)
+    sizes = sum(m * n * k for m, n, k in options.shapes)
+    return kinds * sizes * len(options.seed_list) * len(common.beside(options.recipes))
 
 
 def _products(options: Options) -> Iterator[tuple[str, int | None, Matrices]]:

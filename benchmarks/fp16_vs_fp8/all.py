@@ -1,20 +1,22 @@
 """FP16, BF16, FP8 and INT8 on one page: `python benchmarks/fp16_vs_fp8/all.py`.
 
-Memory, time and accuracy, each by the script of that name with its own defaults; what is given goes on to
-them. Nothing is timed, so that the page is the same on every machine; benchmarks/README.md shows it, and
-`python docs/write_answer.py` writes it there.
+Memory, time and accuracy, each by the script of that name; --shapes are those of the times, --error-shapes
+those of the errors. Nothing is timed, so that the page is the same on every machine; benchmarks/README.md
+shows it, and `python docs/write_answer.py` writes it there.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import common
 from common import Options, Row, Script
 from fp8sim._support.quantities import bytes_text, percent_text, time_text
 from fp8sim._support.tables import Table
-from fp8sim.costs import get_device, operand_class
+from fp8sim.costs import get_device
+from fp8sim.costs.gemm import formats_class
 from fp8sim.experiments.train import recorded_training
 from fp8sim.recipes import get_recipe
 
@@ -27,16 +29,26 @@ QUESTIONS = {
 }
 #: What the table on top has a line for: its words, the question, what ratios are to.
 ANSWERS = (
-    ("memory", "memory", "fp16"),
-    ("time at best", "time", "fp16"),
-    ("error", "accuracy", "fp16"),
-    ("error, of BF16's", "accuracy", "bf16"),
+    ("memory, to FP16's", "memory", "fp16"),
+    ("time at best, to FP16's", "time", "fp16"),
+    ("error, to FP16's", "accuracy", "fp16"),
+    ("error, to BF16's", "accuracy", "bf16"),
 )
-ORDINARY, LOSS = "its ordinary", "loss"
+#: Subjects that are no products, and are left out of the ranges of their errors.
+ORDINARY, LOSS = "ordinary, A quantised", "loss"
 
 
 def rows(options: Options) -> list[Row]:
     """Return a row for each question, subject and recipe."""
+    sizes = ", ".join(map(common.shape_text, options.error_shapes))
+    (context,) = options.context
+    options.notes += [
+        f"Times are rooflines, the least that they can be; the token is the next of a sequence of {context}, "
+        "all of the model on one device.",
+        "Errors are relative Frobenius ones of products, means over all layers or over all seeds and shapes. "
+        f"real: four layers of all-MiniLM-L6-v2 on text; the others are generated, m x n x k: {sizes}. "
+        "ordinary, A quantised: of A alone, its channels in llm-like that are no outliers.",
+    ]
     return [*memory(options), *time(options), *accuracy(options)]
 
 
@@ -46,11 +58,14 @@ def _row(question: str, subject: str, row: Row, value: float) -> Row:
     return {**named, "value": value, "unit": unit, **ratios}
 
 
+def _part(script: Script, options: Options, **own: Any) -> Options:
+    """Return the options of another script: those of this one, but for some."""
+    return common.settle(script, {**options.given, **options.chosen, **own})
+
+
 def memory(options: Options) -> Iterator[Row]:
     """Yield the weights of every model; of the last, what training holds and what a token keeps."""
-    part = common.settle(MEMORY.SCRIPT, options.given)
-    part.chosen["shapes"] = ()
-    found = MEMORY.rows(part)
+    found = MEMORY.rows(_part(MEMORY.SCRIPT, options, shapes=()))
     last = found[-1]["subject"]
     yield from (
         _row("memory", row["subject"], row, row["bytes"]) for row in found if row["part"] == "weights"
@@ -62,19 +77,17 @@ def memory(options: Options) -> Iterator[Row]:
 
 def time(options: Options) -> Iterator[Row]:
     """Yield the time of every multiply, and of a token of a chat with the first model."""
-    timed = TIME.rows(common.settle(TIME.SCRIPT, {**options.given, "gpu": False}))
-    options.notes += TIME.remarks(timed)
+    timed = TIME.rows(_part(TIME.SCRIPT, options, gpu=False))
+    options.notes += common.remarks(timed)
     for row in timed:
         yield _row("time", row["shape"], row, row["seconds"])
-    part = common.settle(SERVING.SCRIPT, options.given)
-    part.chosen |= {"models": part.models[:1], "batch": (1,)}
-    for row in SERVING.rows(part):
+    for row in SERVING.rows(_part(SERVING.SCRIPT, options, models=options.models[:1])):
         yield _row("time", f"{row['model']} token", row, row["decode_s"])
 
 
 def accuracy(options: Options) -> Iterator[Row]:
     """Yield the mean error by data, and the error of the loss where a training is recorded."""
-    of = ACCURACY.rows(common.settle(ACCURACY.SCRIPT, {**options.given, "data": options.data}))
+    of = ACCURACY.rows(_part(ACCURACY.SCRIPT, options, shapes=options.error_shapes))
     for (kind,), some in common.groups(of, "data"):
         found = ACCURACY.summaries(some, "data")
         yield from (_row("accuracy", kind, row, row["relative_error"]) for row in found)
@@ -98,10 +111,12 @@ def tables(rows: list[Row], options: Options) -> list[Table]:
             found = {row["subject"]: _cell(row) for row in some}
             lines.append([recipe, *(found.get(subject, "-") for subject in subjects)])
         made.append(Table(title, ["recipe", *(f"{subject}>" for subject in subjects)], lines))
+    record, when = recorded_training()
     losses = [f"{row['recipe']} {percent_text(row['value'])}" for row in rows if row["subject"] == LOSS]
     if losses:
         options.notes.append(
-            f"The loss of a small model trained in FP8 is off BF16's by: {', '.join(losses)}."
+            f"The loss of a small model, trained in each, is off BF16's by: {', '.join(losses)}, means of "
+            f"{record.rows[0].seeds} seeds, whatever --seeds is. {when}"
         )
     return made
 
@@ -115,16 +130,23 @@ def _cell(row: Row) -> str:
 
 def answer(rows: list[Row]) -> Table:
     """Return what each question comes to: the range of all ratios, by what the operands are."""
-    kinds = dict.fromkeys(operand_class(get_recipe(row["recipe"])) for row in rows)
+    kinds = dict.fromkeys(_kind(row["recipe"]) for row in rows)
     lines = []
     for words, question, base in ANSWERS:
         found: dict[str, list[float]] = {kind: [] for kind in kinds}
         for row in rows:
-            if row["question"] == question and row[f"to_{base}"] is not None:
-                found[operand_class(get_recipe(row["recipe"]))].append(row[f"to_{base}"])
+            if row["question"] == question and row["subject"] != ORDINARY and row[f"to_{base}"] is not None:
+                found[_kind(row["recipe"])].append(row[f"to_{base}"])
         lines.append([words, *map(_range, found.values())])
-    headers = ["as multiples of FP16's", *(f"{kind.upper()}>" for kind in kinds)]
-    return Table("FP16, BF16, FP8 and INT8 on one page", headers, lines)
+    *first, last = kinds
+    title = f"{', '.join(first)} and {last} on one page"
+    return Table(title, ["ratios", *(f"{kind}>" for kind in kinds)], lines)
+
+
+def _kind(recipe: str) -> str:
+    """Return what the operands are, as in FP8, or BF16 x FP8 where A and B differ."""
+    found = get_recipe(recipe)
+    return " x ".join(dict.fromkeys(formats_class(x.fmt, x.fmt).upper() for x in (found.a, found.b)))
 
 
 def _range(ratios: list[float]) -> str:
@@ -139,23 +161,40 @@ def bars(rows: list[Row]) -> Iterator[tuple[str, str, float | None]]:
 
 SCRIPT = Script(
     "all",
-    "Memory, time and accuracy of FP16, BF16, FP8 and INT8 on one page.",
+    "Memory, time and accuracy of FP16, BF16 and what is beside them on one page.",
     rows,
     tables,
-    {**ACCURACY.SCRIPT.defaults, **TIME.SCRIPT.defaults, "data": ("real", "llm-like", "gaussian")},
-    {**ACCURACY.SCRIPT.quick, **TIME.SCRIPT.quick},
+    {
+        **TIME.SCRIPT.defaults,
+        "models": MEMORY.SCRIPT.defaults["models"],
+        "batch": (1,),
+        "context": (4096,),
+        "error_shapes": ACCURACY.SCRIPT.defaults["shapes"],
+        "data": ("real", "llm-like", "gaussian"),
+        "seeds": ACCURACY.SCRIPT.defaults["seeds"],
+    },
+    {
+        **TIME.SCRIPT.quick,
+        "models": MEMORY.SCRIPT.quick["models"],
+        "error_shapes": ACCURACY.SCRIPT.quick["shapes"],
+        "data": ACCURACY.SCRIPT.quick["data"],
+        "seeds": ACCURACY.SCRIPT.quick["seeds"],
+    },
     bars,
     "multiple of FP16's",
     logarithmic=True,
+    extras={
+        **common.MODELS,
+        "--error-shapes": {
+            **common.SHARED["--shapes"],
+            "help": "of the multiplies whose errors are measured",
+        },
+    },
     notes=(
-        "Each figure is followed by its ratio to FP16's. The table on top has the ranges of these ratios.",
+        "Each figure is followed by its ratio to FP16's. The table on top has the ranges of these ratios, of "
+        "errors those of products.",
         "training: weights, FP32 master copy, gradients and moments; kept: for the backward pass. What is "
         "not in linear layers, keys and values among it, stays in 16 bits.",
-        "Times are rooflines, the least that they can be; the token is the next of a sequence of 4096, all "
-        "of the model on one device.",
-        "Errors are relative Frobenius ones, means of layers or seeds. real: four layers of "
-        "all-MiniLM-L6-v2 on text; the others are generated. ordinary: of the channels of A that are no "
-        "outliers.",
     ),
 )
 

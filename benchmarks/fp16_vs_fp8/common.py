@@ -12,6 +12,7 @@ import csv
 import functools
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,12 +55,15 @@ class Script:
     defaults: Mapping[str, Any]
     quick: Mapping[str, Any]
     #: rows -> (group, recipe, height) of each bar of the picture, and what the height is
-    bars: Callable[[list[Row]], Iterable[tuple[str, str, float | None]]]
-    height: str
+    bars: Callable[[list[Row]], Iterable[tuple[str, str, float | None]]] | None = None
+    height: str = ""
+    #: points on a logarithmic axis, since the length of a bar on one means nothing
     logarithmic: bool = False
     notes: tuple[str, ...] = ()
     #: options of its own, flag -> arguments of `add_argument`
     extras: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    #: options of every script, unless it is one of another kind
+    shared: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: SHARED)
 
 
 @dataclass
@@ -158,27 +162,30 @@ def main(of: Script, argv: Sequence[str] | None = None) -> int:
         with output.progress(of.name, None):
             rows = plain_data(of.rows(options))
         _write(of, rows, options)
+        sys.stdout.flush()
+        status = 0
     except BaseException as error:
         status, line = _outcome(error, f"{of.name}.py")
         if line:
             streams.say(line)
-        return status
-    return 0
+    streams.drain()
+    return status
 
 
 def _parser(of: Script) -> _Parser:
     parser = _Parser(prog=f"{of.name}.py", description=of.title, allow_abbrev=False)
-    for flag, arguments in {**SHARED, **of.extras}.items():
+    for flag, arguments in {**of.shared, **of.extras}.items():
         name = flag.lstrip("-").replace("-", "_")
         default = of.defaults.get(name)
         shown = " ".join(map(_written, default)) if isinstance(default, tuple) else default
-        unused = flag in SHARED and name not in of.defaults
+        unused = flag in of.shared and name not in of.defaults
         about = "changes nothing here" if unused else f"{arguments['help']} (default: {shown})"
         flags = arguments.get("action") == "store_true"
         parser.add_argument(flag, **{**arguments, "help": arguments["help"] if flags else about})
     parser.add_argument("--quick", action="store_true", help="small: does it run?")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (extra 'plot')")
+    if of.bars is not None:
+        parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them (extra 'plot')")
     parser.add_argument("--json", action="store_true", help="print data instead of tables")
     return parser
 
@@ -188,14 +195,21 @@ def _written(value: object) -> str:
 
 
 def _check(of: Script, options: Options) -> None:
-    """Refuse names that are none, before the work."""
-    if options.csv is not None:
-        check_target(options.csv, "rows.csv")
-    if options.plot is not None:
-        output.check_picture(options.plot)
+    """Refuse names that are none or are there twice, before the work."""
+    plot = options.given.get("plot")
+    if plot is not None:
+        output.check_picture(plot)
+    if options.csv is not None and check_target(options.csv, "rows.csv") == (plot and check_target(plot)):
+        raise ValueError(f"--csv and --plot both name {options.csv}; write rows and picture into two files")
     for model in options.chosen.get("models", ()):
         get_model(model)
-    for flag in SHARED:
+    for name, values in options.given.items():
+        if isinstance(values, list):
+            texts = [get_model(x).name if name == "models" else _written(x).lower() for x in values]
+            twice = next((text for text in texts if texts.count(text) > 1), None)
+            if twice is not None:
+                raise ValueError(f"--{name.replace('_', '-')} names {twice} twice; leave one out")
+    for flag in of.shared:
         name = flag.removeprefix("--")
         if options.given[name] is not None and name not in options.chosen:
             options.notes.append(f"{flag} changes nothing here.")
@@ -222,9 +236,11 @@ def with_ratios(rows: Iterable[Row], value: str, within: Sequence[str], prefix: 
 
 
 def ratio(value: float | None) -> str:
-    """Write how many times one is the other, to a hundredth at most and to three digits or more."""
+    """Write how many times one is the other: to a hundredth, or to three digits below 0.1 and from 10 on."""
     if value is None:
         return "-"
+    if value < 0.1:
+        return f"{value:.3g}"
     return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
@@ -241,6 +257,11 @@ def ratio_columns(
 def known_time(seconds: float | None) -> str:
     """Write a time; None, which stands for NaN in rows, is unknown."""
     return "unknown" if seconds is None else time_text(seconds)
+
+
+def remarks(rows: Iterable[Row]) -> list[str]:
+    """Return what to know about the units that were taken, once for each recipe."""
+    return list(dict.fromkeys(f"{row['recipe']}: {row['note']}." for row in rows if row["note"]))
 
 
 def groups(rows: Iterable[Row], *names: str) -> Iterator[tuple[tuple[Any, ...], list[Row]]]:
@@ -272,7 +293,7 @@ def _write(of: Script, rows: list[Row], options: Options) -> None:
             writer.writeheader()
             writer.writerows(rows)
         output.say_written(options.csv)
-    if options.plot is not None:
+    if options.given.get("plot") is not None:
         output.save_picture(_picture(of, rows), options.plot, bbox_inches="tight", dpi=150)
     tables = of.tables(rows, options)  # which may note something
     if options.json:
@@ -285,9 +306,10 @@ def _write(of: Script, rows: list[Row], options: Options) -> None:
 
 
 def _picture(of: Script, rows: list[Row]) -> Any:
-    """Draw a bar for each group and recipe."""
-    from fp8sim.plotting._style import axes_for, bar_look, legend_above
+    """Draw a bar for each group and recipe, or a point on a logarithmic axis."""
+    from fp8sim.plotting._style import axes_for, bar_look, legend_above, line_look
 
+    assert of.bars is not None
     bars = [bar for bar in of.bars(rows) if bar[2] is not None]
     places = {group: index for index, group in enumerate(dict.fromkeys(bar[0] for bar in bars))}
     recipes = list(dict.fromkeys(bar[1] for bar in bars))
@@ -295,10 +317,16 @@ def _picture(of: Script, rows: list[Row]) -> Any:
     for index, recipe in enumerate(recipes):
         mine = {places[group]: height for group, name, height in bars if name == recipe}
         left = [place - 0.4 + width * (index + 0.5) for place in mine]
-        ax.bar(left, list(mine.values()), width, label=recipe, **bar_look(index))
+        if of.logarithmic:
+            fill = ("full", "none", "bottom")[index // 7 % 3]  # colours and markers are seven each
+            look = line_look(index) | {"linestyle": "none", "fillstyle": fill}
+            ax.plot(left, list(mine.values()), label=recipe, **look)
+        else:
+            ax.bar(left, list(mine.values()), width, label=recipe, **bar_look(index))
     ax.set_xticks(range(len(places)), list(places), rotation=15 if len(places) > 3 else 0)
     ax.set_ylabel(of.height)
     if of.logarithmic:
         ax.set_yscale("log")
+        ax.grid(axis="y", which="both", alpha=0.3)
     legend_above(ax)
     return ax.figure

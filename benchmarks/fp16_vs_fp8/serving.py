@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import common
 from common import Options, Row, Script
-from fp8sim import model_cost
+from fp8sim import gemm_cost, model_cost
 from fp8sim._support.quantities import bytes_text, count_text
 from fp8sim._support.tables import Table
 from fp8sim.costs import get_device
@@ -45,11 +45,13 @@ def serve(model: str, recipe: str, batch: int, context: int, device: str) -> Row
         "prefill_s": prefill.seconds,
         "decode_s": decode.seconds,
         "tokens_per_s": batch / decode.seconds,
+        "note": gemm_cost(batch, 1, 1, recipe, device).note,  # of the units that multiply, whatever the sizes
     }
 
 
 def tables(rows: list[Row], options: Options) -> list[Table]:
     """Return a table for each model, batch and context."""
+    options.notes += common.remarks(rows)
     made = []
     for (model, batch, context), mine in common.groups(rows, "model", "batch", "context"):
         columns = {

@@ -109,7 +109,8 @@ def _row(shape: common.Shape, recipe: str, device: str, measured: float | None) 
         "operand_class": cost.rate.operand_class,
         "bound": cost.bound,
         "seconds": cost.seconds,
-        "flop_per_s": cost.performance,
+        "rate": cost.performance,
+        "rate_unit": "OP/s" if cost.rate.operand_class == "int8" else "FLOP/s",
         "measured_s": measured,
         "of_roofline": None if measured is None else measured / cost.seconds,
         "note": cost.note,
@@ -228,14 +229,13 @@ CALLS: dict[str, Callable[..., tuple[Call, Any, Any]]] = {
 }
 
 
-def remarks(rows: list[Row]) -> list[str]:
-    """Return what to know about the units that were taken, once for each recipe."""
-    return list(dict.fromkeys(f"{row['recipe']}: {row['note']}." for row in rows if row["note"]))
+def _rate(row: Row) -> str:
+    return "-" if row["rate"] is None else f"{row['rate'] / 1e12:.0f} T{row['rate_unit']}"
 
 
 def tables(rows: list[Row], options: Options) -> list[Table]:
     """Return a table for each shape."""
-    options.notes += remarks(rows)
+    options.notes += common.remarks(rows)
 
     def number(key: str, digits: str = ".2f") -> Callable[[Row], str]:
         return lambda row: "-" if row[key] is None else format(row[key], digits)
@@ -247,7 +247,7 @@ def tables(rows: list[Row], options: Options) -> list[Table]:
             "unit": lambda row: row["operand_class"],
             "roofline>": lambda row: common.known_time(row["seconds"]),
             "bound by": lambda row: row["bound"],
-            "TFLOP/s>": lambda row: "-" if row["flop_per_s"] is None else f"{row['flop_per_s'] / 1e12:.0f}",
+            "rate>": _rate,
             **common.ratio_columns(mine),
         }
         if options.gpu:
@@ -280,7 +280,7 @@ SCRIPT = Script(
     extras={"--gpu": {"action": "store_true", "help": "time PyTorch's calls too; status 2 without a GPU"}},
     notes=(
         "roofline: the longer of the flops at the dense peak and the bytes at the memory's bandwidth, which "
-        "no kernel is faster than; TFLOP/s: what that comes to.",
+        "no kernel is faster than; rate: what that comes to.",
     ),
 )
 

@@ -28,6 +28,9 @@ def rows(options: Options) -> list[Row]:
     """Return the losses under every recipe, as `fp8sim.experiments.train` compares them."""
     losses = trained(options) if options.train else recorded(options)
     found = [dataclasses.asdict(row) for row in losses]
+    for row in found:
+        if row["seeds"] == 1:  # which spread by nothing that is known
+            row["loss_spread"] = None
     return common.with_ratios(found, "loss", ())
 
 
@@ -107,8 +110,8 @@ SCRIPT = Script(
     "error of the loss, %",
     extras={"--train": {"action": "store_true", "help": "train anew, small, instead of taking a record"}},
     notes=(
-        "loss: smoothed, at the end; mean over seeds ± half their range. error: of the smoothed loss "
-        "against bf16's, mean over the last half; largest: size in that half; "
+        "loss: smoothed, at the end; mean over seeds ± half their range, of one seed unknown. error: of the "
+        "smoothed loss against bf16's, mean over the last half; largest: size in that half; "
         f"limit {LIMIT.value} % ({LIMIT.source}).",
     ),
 )

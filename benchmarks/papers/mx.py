@@ -27,7 +27,7 @@ def measure(quick: bool) -> list[Row]:
                 worst = np.abs(of_blocks[place] / blocks[place] - 1).max()
                 rows += [
                     Row(f"{what}: error", 100 * fp8sim.metrics.relative_error(values, x), None, "%"),
-                    Row(f"{what}: saturated", 100 * q.saturated / len(blocks), None, "%"),
+                    Row(f"{what}: saturated", 100 * q.saturated / len(blocks), None, "/100 blocks"),
                     Row(f"{what}: amax off by", 100 * float(worst), None, "%"),
                 ]
     return rows
@@ -37,7 +37,7 @@ NOTES = (
     "floor: OCP MX v1.0, 6.3: 2^(floor(log2 amax) - emax). Mishra et al. 2025 (arXiv 2506.08027) round up, "
     "since a block's largest element saturates under floor wherever its significand exceeds that of the "
     "largest value, 1.75 in E4M3; in their pre-training that rule can lead to divergence.",
-    "error: relative, Frobenius. saturated: elements that saturate, a hundred blocks. amax off by: the "
+    "error: relative, Frobenius. saturated: elements that saturate in a hundred blocks. amax off by: the "
     "largest relative error of a block's largest element.",
 )
 

@@ -11,20 +11,22 @@ A script measures rows and hands the function that does to `main`:
     if __name__ == "__main__":
         main("Formats of Micikevicius et al. 2022", measure)
 
-`python benchmarks/papers/NAME.py` prints a table; `--quick` measures less in a few seconds, `--json` prints
-the rows as JSON instead, `--csv FILE` writes them to a file too.
+`python benchmarks/papers/NAME.py` prints a table; `--quick` measures less, `--json` prints the rows as
+JSON instead, `--csv FILE` writes them to a file too. Bad options and names of files get one line and status 2
+before any work, as in the scripts of fp16_vs_fp8: the frame is theirs.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+sys.path.append(str(Path(__file__).parents[1] / "fp16_vs_fp8"))  # what frames the scripts there, frames these
+
+import common
 from fp8sim._support.published import Figure
 from fp8sim._support.tables import Table
 
@@ -94,25 +96,21 @@ def table(title: str, rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
 def main(
     title: str,
     measure: Callable[[bool], list[Row]],
-    notes: Sequence[str] = (),
+    notes: Sequence[str] | Callable[[list[Row]], Sequence[str]] = (),
     argv: Sequence[str] | None = None,
-) -> None:
-    """Measure the rows, and print and write what the command line asks for."""
-    parser = argparse.ArgumentParser(description=title, allow_abbrev=False)
-    parser.add_argument("--quick", action="store_true", help="smaller and fewer, in a few seconds")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows to a file too")
-    options = parser.parse_args(argv)
-    rows = measure(options.quick)
-    data = [row.to_dict() for row in rows]
-    if options.csv:
-        with options.csv.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(data[0]))
-            writer.writeheader()
-            writer.writerows(data)
-    if options.json:
-        print(
-            json.dumps({"title": title, "quick": options.quick, "rows": data, "notes": list(notes)}, indent=1)
-        )
-    else:
-        print(table(title, rows, notes).text(80))
+) -> NoReturn:
+    """Measure the rows, print and write what the command line asks for, and exit with its status.
+
+    `notes` may be made of the rows.
+    """
+    found: list[Row] = []
+
+    def rows(options: common.Options) -> list[common.Row]:
+        found[:] = measure(options.quick)
+        options.notes += notes(found) if callable(notes) else notes
+        return [row.to_dict() for row in found]
+
+    name = Path(measure.__code__.co_filename).stem
+    drawn = {"seeds": 1} if "SEED" in measure.__globals__ else {}  # who draws has imported it
+    script = common.Script(name, title, rows, lambda *_: [table(title, found)], drawn, {}, shared={})
+    sys.exit(common.main(script, argv))

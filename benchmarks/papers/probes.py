@@ -105,7 +105,7 @@ def _alignment() -> Iterator[Row]:
     known = {"volta-fp16": 0, "ampere-fp16": 1, "hopper-fp16": 2}
     for core in (c.name for c in TENSOR_CORES.values() if c.inputs == ("fp16",) and c.output != "fp16-rne"):
         published = Published(known[core], FTTN) if core in known else None
-        yield Row(f"{core}: extra bits, at most 3", extra_bits(core), published)
+        yield Row(f"{core}: extra bits, at most 3", extra_bits(core), published, "bits")
 
 
 NOTES = (
