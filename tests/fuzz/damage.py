@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import fp8sim
-from fp8sim.checkpoints import read_array, read_tensor, tensor_names, tensors
+from fp8sim.checkpoints import arrays, open_checkpoint, read_array
 from fp8sim.models import get_model
 from fuzz.command import changed_config, contents, damaged
 from fuzz.harness import attempt, category, chance, must, must_equal, pick, planted
@@ -65,13 +65,13 @@ def _read(path: Path) -> None:
                     str(cost)
                     cost.to_dict()
     else:
-        names, _ = attempt(tensor_names, path)
-        for name in list(names or ())[:3]:
-            attempt(read_tensor, path, name)
+        checkpoint, _ = attempt(open_checkpoint, path)
+        for name in checkpoint.names[:3] if checkpoint else ():
+            attempt(checkpoint.read, name)
 
 
 def _unguarded_array() -> AbstractContextManager[Any]:
-    return planted(tensors, "read_array", lambda path: np.load(path, allow_pickle=False))
+    return planted(arrays, "read_array", lambda path: np.load(path, allow_pickle=False))
 
 
 @category("arrays, checkpoints and configurations that are damaged", few=60, plant=_unguarded_array)
