@@ -10,9 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import io
-import json
 import math
-import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -713,7 +711,9 @@ def read_tensor(content: bytes, tensor: str, suffix: str = ".safetensors") -> An
         if suffix == ".npy":
             return api.read_array(path)
         checkpoint = api.open_checkpoint(path)
-        return checkpoint.read(tensor), {name: checkpoint.stored[name].shape for name in sorted(checkpoint.stored)}
+        return checkpoint.read(tensor), {
+            name: checkpoint.stored[name].shape for name in sorted(checkpoint.stored)
+        }
 
 
 _good = {"plain": safetensors(TENSORS), "scaled": safetensors(TENSORS | SCALED)}

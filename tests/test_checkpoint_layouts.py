@@ -44,7 +44,12 @@ def same(checkpoint, name, want, layout, granularity):
     whole = checkpoint.read(name)
     assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole, want)
-    for start, stop in ((0, 1), (len(want) // 3, len(want)), (len(want) // 2, len(want) // 2), (1, len(want) - 1)):
+    for start, stop in (
+        (0, 1),
+        (len(want) // 3, len(want)),
+        (len(want) // 2, len(want) // 2),
+        (1, len(want) - 1),
+    ):
         np.testing.assert_array_equal(checkpoint.read(name, rows=(start, stop)), want[start:stop])
         np.testing.assert_array_equal(checkpoint.read(name, slice(start, stop)), want[start:stop])
 
@@ -185,7 +190,9 @@ def test_integers_packed_in_words_need_the_configuration(tmp_path, rng, bits):
 def test_gpt_oss_holds_blocks_of_bytes_along_a_last_axis(tmp_path, rng):
     blocks, scales = rng.integers(0, 256, (3, 4, 2, 16)).astype(np.uint8), powers(rng, 3, 4, 2)
     name = "experts:gate_up_proj"
-    file = save(tmp_path / "m.safetensors", **{f"{name}_blocks": blocks, f"{name}_scales": scales.view(np.uint8)})
+    file = save(
+        tmp_path / "m.safetensors", **{f"{name}_blocks": blocks, f"{name}_scales": scales.view(np.uint8)}
+    )
     checkpoint = open_checkpoint(file)
     assert checkpoint.names == ("experts.gate_up_proj",)
     want = scaled(unpacked(blocks.reshape(3, 4, 32)), scales, (1, 32))
@@ -245,11 +252,17 @@ def swizzled(scales):
 
 def test_comfyuis_nvfp4_has_the_high_half_first_and_swizzled_scales(tmp_path, rng):
     packed, scales = rng.integers(0, 256, (144, 48)).astype(np.uint8), abs(fp8(rng, 144, 6))
-    tensors = {"q:weight": packed, "q:weight_scale": swizzled(scales), "q:weight_scale_2": np.array(0.25, F32)}
+    tensors = {
+        "q:weight": packed,
+        "q:weight_scale": swizzled(scales),
+        "q:weight_scale_2": np.array(0.25, F32),
+    }
     file = save(tmp_path / "m.safetensors", **tensors, **{"q:comfy_quant": remark(format="nvfp4")})
     want = scaled(unpacked(packed, high_first=True), scales.astype(np.float64) * 0.25, (1, 16))
     same(open_checkpoint(file), "q.weight", want, "comfy-nvfp4", "1x16")
-    file = save(tmp_path / "m.safetensors", **tensors, **{"q:comfy_quant": remark(format="nvfp4", convrot=True)})
+    file = save(
+        tmp_path / "m.safetensors", **tensors, **{"q:comfy_quant": remark(format="nvfp4", convrot=True)}
+    )
     with pytest.raises(ValueError, match=r"q\.comfy_quant says .*convrot"):
         open_checkpoint(file).read("q.weight")
 
@@ -410,7 +423,9 @@ def test_codes_that_the_configuration_contradicts_are_refused(tmp_path):
 
 
 def test_modelopts_own_file_is_read(tmp_path):
-    (tmp_path / "hf_quant_config.json").write_text('{"quantization": {"quant_algo": "FP8", "exclude_modules": []}}')
+    (tmp_path / "hf_quant_config.json").write_text(
+        '{"quantization": {"quant_algo": "FP8", "exclude_modules": []}}'
+    )
     save(tmp_path / "m.safetensors", **{"q:weight": ONES, "q:weight_scale": np.array(0.5, F32)})
     checkpoint = open_checkpoint(tmp_path)
     assert checkpoint.config.method == "modelopt"
@@ -423,7 +438,10 @@ BAD_CONFIGS = {
     "a BOM": ("\ufeff{}", "byte order mark"),
     "a text": ('{"quantization_config": "fp8"}', "quantization_config must be an object"),
     "a number for a method": ('{"quantization_config": {"quant_method": 3}}', "quant_method must be text"),
-    "three sides": ('{"quantization_config": {"weight_block_size": [1, 2, 3]}}', "two positive whole numbers"),
+    "three sides": (
+        '{"quantization_config": {"weight_block_size": [1, 2, 3]}}',
+        "two positive whole numbers",
+    ),
     "no block": ('{"quantization_config": {"weight_block_size": [0, -1]}}', "two positive whole numbers"),
 }
 

@@ -63,7 +63,9 @@ def test_codes_smaller_than_a_byte_are_unpacked_from_any_row_on(tmp_path, rng, k
         raw = checkpoint.read("w", (start, 8), raw=True)
         assert raw.dtype == dtype
         np.testing.assert_array_equal(raw.view(np.uint8), codes[start:])
-    with pytest.raises(ValueError, match=f"w .{kind} 8x7. cannot be read as values: its scales were not found"):
+    with pytest.raises(
+        ValueError, match=f"w .{kind} 8x7. cannot be read as values: its scales were not found"
+    ):
         checkpoint.read("w")
 
 
@@ -82,7 +84,11 @@ def test_what_cannot_be_read_without_loss_is_refused(tmp_path):
 
 
 def test_the_safetensors_package_and_this_reader_agree(tmp_path, rng):
-    arrays = {"b": rng.standard_normal((2, 3)), "a": rng.standard_normal(4).astype(np.float16), "n": np.array(3)}
+    arrays = {
+        "b": rng.standard_normal((2, 3)),
+        "a": rng.standard_normal(4).astype(np.float16),
+        "n": np.array(3),
+    }
     safetensors.save_file(arrays, tmp_path / "m.safetensors", metadata={"format": "np"})
     checkpoint = open_checkpoint(tmp_path)
     assert {one.name: (one.shape, one.nbytes) for one in checkpoint} == {
@@ -95,7 +101,10 @@ def test_the_safetensors_package_and_this_reader_agree(tmp_path, rng):
 def test_a_checkpoint_shows_what_it_holds(tmp_path, rng):
     save(
         tmp_path / "m.safetensors",
-        **{"q:weight": np.ones((256, 128), ml_dtypes.float8_e4m3fn), "q:weight_scale_inv": np.ones((2, 1), np.float32)},
+        **{
+            "q:weight": np.ones((256, 128), ml_dtypes.float8_e4m3fn),
+            "q:weight_scale_inv": np.ones((2, 1), np.float32),
+        },
         norm=np.ones(128, ml_dtypes.bfloat16),
     )
     checkpoint = open_checkpoint(tmp_path)
@@ -127,7 +136,9 @@ def test_rows_that_are_not_there_are_refused(tmp_path, rows, words):
 
 def test_only_the_rows_that_are_asked_for_are_read(tmp_path, monkeypatch, rng):
     codes, scales = np.ones((512, 256), ml_dtypes.float8_e4m3fn), np.ones((4, 2), np.float32)
-    checkpoint = open_checkpoint(save(tmp_path / "m.safetensors", **{"q:weight": codes, "q:weight_scale_inv": scales}))
+    checkpoint = open_checkpoint(
+        save(tmp_path / "m.safetensors", **{"q:weight": codes, "q:weight_scale_inv": scales})
+    )
     read = []
     whole = type(checkpoint._folder).read
 
@@ -160,9 +171,19 @@ def test_files_behind_a_url_are_read(tmp_path, rng):
     x = rng.standard_normal((6, 4)).astype(np.float32)
     file = save(tmp_path / "m" / "model.safetensors", w=x)
     memory = fsspec.filesystem("memory")
-    memory.pipe({f"/here/{file.name}": file.read_bytes(), "/lfs/m.safetensors": b"version https://git-lfs.github.com/spec/v1"})
+    memory.pipe(
+        {
+            f"/here/{file.name}": file.read_bytes(),
+            "/lfs/m.safetensors": b"version https://git-lfs.github.com/spec/v1",
+        }
+    )
     try:
-        for source in (f"file://{file}", f"file://{file.parent}", "memory://here", "memory://here/model.safetensors"):
+        for source in (
+            f"file://{file}",
+            f"file://{file.parent}",
+            "memory://here",
+            "memory://here/model.safetensors",
+        ):
             checkpoint = open_checkpoint(source)
             assert checkpoint.source == source
             np.testing.assert_array_equal(checkpoint.read("w", (1, 3)), x[1:3])

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Any, TypeAlias
 
 from fp8sim._support import memory
@@ -19,10 +16,11 @@ from fp8sim._support.results import Part, Result
 from fp8sim._support.tables import Table
 from fp8sim._support.text import printable, shown
 from fp8sim._support.typing import AnyArray
-from fp8sim.checkpoints.config import Config, read_config
+from fp8sim.checkpoints.config import Config
 from fp8sim.checkpoints.decoding import read_codes, read_values
 from fp8sim.checkpoints.headers import BITS, Header, Stored, load_json, read_header
-from fp8sim.checkpoints.layouts import (
+from fp8sim.checkpoints.places import Folder
+from fp8sim.checkpoints.plans import (
     Plan,
     Refused,
     find_plan,
@@ -32,15 +30,10 @@ from fp8sim.checkpoints.layouts import (
     plain_plan,
     refusal,
 )
-from fp8sim.checkpoints.places import Folder, locate
 
-__all__ = ["Checkpoint", "Tensor", "open_checkpoint"]
+__all__ = ["Checkpoint", "Tensor"]
 
 Rows: TypeAlias = "slice | range | tuple[int, int] | None"
-
-_INDEX = ".safetensors.index.json"
-_SHARD = re.compile(r"(.*)-(\d{5,6})-of-(\d{5,6})\.safetensors")
-_LONGEST_INDEX = 200_000_000  # bytes: one of a million tensors has half of it
 
 
 @dataclass(frozen=True)
@@ -81,6 +74,7 @@ class Checkpoint(Result):
     >>> import tempfile, numpy as np
     >>> from pathlib import Path
     >>> from safetensors.numpy import save_file
+    >>> from fp8sim.checkpoints import open_checkpoint
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_file({"w": np.eye(3, dtype=np.float16)}, Path(folder) / "model.safetensors")
     ...     checkpoint = open_checkpoint(folder)
@@ -89,7 +83,12 @@ class Checkpoint(Result):
     """
 
     def __init__(
-        self, folder: Folder, headers: Mapping[str, Header], siblings: Sequence[str], config: Config, source: str
+        self,
+        folder: Folder,
+        headers: Mapping[str, Header],
+        siblings: Sequence[str],
+        config: Config,
+        source: str,
     ) -> None:
         self.source = source
         self.config = config
@@ -101,11 +100,15 @@ class Checkpoint(Result):
                 if name in self.stored:
                     there = self.stored[name].file
                     raise ValueError(
-                        printable(f"{source}: tensor {shown(name)} is in {there} and in {file}; name one of them")
+                        printable(
+                            f"{source}: tensor {shown(name)} is in {there} and in {file}; name one of them"
+                        )
                     )
                 self.stored[name] = one
         self._plans: dict[str, Plan | Refused] = {}
-        weights = {_weight_name(one): one.name for one in self.stored.values() if not self._is_companion(one.name)}
+        weights = {
+            _weight_name(one): one.name for one in self.stored.values() if not self._is_companion(one.name)
+        }
         self._codes = {name: weights[name] for name in sorted(weights)}
 
     # --- what there is --------------------------------------------------------------------------------
@@ -177,8 +180,8 @@ class Checkpoint(Result):
         Raises
         ------
         ValueError
-            If there is no such tensor or row, if these are codes whose scales were not found or do not fit, or
-            if the file has changed.
+            If there is no such tensor or row, if these are codes whose scales were not found or do not
+            fit, or if the file has changed.
         TypeError
             If an argument is of another kind.
 
@@ -187,6 +190,7 @@ class Checkpoint(Result):
         >>> import tempfile, numpy as np
         >>> from pathlib import Path
         >>> from safetensors.numpy import save_file
+        >>> from fp8sim.checkpoints import open_checkpoint
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     codes, scale = np.array([[2, -3]], np.int8), np.array([[0.5]], np.float32)
         ...     save_file({"w": codes, "w_scale": scale}, Path(folder) / "model.safetensors")
@@ -197,7 +201,9 @@ class Checkpoint(Result):
         stored = self._stored(name)
         if raw:
             start, stop = _bounds(rows, stored.shape, name)
-            memory.require(_share(stored.shape, start, stop) * max(1, BITS[stored.dtype] // 8), f"tensor {name}")
+            memory.require(
+                _share(stored.shape, start, stop) * max(1, BITS[stored.dtype] // 8), f"tensor {name}"
+            )
             return read_codes(self._folder, stored, start, stop)
         plan = self._plan(stored)
         if isinstance(plan, Refused):
@@ -231,7 +237,11 @@ class Checkpoint(Result):
                     plan = self._plan(owner)
                     if isinstance(plan, Plan) and plan.scale is not None and plan.scale.name == stored.name:
                         return Plan("scale", stored, stored.shape, plan.scale_format)
-            return Plan("scale", stored, stored.shape, plain_plan(stored).element) if _is_fp8(stored) else plain_plan(stored)
+            return (
+                Plan("scale", stored, stored.shape, plain_plan(stored).element)
+                if _is_fp8(stored)
+                else plain_plan(stored)
+            )
         return find_plan(stored, self._find, self.config)
 
     def _is_companion(self, name: str) -> bool:
@@ -245,7 +255,9 @@ class Checkpoint(Result):
     @cached_property
     def _siblings(self) -> dict[str, Stored]:
         """What is stored in the other shards of a file that was opened alone."""
-        headers = [read_header(self._folder, file) for file in self._sibling_files if self._folder.holds(file)]
+        headers = [
+            read_header(self._folder, file) for file in self._sibling_files if self._folder.holds(file)
+        ]
         return {name: one for header in headers for name, one in header.tensors.items()}
 
     def _refusal(self, stored: Stored, why: str) -> str:
@@ -258,15 +270,25 @@ class Checkpoint(Result):
     def _check_remarks(self, plan: Plan) -> None:
         """Refuse what the contents of small companions contradict: a shape, or ComfyUI's remark."""
         if plan.shape_of is not None:
-            said = read_codes(self._folder, plan.shape_of, 0, max(1, *plan.shape_of.shape)).reshape(-1).tolist()
+            said = (
+                read_codes(self._folder, plan.shape_of, 0, max(1, *plan.shape_of.shape)).reshape(-1).tolist()
+            )
             if said != list(plan.shape):
-                raise ValueError(self._refusal(plan.codes, f"{plan.shape_of.name} says {said}, not {list(plan.shape)}"))
+                raise ValueError(
+                    self._refusal(plan.codes, f"{plan.shape_of.name} says {said}, not {list(plan.shape)}")
+                )
         if plan.marker is not None and plan.marker.nbytes <= 4096:
             text = self._folder.read(plan.marker.file, plan.marker.start, plan.marker.stop).tobytes()
             remark = load_json(text, f"{self.source}: {plan.marker.name}")
-            odd = [key for key, value in remark.items() if value and key not in ("format", "full_precision_matrix_mult")]
+            odd = [
+                key
+                for key, value in remark.items()
+                if value and key not in ("format", "full_precision_matrix_mult")
+            ]
             if _REMARKS.get(str(remark.get("format"))) != plan.layout or odd:
-                raise ValueError(self._refusal(plan.codes, f"{plan.marker.name} says {shown(json.dumps(remark))}"))
+                raise ValueError(
+                    self._refusal(plan.codes, f"{plan.marker.name} says {shown(json.dumps(remark))}")
+                )
 
     # --- showing --------------------------------------------------------------------------------------
 
@@ -296,143 +318,13 @@ _REMARKS = {
 }  # fmt: skip
 
 
-def open_checkpoint(source: str | os.PathLike[str]) -> Checkpoint:
-    """Open a checkpoint: nothing but headers and configurations is read before a tensor is asked for.
-
-    Parameters
-    ----------
-    source : str or Path
-        A safetensors file; a folder of them; an index, ``model.safetensors.index.json``; or a URL of one of
-        these that fsspec knows (extra ``remote``). Of one shard of several the tensors are listed, and their
-        scales are looked for in the others. Pickle checkpoints are refused, never loaded: a pickle can run
-        code.
-
-    Returns
-    -------
-    Checkpoint
-        Names, shapes, formats and bytes; `Checkpoint.read` for values.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file, or a shard is missing.
-    ValueError
-        If a file is none of safetensors, is damaged, or two contradict each other; the message says what it
-        is.
-    ModuleNotFoundError
-        If a URL needs a package that is not installed.
-    TypeError
-        If `source` is no name.
-
-    Examples
-    --------
-    >>> import tempfile, numpy as np
-    >>> from pathlib import Path
-    >>> from safetensors.numpy import save_file
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_file({"w": np.ones((3, 2), np.float32)}, Path(folder) / "model.safetensors")
-    ...     for tensor in open_checkpoint(folder):
-    ...         print(tensor.name, tensor.shape, tensor.format, tensor.nbytes)
-    w (3, 2) fp32 24
-    """
-    folder, name = locate(source)
-    label = folder.label(name)
-    files, siblings, index = _files(folder, name)
-    headers = {file: read_header(folder, file) for file in files}
-    config = read_config(folder)
-    if any("_quantization_metadata" in header.metadata for header in headers.values()):
-        config = replace(config, marked=True)
-    if index:
-        _check_index(index, headers, label)
-    return Checkpoint(folder, headers, siblings, config, label)
-
-
-def _files(folder: Folder, name: str) -> tuple[list[str], list[str], dict[str, str]]:
-    """Return the tensor files of a source, those that may hold scales besides, and the index that names them."""
-    if not name:
-        names = folder.names()
-        indexes = [one for one in names if one.endswith(_INDEX)]
-        if len(indexes) > 1 and f"model{_INDEX}" in indexes:
-            indexes = [f"model{_INDEX}"]
-        if len(indexes) > 1:
-            raise ValueError(f"{folder.label()} has {len(indexes)} indexes; name one: {', '.join(indexes[:4])}")
-        name = indexes[0] if indexes else ""
-        if not name:
-            return _without_index(folder, names), [], {}
-    if name.endswith(".json"):
-        index = _read_index(folder, name)
-        files = sorted(set(index.values()))
-        _need(folder, files, f"the index {folder.label(name)} names")
-        return files, [], index
-    shard = _SHARD.fullmatch(name)
-    others = [one for one in _shards(shard) if one != name] if shard else []
-    return [name], others, {}
-
-
-def _without_index(folder: Folder, names: list[str]) -> list[str]:
-    files = [one for one in names if one.endswith(".safetensors")]
-    if not files:
-        others = [one for one in names if one.endswith((".bin", ".pt", ".pth", ".gguf", ".npz", ".h5", ".onnx", ".msgpack"))]
-        what = f"; it has {', '.join(others[:3])}, which are not read" if others else ""
-        unfinished = [one for one in names if one.endswith((".incomplete", ".part", ".aria2", ".crdownload"))]
-        what += f"; {unfinished[0]} is a download that was not finished" if unfinished else ""
-        raise ValueError(printable(f"{folder.label()} holds no safetensors file{what}"))
-    for shard in filter(None, map(_SHARD.fullmatch, files)):
-        _need(folder, _shards(shard), f"{folder.label(shard[0])} is one of")
-    return files
-
-
-def _shards(shard: re.Match[str]) -> list[str]:
-    """Return the names of all shards of a set, as many as the name of one says."""
-    stem, digits, total = shard[1], len(shard[2]), int(shard[3])
-    return [f"{stem}-{one:0{digits}d}-of-{shard[3]}.safetensors" for one in range(1, total + 1)] if total < 10**5 else []
-
-
-def _need(folder: Folder, files: Sequence[str], who: str) -> None:
-    missing = [file for file in files if not folder.holds(file)]
-    if missing:
-        few = ", ".join(missing[:3])
-        raise FileNotFoundError(printable(f"{who} {len(files)} shards, of which {len(missing)} are missing: {few}"))
-
-
-def _read_index(folder: Folder, name: str) -> dict[str, str]:
-    """Return tensor -> shard, as an index says; a shard is a file in its folder."""
-    label, size = folder.label(name), folder.size(name)
-    if size > _LONGEST_INDEX:
-        raise ValueError(f"{label} has {size} bytes, more than any index; is it another file?")
-    memory.require(20 * size, label)
-    text = folder.read(name, 0, size).tobytes()
-    if text.startswith(b"version https://git-lfs"):
-        raise ValueError(f"{label} is a Git LFS pointer, not the file it stands for; fetch that with git lfs pull")
-    if text.lstrip()[:1] == b"<":
-        raise ValueError(f"{label} is a web page, such as a server sends in place of a file; download the file itself")
-    index = load_json(text, label)
-    weights = index.get("weight_map")
-    if not isinstance(weights, dict):
-        raise ValueError(f"{label} is no index: it has no weight_map of tensors and shards")
-    if not weights:
-        raise ValueError(f"{label}: its weight_map is empty")
-    for tensor, file in weights.items():
-        if not isinstance(file, str) or not file:
-            raise ValueError(f"{label}: the shard of {shown(tensor)} must be the name of a file, got {shown(file)}")
-        path = PurePosixPath(file)
-        if path.is_absolute() or ".." in path.parts or "\\" in file or "\0" in file or ":" in file:
-            raise ValueError(f"{label}: the shard of {shown(tensor)} is outside its folder: {shown(file)}")
-    return weights
-
-
-def _check_index(index: Mapping[str, str], headers: Mapping[str, Header], label: str) -> None:
-    """Hold that every tensor of an index is where it says."""
-    for tensor, file in index.items():
-        if tensor not in headers[file].tensors:
-            elsewhere = [other for other, header in headers.items() if tensor in header.tensors]
-            hint = f"; it is in {elsewhere[0]}" if elsewhere else ""
-            raise ValueError(printable(f"{label}: {file} holds no tensor {shown(tensor)} as the index says{hint}"))
-
-
 def _weight_name(stored: Stored) -> str:
     """Return the name that a weight has unpacked."""
-    for end, kinds in (("_packed", ("U8", "I32")), ("_blocks", ("U8",)), ("._data", ("I8", "F8_E4M3", "F8_E5M2"))):
+    for end, kinds in (
+        ("_packed", ("U8", "I32")),
+        ("_blocks", ("U8",)),
+        ("._data", ("I8", "F8_E4M3", "F8_E5M2")),
+    ):
         if stored.name.endswith(end) and stored.dtype in kinds and len(stored.name) > len(end):
             return stored.name[: -len(end)]
     return stored.name
@@ -445,8 +337,8 @@ def _is_fp8(stored: Stored) -> bool:
 def _described(name: str, plan: Plan, refused: str = "") -> Tensor:
     scales = sum(one.nbytes for one in plan.companions)
     return Tensor(
-        name, plan.shape, plan.element, plan.granularity, plan.scale_format, plan.layout, plan.codes.nbytes, scales,
-        refused,
+        name, plan.shape, plan.element, plan.granularity, plan.scale_format, plan.layout, plan.codes.nbytes,
+        scales, refused,
     )  # fmt: skip
 
 

@@ -13,10 +13,28 @@ __all__ = ["Config", "read_config"]
 
 _LONGEST = 16_000_000  # bytes of a configuration: none comes near
 #: Methods whose codes are spelt in ways that are not read.
-_UNREAD = (
-    "gptq awq bitsandbytes hqq aqlm quip quip_sharp eetq vptq higgs spqr gguf torchao auto-round auto_round bitnet "
-    "fp_quant sinq exl2 exl3"
-).split()
+_UNREAD = [
+    "gptq",
+    "awq",
+    "bitsandbytes",
+    "hqq",
+    "aqlm",
+    "quip",
+    "quip_sharp",
+    "eetq",
+    "vptq",
+    "higgs",
+    "spqr",
+    "gguf",
+    "torchao",
+    "auto-round",
+    "auto_round",
+    "bitnet",
+    "fp_quant",
+    "sinq",
+    "exl2",
+    "exl3",
+]
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,11 @@ class Config:
 
     def contradiction(self, element: str) -> str:
         """Say why elements of this format cannot be what the configuration describes; "" if they can."""
-        kind = ("int", int(element[3:])) if element.startswith("int") else ("float", 4 if element == "e2m1" else 8)
+        kind = (
+            ("int", int(element[3:]))
+            if element.startswith("int")
+            else ("float", 4 if element == "e2m1" else 8)
+        )
         if not self.kinds or kind in self.kinds:
             return ""
         described = " and ".join(f"{bits}-bit {kind}" for kind, bits in sorted(self.kinds))
@@ -80,7 +102,9 @@ def read_config(folder: Folder) -> Config:
 def _whole(folder: Folder, name: str) -> bytes:
     size = folder.size(name)
     if size > _LONGEST:
-        raise ValueError(f"{folder.label(name)} has {size} bytes, more than any configuration; is it another file?")
+        raise ValueError(
+            f"{folder.label(name)} has {size} bytes, more than any configuration; is it another file?"
+        )
     return folder.read(name, 0, size).tobytes()
 
 
@@ -124,6 +148,8 @@ def _parsed(found: dict[str, Any], what: str) -> Config:
 def _pair(value: Any, what: str) -> tuple[int, int]:
     if isinstance(value, str):  # "128x128", as older files of compressed-tensors have it
         value = [int(part) if part.isdecimal() and len(part) < 10 else part for part in value.split("x")]
-    if not (isinstance(value, list) and len(value) == 2 and all(type(one) is int and one > 0 for one in value)):
+    if not (
+        isinstance(value, list) and len(value) == 2 and all(type(one) is int and one > 0 for one in value)
+    ):
         raise ValueError(f"{what} must be two positive whole numbers, got {shown(value)}")
     return value[0], value[1]

@@ -12,8 +12,8 @@ from fp8sim._support import checks, memory
 from fp8sim._support.typing import F32, F64, AnyArray, FloatArray
 from fp8sim.casts import decode
 from fp8sim.checkpoints.headers import BITS, Stored, bits_of, numpy_type
-from fp8sim.checkpoints.layouts import Plan
 from fp8sim.checkpoints.places import Bytes, Folder
+from fp8sim.checkpoints.plans import Plan
 from fp8sim.formats import get_format
 from fp8sim.reference.codes import decode_table
 
@@ -47,7 +47,7 @@ def read_values(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from fp8sim.checkpoints.layouts import plain_plan
+    >>> from fp8sim.checkpoints.plans import plain_plan
     >>> with tempfile.TemporaryDirectory() as path:
     ...     _ = (Path(path) / "m").write_bytes(np.array([[1.0, 2.0], [3.0, 4.0]], np.float16).tobytes())
     ...     read_values(Folder(Path(path)), plain_plan(Stored("w", "F16", (2, 2), "m", 0, 8)), 1, 2)
@@ -89,7 +89,9 @@ def _numbers(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray:
     raw = _elements(folder, stored, start, stop)
     if plan.layout == "plain" and element not in ("e4m3", "e5m2", "e8m0"):
         array = raw.view(numpy_type(stored.dtype))
-        if array.dtype.kind in "ib" and array.dtype.itemsize < 4 or array.dtype.kind == "u" and array.itemsize < 4:
+        if (array.dtype.kind in "ib" and array.dtype.itemsize < 4) or (
+            array.dtype.kind == "u" and array.itemsize < 4
+        ):
             return array.astype(np.float32)
         return checks.as_float(array, stored.name)
     if element.startswith("int"):
@@ -141,10 +143,8 @@ class _Scales:
         assert plan.second is not None
         count = math.prod(plan.second.shape)
         second: Any = decode_stored(folder, plan.second).astype(np.float64)
-        if count > 1:  # one for each expert
-            second = second[self.first : last].reshape(-1, *[1] * (scales.ndim - 1))
-        else:
-            second = second[0]
+        each = second[self.first : last].reshape(-1, *[1] * (scales.ndim - 1))  # one for each expert
+        second = second[0] if count == 1 else each
         with np.errstate(all="ignore"):
             return np.asarray(scales / second if plan.divides else scales * second)
 
@@ -220,4 +220,6 @@ def _scale_rows(folder: Folder, plan: Plan, first: int, last: int, stored: Store
         return np.ascontiguousarray(straight[:rows, :columns][first:last])
     each = bits_of(shape[1:], stored.dtype) // 8
     raw = folder.read(stored.file, stored.start + first * each, stored.start + last * each)
-    return _decoded(raw, stored, fmt).reshape(last - first, *shape[1:]) if shape else _decoded(raw, stored, fmt)
+    return (
+        _decoded(raw, stored, fmt).reshape(last - first, *shape[1:]) if shape else _decoded(raw, stored, fmt)
+    )

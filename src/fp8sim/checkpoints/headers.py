@@ -1,8 +1,8 @@
 """What a safetensors file says of itself: a length, a JSON header, data; and what a wrong file is.
 
-The format is that of safetensors' own README ("Format") and of ``Dtype`` in its Rust code. It is read here and
-not by the safetensors package, which gives numpy neither FP8 nor 6-bit and 4-bit types nor files behind a URL,
-maps whole files, and does not say what a wrong file is.
+The format is that of safetensors' own README ("Format") and of ``Dtype`` in its Rust code. It is read here
+and not by the safetensors package, which gives numpy neither FP8 nor 6-bit and 4-bit types nor files behind
+a URL, maps whole files, and does not say what a wrong file is.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ __all__ = ["BITS", "Header", "Stored", "bits_of", "load_json", "numpy_type", "re
 #: Bits of an element of each type of the format.
 BITS = {
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8,
-    "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "I64": 64, "U64": 64, "I32": 32, "U32": 32, "I16": 16,
-    "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "C64": 64,
+    "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "I64": 64, "U64": 64, "I32": 32, "U32": 32,
+    "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "C64": 64,
 }  # fmt: skip
 _LONGEST = 100_000_000  # bytes of a header: the limit of the safetensors package (MAX_HEADER_SIZE)
 _LARGEST = 2**63  # elements and bytes of a tensor: more is no size
@@ -108,9 +108,13 @@ def read_header(folder: Folder, name: str) -> Header:
     if length == 0 and not any(head):
         raise _damaged(label, "it begins with zeros, as a file does whose download was not finished")
     if length > _LONGEST:
-        raise _damaged(label, f"its first 8 bytes announce a header of {length} bytes, beyond the limit of 100 MB")
+        raise _damaged(
+            label, f"its first 8 bytes announce a header of {length} bytes, beyond the limit of 100 MB"
+        )
     if 8 + length > size:
-        raise _damaged(label, f"it is cut off: a header of {length} bytes is announced, and {size - 8} are there")
+        raise _damaged(
+            label, f"it is cut off: a header of {length} bytes is announced, and {size - 8} are there"
+        )
     memory.require(20 * length, f"the header of {label}")
     text = folder.read(name, 8, 8 + length).tobytes()
     if text[:1] != b"{":
@@ -168,8 +172,16 @@ def _checked(entries: dict[str, Any], label: str, file: str, begin: int, size: i
     end, last = begin, ""
     for one in sorted(tensors.values(), key=lambda one: (one.start, one.stop)):
         if one.start != end:
-            where = f"tensors {shown(last)} and {shown(one.name)}" if last else f"the header and {shown(one.name)}"
-            what = "overlap" if one.start < end else f"have {one.start - end} bytes between them that are no tensor's"
+            where = (
+                f"tensors {shown(last)} and {shown(one.name)}"
+                if last
+                else f"the header and {shown(one.name)}"
+            )
+            what = (
+                "overlap"
+                if one.start < end
+                else f"have {one.start - end} bytes between them that are no tensor's"
+            )
             raise _damaged(label, f"{where} {what}")
         end, last = one.stop, one.name
         if end > size:
@@ -196,8 +208,8 @@ def _entry(name: str, entry: Any, label: str, file: str, begin: int) -> Stored:
     bits = bits_of(tuple(shape), dtype)
     if bits >= 8 * _LARGEST or -(-bits // 8) != offsets[1] - offsets[0] or bits % 8:
         raise ValueError(
-            f"{what} of type {dtype} and shape {shown(shape)} takes {bits / 8:.15g} bytes, and its data_offsets "
-            f"are {offsets[1] - offsets[0]} apart"
+            f"{what} of type {dtype} and shape {shown(shape)} takes {bits / 8:.15g} bytes, and its "
+            f"data_offsets are {offsets[1] - offsets[0]} apart"
         )
     return Stored(name, dtype, tuple(shape), file, begin + offsets[0], begin + offsets[1])
 

@@ -1,4 +1,4 @@
-"""Where the files of a checkpoint lie: a folder of this machine, or one behind a URL; any range of bytes of them."""
+"""Where the files of a checkpoint lie, here or behind a URL, and any range of bytes of them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Folder:
 
 
 class RemoteFolder(Folder):
-    """A folder that fsspec reaches: ``memory://``, ``file://``, ``https://``, ``s3://``, ``hf://`` and others."""
+    """A folder that fsspec reaches: ``memory://``, ``file://``, ``https://``, ``s3://``, ``hf://``."""
 
     def __init__(self, fs: Any, path: str, url: str) -> None:
         super().__init__(path.rstrip("/"))
@@ -77,7 +77,9 @@ class RemoteFolder(Folder):
     def names(self) -> list[str]:
         """Return the names of what lies in the folder, in order."""
         with _in_one_line(self.label()):
-            return sorted(str(path).rstrip("/").rpartition("/")[2] for path in self.fs.ls(self.path, detail=False))
+            return sorted(
+                str(path).rstrip("/").rpartition("/")[2] for path in self.fs.ls(self.path, detail=False)
+            )
 
     def holds(self, name: str) -> bool:
         """Whether there is a file of this name."""
