@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -318,6 +320,44 @@ def test_nan_and_infinite_scales_are_passed_on(tmp_path):
     np.testing.assert_array_equal(open_checkpoint(file).read("q.weight"), np.broadcast_to(scales, (2, 3)))
 
 
+# --- files of public tools --------------------------------------------------------------------------------------
+
+RECORDED = Path(__file__).parent / "data" / "checkpoints"
+ABOUT = json.loads((RECORDED / "about.json").read_text(encoding="utf-8"))
+LAYOUT_OF = {
+    "compressed-tensors-FP8": "float-quantized", "compressed-tensors-FP8_DYNAMIC": "float-quantized",
+    "compressed-tensors-FP8_BLOCK": "float-quantized", "compressed-tensors-NVFP4A16": "nvfp4-pack-quantized",
+    "compressed-tensors-MXFP4A16": "mxfp4-pack-quantized", "compressed-tensors-MXFP6A16": "mxfp6-pack-quantized",
+    "compressed-tensors-MXFP8A16": "mxfp8", "compressed-tensors-W8A8": "int-quantized",
+    "compressed-tensors-W4A16": "pack-quantized", "compressed-tensors-W8A16": "pack-quantized",
+    "comfy-nvfp4": "comfy-nvfp4", "comfy-mxfp8": "comfy-mxfp8", "quanto-qfloat8": "quanto",
+    "quanto-qint8": "quanto", "transformers-fp8-float": "deepseek", "transformers-fp8-ue8m0": "deepseek",
+    "gpt-oss": "gpt-oss",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("configured", [True, False])
+@pytest.mark.parametrize("name", LAYOUT_OF)
+def test_files_of_public_tools_are_read_as_float64_says(tmp_path, name, configured):
+    with np.load(RECORDED / "values.npz") as values:
+        want = values[name]
+    shutil.copy(RECORDED / f"{name}.safetensors", tmp_path)
+    if configured:
+        (tmp_path / "config.json").write_text(json.dumps(ABOUT["configs"][name]))
+    elif LAYOUT_OF[name] == "pack-quantized":
+        pytest.skip("is refused without its configuration")
+    checkpoint = open_checkpoint(tmp_path)
+    weight = next(one for one in checkpoint if len(one.shape) > 1)
+    assert weight.layout == LAYOUT_OF[name]
+    assert all(one.layout == "plain" for one in checkpoint if one.name != weight.name)
+    np.testing.assert_array_equal(checkpoint.read(weight.name), want.astype(np.float32))
+    np.testing.assert_array_equal(checkpoint.read(weight.name, (1, 2)), want[1:2].astype(np.float32))
+
+
+def test_every_recorded_file_is_compared():
+    assert {path.stem for path in RECORDED.glob("*.safetensors")} == set(LAYOUT_OF) == set(ABOUT["configs"])
+
+
 # --- the rule: codes without scales are no values -------------------------------------------------------------
 
 U8, I8, ONES = np.zeros((4, 8), np.uint8), np.zeros((4, 8), np.int8), np.ones((4, 8), ml_dtypes.float8_e4m3fn)
@@ -346,6 +386,21 @@ REFUSED = {
     ),
     "LLM.int8": ({"q:weight": I8, "q:SCB": np.ones(4, F32)}, r"beside it: q\.SCB"),
     "packed": ({"q:weight_packed": np.zeros((4, 1), np.int32), "q:weight_scale": S}, "num_bits"),
+    "zero points of FP4": (
+        {
+            "q:weight_packed": np.zeros((4, 16), np.uint8), "q:weight_scale": np.ones((4, 1), np.uint8),
+            "q:weight_zero_point": np.zeros((4, 1), np.int8),
+        },
+        r"q\.weight_zero_point is not read",
+    ),
+    "columns in another order": (
+        {"q:weight": I8, "q:weight_scale": np.ones((4, 1), F32), "q:weight_g_idx": np.zeros(8, np.int32)},
+        r"q\.weight_g_idx is not read",
+    ),
+    "packed zero points": (
+        {"q:weight": I8, "q:weight_scale": np.ones((4, 1), F32), "q:weight_zero_point": np.zeros((1, 1), np.int32)},
+        r"q\.weight_zero_point is not read",
+    ),
     "blocks alone": ({"e:up_blocks": np.zeros((2, 4, 2, 16), np.uint8)}, "its scales were not found"),
     "two upper scales": (
         {

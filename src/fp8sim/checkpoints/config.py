@@ -68,7 +68,7 @@ class Config:
         kind = (
             ("int", int(element[3:]))
             if element.startswith("int")
-            else ("float", 4 if element == "e2m1" else 8)
+            else ("float", {"e2m1": 4, "e2m3": 6}.get(element, 8))
         )
         if not self.kinds or kind in self.kinds:
             return ""

@@ -86,6 +86,8 @@ def _elements(folder: Folder, stored: Stored, start: int, stop: int) -> Bytes:
 def _numbers(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray:
     """Return the elements of rows, their scales left out."""
     stored, element = plan.codes, plan.element
+    if element == "e2m3" and stored.dtype == "U8":  # packed as the type F6_E2M3 is
+        stored = stored._replace(dtype="F6_E2M3", shape=plan.shape)
     raw = _elements(folder, stored, start, stop)
     if plan.layout == "plain" and element not in ("e4m3", "e5m2", "e8m0"):
         array = raw.view(numpy_type(stored.dtype))

@@ -82,6 +82,7 @@ LAYOUTS: tuple[Layout, ...] = (
         "nvfp4-pack-quantized", _CT + "nvfp4", "_packed", ("U8",), ("_scale",), ("F8_E4M3",),
         _16, True, "e2m1", ("_global_scale",), divides=True,
     ),
+    Layout("mxfp6-pack-quantized", _CT + "mxfp6", "_packed", ("U8",), ("_scale",), POWERS, _32, True, "e2m3"),
     Layout("mxfp4-pack-quantized", _CT + "mxfp4", "_packed", ("U8",), ("_scale",), POWERS, _32, True, "e2m1"),
     Layout(
         "pack-quantized", _CT + "pack_quantized", "_packed", ("I32",), ("_scale",), FLOATS,

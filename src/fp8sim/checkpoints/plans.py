@@ -226,7 +226,9 @@ def _match(layout: Layout, stem: str, codes: Stored, find: Find, config: Config)
     if contradiction:
         return Refused(contradiction)
     shape = _unpacked(codes, element, layout.joined)
-    zero = _first(find, stem, layout.zero, ("I8", "I32", "U8"))
+    if (unread := _unread(stem, layout, find)) is not None:
+        return Refused(f"{unread.name} is not read, and changes what it stands for")
+    zero = _first(find, stem, layout.zero, ("I8",))
     shape_of = find(stem + "_shape") if "_shape" in layout.other else None
     if second is not None and math.prod(second.shape) not in (1, *shape[:-2][:1]):
         return Refused(
@@ -260,6 +262,14 @@ def _match(layout: Layout, stem: str, codes: Stored, find: Find, config: Config)
         layout.name, codes, shape, element, scale, full, _scale_format(scale), sizes, second, layout.divides,
         zero, shape_of, marker, layout.high_first, layout.swizzled,
     )  # fmt: skip
+
+
+def _unread(stem: str, layout: Layout, find: Find) -> Stored | None:
+    """Return a companion that would have to be reckoned with: zero points, columns in another order."""
+    ends = ("_g_idx", "_pre_quant_scale", *(() if layout.zero else ("_zero_point",)))
+    zero = next((find(stem + end) for end in layout.zero), None)
+    packed = zero if zero is not None and zero.dtype != "I8" else None
+    return next((one for end in ends if (one := find(stem + end)) is not None), packed)
 
 
 def _scale_format(scale: Stored) -> str:
