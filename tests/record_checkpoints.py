@@ -36,7 +36,9 @@ def e8m0(codes: torch.Tensor) -> torch.Tensor:
 
 def close(ours: torch.Tensor, theirs: torch.Tensor, digits: float = 2**-7) -> None:
     """Hold that a tool's own way back gives the same, to its precision."""
-    assert torch.allclose(ours, theirs.double(), rtol=digits, atol=1e-12), (ours - theirs.double()).abs().max()
+    assert torch.allclose(ours, theirs.double(), rtol=digits, atol=1e-12), (
+        (ours - theirs.double()).abs().max()
+    )
 
 
 Recorded = dict[str, tuple[dict[str, torch.Tensor], torch.Tensor, dict[str, Any]]]
@@ -100,10 +102,17 @@ def compressed_tensors() -> Recorded:
             codes, factor = fields.reshape(shape).double() - 2 ** (width - 1), scales.double()
         else:
             codes, factor = files["weight"].double(), scales.double()
-        wanted = codes * expanded(factor, shape) if name != "FP8_BLOCK" else codes * blocks(factor, shape, 128)
+        wanted = (
+            codes * expanded(factor, shape) if name != "FP8_BLOCK" else codes * blocks(factor, shape, 128)
+        )
         close(wanted, compressor.decompress(dict(files), scheme)["weight"])
         config = QuantizationConfig(config_groups={"group_0": scheme}, format=form)
-        whole = json.loads(json.dumps(config.to_dict() if hasattr(config, "to_dict") else config.model_dump(mode="json"), default=str))
+        whole = json.loads(
+            json.dumps(
+                config.to_dict() if hasattr(config, "to_dict") else config.model_dump(mode="json"),
+                default=str,
+            )
+        )
         tensors = {f"layers.0.q_proj.{key}": value.detach().contiguous() for key, value in files.items()}
         recorded[f"compressed-tensors-{name}"] = tensors, wanted, {"quantization_config": whole}
     return recorded
@@ -130,7 +139,12 @@ def comfy_kitchen() -> Recorded:
     inside = ck.dequantize_nvfp4(ones, one, scales, torch.float32)
     wanted = codes.double() * inside.double() * above.double()
     close(wanted, back, 2**-20)
-    nv = {"block.q.weight": packed, "block.q.weight_scale": scales, "block.q.weight_scale_2": above, "block.q.comfy_quant": remark}
+    nv = {
+        "block.q.weight": packed,
+        "block.q.weight_scale": scales,
+        "block.q.weight_scale_2": above,
+        "block.q.comfy_quant": remark,
+    }
     recorded: Recorded = {"comfy-nvfp4": (nv, wanted, {})}
 
     weight = torch.randn((144, 96), generator=torch.Generator().manual_seed(3)).bfloat16()
@@ -155,7 +169,9 @@ def quanto() -> Recorded:
         model = torch.nn.Sequential(torch.nn.Linear(32, 8))
         quantize(model, weights=kind)
         freeze(model)
-        state = {key: value.contiguous() for key, value in model.state_dict().items() if hasattr(value, "shape")}
+        state = {
+            key: value.contiguous() for key, value in model.state_dict().items() if hasattr(value, "shape")
+        }
         wanted = state["0.weight._data"].double() * state["0.weight._scale"].double()
         close(wanted, model[0].weight.dequantize(), 2**-20)
         recorded[f"quanto-{name}"] = state, wanted, {}
@@ -189,7 +205,11 @@ def transformers() -> Recorded:
     wanted = values * e8m0(scales).repeat_interleave(32, -1)
     close(wanted, back, 0)
     name = "model.layers.0.mlp.experts.down_proj"
-    recorded["gpt-oss"] = {f"{name}_blocks": packed, f"{name}_scales": scales}, wanted, {"quantization_config": {"quant_method": "mxfp4"}}
+    recorded["gpt-oss"] = (
+        {f"{name}_blocks": packed, f"{name}_scales": scales},
+        wanted,
+        {"quantization_config": {"quant_method": "mxfp4"}},
+    )
     return recorded
 
 
@@ -200,7 +220,7 @@ def main() -> None:
     for tool in chosen:
         for name, (tensors, values, config) in globals()[tool]().items():
             save_file({key: value.clone() for key, value in tensors.items()}, FOLDER / f"{name}.safetensors")
-            wanted[name], configs[name] = values.numpy(), config
+            wanted[name], configs[name] = values.numpy().astype(np.float32), config
     np.savez_compressed(FOLDER / "values.npz", **wanted)
     packages = ("torch", "compressed-tensors", "transformers", "comfy-kitchen", "optimum-quanto")
     about = {

@@ -166,6 +166,18 @@ def test_a_tensor_larger_than_memory_is_refused_and_read_by_rows(tmp_path):
     assert checkpoint.read("w", (2**38 - 2, 2**38)).tolist() == [[0], [0]]
 
 
+def test_rows_of_nothing_are_read_at_once(tmp_path):
+    header = {"w": {"dtype": "F16", "shape": [2**50, 0], "data_offsets": [0, 0]}}
+    (tmp_path / "m.safetensors").write_bytes(with_header(json.dumps(header)))
+    assert open_checkpoint(tmp_path).read("w").shape == (2**50, 0)
+
+
+def test_two_that_would_unpack_to_one_name_keep_their_own(tmp_path):
+    x = np.ones((2, 2), np.float32)
+    file = save(tmp_path / "m.safetensors", **{"q:weight": x, "q:weight_packed": np.zeros((2, 2), np.uint8)})
+    assert open_checkpoint(file).names == ("q.weight", "q.weight_packed")
+
+
 def test_files_behind_a_url_are_read(tmp_path, rng):
     fsspec = pytest.importorskip("fsspec")
     x = rng.standard_normal((6, 4)).astype(np.float32)

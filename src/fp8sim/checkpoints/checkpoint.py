@@ -94,6 +94,7 @@ class Checkpoint(Result):
         self.config = config
         self._folder = folder
         self._sibling_files = siblings
+        self._without: list[str] = []  # siblings that cannot be read
         self.stored: dict[str, Stored] = {}
         for file, header in headers.items():
             for name, one in header.tensors.items():
@@ -107,7 +108,7 @@ class Checkpoint(Result):
                 self.stored[name] = one
         self._plans: dict[str, Plan | Refused] = {}
         weights = {
-            _weight_name(one): one.name for one in self.stored.values() if not self._is_companion(one.name)
+            self._name(one): one.name for one in self.stored.values() if not self._is_companion(one.name)
         }
         self._codes = {name: weights[name] for name in sorted(weights)}
 
@@ -221,6 +222,11 @@ class Checkpoint(Result):
             raise ValueError(_no_tensor(self.source, name, list(dict.fromkeys([*self._codes, *self.stored]))))
         return found
 
+    def _name(self, stored: Stored) -> str:
+        """Return the name that a weight goes by: its own if the unpacked one is another's."""
+        name = _weight_name(stored)
+        return stored.name if name in self.stored else name
+
     def _plan(self, stored: Stored) -> Plan | Refused:
         """Return how a stored tensor is read, worked out once."""
         if stored.name not in self._plans:
@@ -255,16 +261,19 @@ class Checkpoint(Result):
     @cached_property
     def _siblings(self) -> dict[str, Stored]:
         """What is stored in the other shards of a file that was opened alone."""
-        headers = [
-            read_header(self._folder, file) for file in self._sibling_files if self._folder.holds(file)
-        ]
-        return {name: one for header in headers for name, one in header.tensors.items()}
+        found: dict[str, Stored] = {}
+        for file in self._sibling_files:
+            try:
+                found |= read_header(self._folder, file).tensors
+            except (ValueError, FileNotFoundError):  # one that is not needed may be missing or damaged
+                self._without.append(file)
+        return found
 
     def _refusal(self, stored: Stored, why: str) -> str:
         near = neighbours(stored.name, {**self.stored, **(self._siblings if self._sibling_files else {})})
-        missing = [file for file in self._sibling_files if not self._folder.holds(file)]
-        if missing:
-            why += f", and of its shards {len(missing)} are not here, {missing[0]} among them"
+        if self._without:
+            count = f"{len(self._without)} of its shards are missing or damaged"
+            why += f", and {count}, {self._without[0]} among them"
         return refusal(self._folder.label(stored.file), stored, why, near)
 
     def _check_remarks(self, plan: Plan) -> None:

@@ -56,6 +56,8 @@ def read_values(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray
     shape = (stop - start, *plan.shape[1:]) if plan.shape else ()
     wide = BITS[plan.codes.dtype] >= 32 and plan.codes.dtype != "F32" and plan.layout == "plain"
     out: Any = memory.empty(shape, np.float64 if wide else np.float32)
+    if not out.size:  # however many rows there are of nothing
+        return np.asarray(out)
     scales = _Scales(folder, plan, start, stop) if plan.scale is not None else None
     flat = out.reshape(out.shape or (1,))
     step = max(1, _PART // max(1, math.prod(flat.shape[1:])))

@@ -8,6 +8,7 @@ a URL, maps whole files, and does not say what a wrong file is.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ BITS = {
     "I16": 16, "U16": 16, "I8": 8, "U8": 8, "BOOL": 8, "C64": 64,
 }  # fmt: skip
 _LONGEST = 100_000_000  # bytes of a header: the limit of the safetensors package (MAX_HEADER_SIZE)
+_AXES = 30  # numpy 1.26 has 32, and groups of a scale take one more
 _LARGEST = 2**63  # elements and bytes of a tensor: more is no size
 
 
@@ -201,7 +203,7 @@ def _entry(name: str, entry: Any, label: str, file: str, begin: int) -> Stored:
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
         raise ValueError(f"{what} is of type {shown(dtype)}; the format has {', '.join(BITS)}")
-    if not _counts(shape) or len(shape) > 64:
+    if not _counts(shape) or len(shape) > _AXES or math.prod(length for length in shape if length) > 2**58:
         raise ValueError(f"{what} has no shape: {shown(shape)}")
     if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
         raise ValueError(f"{what} has no data_offsets: {shown(offsets)}")
