@@ -162,7 +162,7 @@ def _changed(rng: np.random.Generator, content: bytes, suffix: str) -> bytes:
         with contextlib.suppress(IndexError, TypeError, ValueError):  # of a header without tensors
             return _edited_header(rng, content)
     if suffix == ".json" and chance(rng, 0.6):
-        text = content.decode()
+        text = content.decode(errors="replace")
         words = re.findall(r'"[^"]*"|\d+', text)
         odd = (
             "null",

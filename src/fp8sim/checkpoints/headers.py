@@ -197,20 +197,27 @@ def _checked(entries: dict[str, Any], label: str, file: str, begin: int, size: i
 
 def _entry(name: str, entry: Any, label: str, file: str, begin: int) -> Stored:
     """Return one checked entry of a header."""
-    what = f"{label} is no readable safetensors file: tensor {shown(name)}"
+    try:
+        return _described(name, entry, file, begin)
+    except ValueError as error:
+        raise _damaged(label, f"tensor {shown(name)} {error}") from None
+
+
+def _described(name: str, entry: Any, file: str, begin: int) -> Stored:
+    """Return one checked entry of a header, or raise what is wrong with it, its name left out."""
     if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
-        raise ValueError(f"{what} needs dtype, shape and data_offsets, got {shown(entry)}")
+        raise ValueError(f"needs dtype, shape and data_offsets, got {shown(entry)}")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in BITS:
-        raise ValueError(f"{what} is of type {shown(dtype)}; the format has {', '.join(BITS)}")
+        raise ValueError(f"is of type {shown(dtype)}; the format has {', '.join(BITS)}")
     if not _counts(shape) or len(shape) > _AXES or math.prod(length for length in shape if length) > 2**58:
-        raise ValueError(f"{what} has no shape: {shown(shape)}")
+        raise ValueError(f"has no shape: {shown(shape)}")
     if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise ValueError(f"{what} has no data_offsets: {shown(offsets)}")
+        raise ValueError(f"has no data_offsets: {shown(offsets)}")
     bits = bits_of(tuple(shape), dtype)
     if bits >= 8 * _LARGEST or -(-bits // 8) != offsets[1] - offsets[0] or bits % 8:
         raise ValueError(
-            f"{what} of type {dtype} and shape {shown(shape)} takes {bits / 8:.15g} bytes, and its "
+            f"of type {dtype} and shape {shown(shape)} takes {bits / 8:.15g} bytes, and its "
             f"data_offsets are {offsets[1] - offsets[0]} apart"
         )
     return Stored(name, dtype, tuple(shape), file, begin + offsets[0], begin + offsets[1])

@@ -154,11 +154,15 @@ def _read_index(folder: Folder, name: str) -> dict[str, str]:
         raise ValueError(f"{label} is no index: it has no weight_map of tensors and shards")
     if not weights:
         raise ValueError(f"{label}: its weight_map is empty")
+    known: set[str] = set()
     for tensor, file in weights.items():
+        if isinstance(file, str) and file in known:
+            continue
         if not isinstance(file, str) or not file:
             raise ValueError(
                 f"{label}: the shard of {shown(tensor)} must be the name of a file, got {shown(file)}"
             )
+        known.add(file)
         path = PurePosixPath(file)
         if path.is_absolute() or ".." in path.parts or "\\" in file or "\0" in file or ":" in file:
             raise ValueError(f"{label}: the shard of {shown(tensor)} is outside its folder: {shown(file)}")

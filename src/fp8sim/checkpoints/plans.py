@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from fp8sim._support.text import printable
@@ -169,6 +170,8 @@ def owners(name: str) -> Iterator[str]:
     >>> "q.weight" in set(owners("q.weight_scale_inv"))
     True
     """
+    if not name.endswith(_ALL_ENDS):  # at once, of the tens of thousands of names that are no companions
+        return
     for end, places in _ENDS.items():
         if name.endswith(end):
             for codes in places:
@@ -190,6 +193,7 @@ def _ends() -> dict[str, tuple[str, ...]]:
 
 
 _ENDS = _ends()
+_ALL_ENDS = tuple(_ENDS)
 
 
 def _candidates(stored: Stored) -> Iterator[tuple[Layout, str]]:
@@ -215,7 +219,7 @@ def _match(layout: Layout, stem: str, codes: Stored, find: Find, config: Config)
         or (layout.marked and marker is None and not config.marked)
     ):
         return None
-    element = layout.element or get_format(codes.dtype).name
+    element = layout.element or _format_name(codes.dtype)
     if layout.element == "int4":
         if config.bits not in (4, 8):
             return Refused(
@@ -272,8 +276,13 @@ def _unread(stem: str, layout: Layout, find: Find) -> Stored | None:
     return next((one for end in ends if (one := find(stem + end)) is not None), packed)
 
 
+@lru_cache(maxsize=64)
+def _format_name(dtype: str) -> str:
+    return get_format(dtype).name
+
+
 def _scale_format(scale: Stored) -> str:
-    return "e8m0" if scale.dtype == "U8" else get_format(scale.dtype).name
+    return "e8m0" if scale.dtype == "U8" else _format_name(scale.dtype)
 
 
 def _unpacked(codes: Stored, element: str, joined: bool) -> Shape:
@@ -295,6 +304,7 @@ def _unswizzled(stored: Shape, shape: Shape, block: Block) -> Shape:
     return plain if stored == padded else (*stored, 0)
 
 
+@lru_cache(maxsize=4096)  # a model has few shapes
 def _groups(stored: Shape, shape: Shape, blocks: tuple[Block, ...]) -> tuple[Shape, Shape] | None:
     """Return the shape of scales with all axes, and the elements that share one along each, if any fit.
 
