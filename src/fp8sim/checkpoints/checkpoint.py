@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from fp8sim._support import memory
 from fp8sim._support.quantities import bytes_text, count_text
@@ -68,6 +68,10 @@ class Checkpoint(Result):
         The spelling of its quantised weights, such as ``deepseek``; several joined by `` + ``; ``plain``.
     nbytes : int
         Bytes of everything that is stored.
+    source : str
+        Where it lies.
+    config : Config
+        What the configuration beside it says of its quantisation.
 
     Examples
     --------
@@ -134,7 +138,7 @@ class Checkpoint(Result):
         """Return the number of weights."""
         return len(self._codes)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Tensor]:
         """Yield what is known of each weight, in order of names."""
         return (self[name] for name in self._codes)
 
@@ -315,7 +319,7 @@ class Checkpoint(Result):
             [*key, str(counts[key]), count_text(numbers[key]), bytes_text(sizes[key])]
             for key in sorted(sizes, key=lambda key: -sizes[key])
         ]
-        title = f"{self.source}: {len(self)} tensors, {bytes_text(self.nbytes)}"
+        title = f"{self.source}: {len(self)} tensor{'s' * (len(self) != 1)}, {bytes_text(self.nbytes)}"
         headers = ["format", "scales", "of", "layout", "tensors>", "elements>", "bytes>"]
         return [Table(title, headers, rows)]
 
