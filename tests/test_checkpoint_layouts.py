@@ -466,6 +466,17 @@ def test_blocks_of_the_configuration_are_the_ones(tmp_path, rng):
         checkpoint.read("q.weight")
 
 
+def test_scales_that_fit_two_blocks_of_the_configuration_are_refused(tmp_path):
+    groups = {f"group_{n}": {"weights": {"num_bits": 8, "type": "float", "group_size": n}} for n in (48, 64)}
+    config = {"quant_method": "compressed-tensors", "config_groups": groups}
+    tensors = {"q:weight": np.ones((4, 96), ml_dtypes.float8_e4m3fn), "q:weight_scale": np.ones((4, 2), F32)}
+    checkpoint = configured(tmp_path, {"quantization_config": config}, **tensors)
+    with pytest.raises(
+        ValueError, match=r"shape \(4, 2\), not scales per tensor, row, 1x48, 1x64 of \(4, 96\)"
+    ):
+        checkpoint.read("q.weight")
+
+
 def test_a_method_that_is_not_read_is_named(tmp_path):
     checkpoint = configured(tmp_path, {"quantization_config": {"quant_method": "gptq"}}, **{"q:qweight": I8})
     with pytest.raises(ValueError, match="says quant_method 'gptq', which is not read"):

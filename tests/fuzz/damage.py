@@ -163,7 +163,7 @@ def _changed(rng: np.random.Generator, content: bytes, suffix: str) -> bytes:
             return _edited_header(rng, content)
     if suffix == ".json" and chance(rng, 0.6):
         text = content.decode(errors="replace")
-        words = re.findall(r'"[^"]*"|\d+', text)
+        words = re.findall(r'"[^"]*"|\d+', text) or [""]
         odd = (
             "null",
             "[]",
