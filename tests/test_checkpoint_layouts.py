@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fp8sim.checkpoints import open_checkpoint
-from tensor_files import fp8, powers, safetensors, save
+from tensor_files import fp8, powers, safetensors, save, with_header
 
 E2M1 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0]
 
@@ -267,6 +267,23 @@ def test_comfyuis_nvfp4_has_the_high_half_first_and_swizzled_scales(tmp_path, rn
     )
     with pytest.raises(ValueError, match=r"q\.comfy_quant says .*convrot"):
         open_checkpoint(file).read("q.weight")
+
+
+def test_comfyuis_remark_may_stand_in_the_header(tmp_path, rng):
+    packed, scales = rng.integers(0, 256, (144, 48)).astype(np.uint8), abs(fp8(rng, 144, 6))
+    tensors = {
+        "q:weight": packed,
+        "q:weight_scale": swizzled(scales),
+        "q:weight_scale_2": np.array(0.25, F32),
+    }
+    file = save(tmp_path / "m.safetensors", **tensors)
+    content = file.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    layers = json.dumps({"format_version": "1.0", "layers": {"q": {"format": "nvfp4"}}})
+    header = {**json.loads(content[8 : 8 + length]), "__metadata__": {"_quantization_metadata": layers}}
+    file.write_bytes(with_header(json.dumps(header), content[8 + length :]))
+    want = scaled(unpacked(packed, high_first=True), scales.astype(np.float64) * 0.25, (1, 16))
+    same(open_checkpoint(file), "q.weight", want, "comfy-nvfp4", "1x16")
 
 
 def test_comfyuis_mxfp8_has_swizzled_scales(tmp_path, rng):
