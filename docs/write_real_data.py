@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fp8sim
-from fp8sim.checkpoints import read_tensor
+from fp8sim.checkpoints import open_checkpoint
 from fp8sim.experiments.data import sample_model_path
 
 FOLDER = Path(fp8sim.__file__).parent / "experiments" / "recorded"
@@ -70,7 +70,7 @@ def main(folder: Path = FOLDER) -> int:
     rows = kept_rows(len(run.tokens))
     arrays: dict[str, np.ndarray] = {}
     for name in LAYERS:
-        weight = read_tensor(path / "model.safetensors", f"{name}.weight")
+        weight = open_checkpoint(path).read(f"{name}.weight")
         arrays[f"{name}.input"] = packed(run.inputs[name][rows])
         arrays[f"{name}.weight"] = packed(weight[kept_outputs(len(weight))])
     folder.mkdir(exist_ok=True)
@@ -149,7 +149,7 @@ def packed(x: np.ndarray) -> np.ndarray:
 
 def record(path: Path, run: Run, rows: np.ndarray) -> dict[str, Any]:
     """Say what the data is, where it is from and how it was made."""
-    sizes = fp8sim.checkpoints.tensor_names(path / "model.safetensors")
+    sizes = {tensor.name: tensor.shape for tensor in open_checkpoint(path)}
     weights = hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
     return {
         "what": "weights and activations of linear layers of a real model, the inputs on real text",

@@ -10,9 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import io
-import json
 import math
-import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +25,7 @@ import numpy as np
 import fp8sim
 from fp8sim import FORMATS, RECIPES, TENSOR_CORES, FloatFormat, metrics
 from recorded_outputs import Case, api, facts, figures
+from tensor_files import safetensors
 
 _FAMILIES: list[tuple[str, Callable[..., Any], list[Any]]] = []
 DRAWS = ("casts", "explain", "training", "close/training", "torch")  #: where "stochastic" draws
@@ -696,16 +695,6 @@ TENSORS["v"] = "F8_E5M2", whole((130, 140), 0, 0x7B, 110).astype(np.uint8)
 SCALED = {"w_scale_inv": ("F32", whole((2, 2), 1, 9, 112).astype(np.float32))}
 
 
-def safetensors(tensors: dict[str, tuple[str, Any]]) -> bytes:
-    """Write the format by hand, FP8 included: length of the header, header, data."""
-    header, data = {}, b""
-    for name, (kind, x) in tensors.items():
-        header[name] = {"dtype": kind, "shape": x.shape, "data_offsets": (len(data), len(data) + x.nbytes)}
-        data += x.tobytes()
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + data
-
-
 BAD_FILES = {
     "wrong": safetensors({"w": TENSORS["w"], "w_scale_inv": TENSORS["F32"]}),
     "short": safetensors(TENSORS)[:200],
@@ -721,14 +710,20 @@ def read_tensor(content: bytes, tensor: str, suffix: str = ".safetensors") -> An
         path.write_bytes(content)
         if suffix == ".npy":
             return api.read_array(path)
-        return api.read_tensor(path, name=tensor), api.tensor_names(path)
+        checkpoint = api.open_checkpoint(path)
+        return checkpoint.read(tensor), {
+            name: checkpoint.stored[name].shape for name in sorted(checkpoint.stored)
+        }
 
 
 _good = {"plain": safetensors(TENSORS), "scaled": safetensors(TENSORS | SCALED)}
-family("checkpoints", read_tensor, _good, TENSORS.keys())
+family("checkpoints", read_tensor, _good, _KINDS.keys())
+family("checkpoints", read_tensor, {"scaled": _good["scaled"]}, ("w",))
+family("errors/checkpoints", read_tensor, _good, ("v",))  # FP8 codes whose scales are not there
+family("errors/checkpoints", read_tensor, {"plain": _good["plain"]}, ("w",))
 family("errors/checkpoints", read_tensor, BAD_FILES, ("w",), (".safetensors", ".pt", ".npy"))
 family("errors/checkpoints", read_tensor, _good, ("x",))
-family("errors/checkpoints/missing", lambda: api.read_tensor("no/such.safetensors", name="w"))
+family("errors/checkpoints/missing", lambda: api.open_checkpoint("no/such.safetensors"))
 
 # The command line.
 

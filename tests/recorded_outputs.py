@@ -63,7 +63,7 @@ HOMES = {
     "TRAINING_RECIPES GEMMS DelayedScaling get_training_recipe": "training training_recipes",
     "LinearGemms Statistics": "training linear_gemms",
     "main": "cli",
-    "read_array read_tensor tensor_names": "checkpoints experiments.checkpoints",
+    "open_checkpoint read_array": "checkpoints",
     "llm_like_activations llm_like_operands weight_operands": "experiments.data",
     "gradient_outliers token_gradients": "experiments.gradient_outliers",
     "RunResult compare_losses recipe_label relative_errors smooth": (

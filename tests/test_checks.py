@@ -645,7 +645,7 @@ QUANTIZED = fp8sim.quantize(ONES)
         lambda: data.llm_like_matrices(4, 4, 4, seed="0"),
         lambda: data.weight_matrices([[1.0]], 3),
         lambda: fp8sim.checkpoints.read_array(3),
-        lambda: fp8sim.checkpoints.tensor_names(np.ones(2)),
+        lambda: fp8sim.checkpoints.open_checkpoint(np.ones(2)),
     ],
 )
 def test_what_is_no_argument_of_a_function_is_a_type_error_that_says_so(call):

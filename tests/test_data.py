@@ -14,7 +14,7 @@ import write_real_data as writer
 
 import fp8sim
 from fp8sim import metrics
-from fp8sim.checkpoints import read_tensor
+from fp8sim.checkpoints import open_checkpoint
 from fp8sim.experiments.data import (
     GENERATORS,
     Matrices,
@@ -144,7 +144,7 @@ def test_the_texts_are_real_and_long():
 @pytest.mark.extra
 def test_the_weights_are_those_of_the_checkpoint_to_the_last_bit_kept():
     for layer, matrices in zip(RECORD["layers"], real_matrices(), strict=True):
-        weight = read_tensor(sample_model_path() / "model.safetensors", f"{layer['name']}.weight")
+        weight = open_checkpoint(sample_model_path()).read(f"{layer['name']}.weight")
         assert weight.shape == (layer["of"], layer["k"])
         ours = weight[np.arange(96) * layer["of"] // 96]
         assert (fp8sim.round_to(ours, writer.KEPT) == matrices.b.T).all()

@@ -11,7 +11,7 @@ import pytest
 
 from fp8sim._support import memory
 from fp8sim._support.files import check_source, check_target, locked, read_bytes, written
-from fp8sim.checkpoints import read_array, read_tensor
+from fp8sim.checkpoints import open_checkpoint, read_array
 from fp8sim.experiments.train.corpus import read_corpus
 from fp8sim.models import get_model
 
@@ -21,7 +21,7 @@ READERS = {
     "check_source": check_source,
     "a config": get_model,
     "text": lambda path: read_corpus([path]),
-    "a checkpoint": lambda path: read_tensor(path, "w"),
+    "a checkpoint": open_checkpoint,
     "activations": read_array,
 }
 

@@ -424,9 +424,10 @@ def test_directives_are_found_with_the_module_they_name():
         ("fp8sim.pytorch", "Linear"),
         ("fp8sim", "RECIPES"),
         ("fp8sim", "checkpoints"),
+        ("fp8sim.checkpoints", "Checkpoint"),
+        ("fp8sim.checkpoints", "Tensor"),
+        ("fp8sim.checkpoints", "open_checkpoint"),
         ("fp8sim.checkpoints", "read_array"),
-        ("fp8sim.checkpoints", "read_tensor"),
-        ("fp8sim.checkpoints", "tensor_names"),
         ("fp8sim", "plotting"),
     ]
 

@@ -1,7 +1,9 @@
-"""Whole models from files."""
+"""Whole models from files: any layout that checkpoints come in, read by rows, or refused by name."""
 
 from __future__ import annotations
 
-from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
+from fp8sim.checkpoints.arrays import read_array
+from fp8sim.checkpoints.checkpoint import Checkpoint, Tensor
+from fp8sim.checkpoints.opening import open_checkpoint
 
-__all__ = ["read_array", "read_tensor", "tensor_names"]
+__all__ = ["Checkpoint", "Tensor", "open_checkpoint", "read_array"]

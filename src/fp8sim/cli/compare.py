@@ -26,7 +26,9 @@ def compare_command(
     kind: Annotated[
         str, typer.Option("--data", help=choose("Activations to generate, or real", [*GENERATORS, "real"]))
     ] = "",
-    checkpoint: Annotated[Path | None, typer.Option("--checkpoint", help="A safetensors file.")] = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", help="A safetensors file, folder, index or URL.")
+    ] = None,
     tensor: Annotated[
         list[str] | None, typer.Option("--tensor", help="Weight matrix in it, (n, k); repeat for several.")
     ] = None,
@@ -68,7 +70,7 @@ def compare_command(
 def _layers(
     shape: str,
     kind: str,
-    checkpoint: Path | None,
+    checkpoint: str | None,
     tensors: list[str],
     weights: Path | None,
     activations: Path | None,
@@ -98,9 +100,9 @@ def _layers(
     }
 
 
-def _read(checkpoint: Path | None, tensors: list[str], weights: Path | None) -> Iterator[tuple[str, Any]]:
+def _read(checkpoint: str | None, tensors: list[str], weights: Path | None) -> Iterator[tuple[str, Any]]:
     """Read weights, (n, k), from a file of one array or tensors of a checkpoint."""
-    from fp8sim.checkpoints.tensors import read_array, read_tensor, tensor_names
+    from fp8sim.checkpoints import open_checkpoint, read_array
 
     if weights is not None:
         if checkpoint is not None or tensors:
@@ -108,16 +110,17 @@ def _read(checkpoint: Path | None, tensors: list[str], weights: Path | None) -> 
         yield f"weights {weights}", checks.as_matrix(read_array(weights), str(weights))
         return
     assert checkpoint is not None
+    weights_of = open_checkpoint(checkpoint)
     if not tensors:
-        names = [name for name, size in tensor_names(checkpoint).items() if len(size) == 2]
+        names = [tensor.name for tensor in weights_of if len(tensor.shape) == 2]
         raise ValueError(f"--checkpoint needs --tensor NAME, such as {', '.join(names[:3]) or 'none'}")
     for name in tensors:
-        yield name, read_tensor(checkpoint, name)
+        yield name, weights_of.read(name)
 
 
 def _with_activations(weight: Any, name: str, activations: Path | None, kind: str, seed: int) -> Matrices:
     """Pair weights with activations from a file, or made ones."""
-    from fp8sim.checkpoints.tensors import read_array
+    from fp8sim.checkpoints import read_array
 
     if activations is None:
         return data.weight_matrices(weight, name, seed=seed, kind=kind)
