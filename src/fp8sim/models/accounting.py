@@ -98,9 +98,9 @@ class Accounting:
 
     @property
     def kv_cache_bytes_per_token(self) -> float:
-        """Bytes cached for a sequence at its full length, over its tokens; whole where every layer keeps all."""
-        whole, part = divmod(kv_cache_bytes(self.inventory, self.recipe, self.work.seq_len), self.work.seq_len)
-        return whole + part / self.work.seq_len if part else whole
+        """Bytes cached for a sequence at its full length, over its tokens; whole if all are kept."""
+        bytes_, tokens = kv_cache_bytes(self.inventory, self.recipe, self.work.seq_len), self.work.seq_len
+        return bytes_ / tokens if bytes_ % tokens else bytes_ // tokens
 
     @property
     def kv_cache_bytes(self) -> int:

@@ -104,7 +104,8 @@ class GroupedQuery(Part):
     @property
     def summary(self) -> str:
         """A few words."""
-        reach = f", window {self.window}" if self.window else f", chunks of {self.chunk}" if self.chunk else ""
+        chunks = f", chunks of {self.chunk}" if self.chunk else ""
+        reach = f", window {self.window}" if self.window else chunks
         return f"{self.heads} heads of {self.head_dim}, {self.kv_heads} of keys and values{reach}"
 
     def gemms(self, hidden: int, *, absorbed: bool) -> Iterator[Gemm]:
@@ -186,7 +187,8 @@ class Latent(Part):
 
     def gemms(self, hidden: int, *, absorbed: bool) -> Iterator[Gemm]:
         """Yield the linear layers of one layer; absorbed, the up-projection keeps its precision."""
-        x, queries, up = "attention input", self.heads * self.qk_dim, self.heads * (self.nope_dim + self.v_dim)
+        x, queries = "attention input", self.heads * self.qk_dim
+        up = self.heads * (self.nope_dim + self.v_dim)
         if self.q_rank is None:
             yield _linear("wq", queries, hidden, x)
         else:
@@ -297,7 +299,7 @@ class Compressed(Part):
     def cores(self, *, absorbed: bool) -> Iterator[AttentionCore]:
         """Yield the products of one layer: with the window, with the compressed, and those of the index."""
         width = self.head_dim
-        near = AttentionCore(1, self.heads, width, width, width, width, name="sliding core", window=self.window)
+        near = AttentionCore(1, self.heads, *(4 * (width,)), name="sliding core", window=self.window)
         yield near
         if self.ratio:
             top = self.index.top if self.index else None

@@ -49,8 +49,9 @@ class Config:
             self.found.append(f"opened {key}")
             outside = ("architectures", "quantization_config", "tie_word_embeddings")
             inherited = {name: data[name] for name in outside if data.get(name) is not None}
-            left = [name for name in data if name.endswith("_config") and isinstance(data[name], Mapping)]
-            self.found += [f"left out: {n}, not counted" for n in left if n not in (key, "quantization_config")]
+            sections = {name for name in data if str(name).endswith("_config")} - {key, outside[1]}
+            left = sorted(name for name in sections if isinstance(data[name], Mapping))
+            self.found += [f"left out: {name}, not counted" for name in left]
             data = {"model_type": data.get("model_type"), **data[key], **inherited}
         return data
 
@@ -98,8 +99,12 @@ class Config:
     @property
     def layers(self) -> int:
         """Number of layers."""
-        key = "n_layer" if self.get("num_hidden_layers") is None and self.get("n_layer") else "num_hidden_layers"
-        return self.size(key, most=_MOST_LAYERS)
+        if self.get("num_hidden_layers") is None:
+            if (words := self.listed("layers_block_type")) is not None:
+                return len(words)
+            if self.get("n_layer") is not None:
+                return self.size("n_layer", most=_MOST_LAYERS)
+        return self.size("num_hidden_layers", most=_MOST_LAYERS)
 
     def each_layer(self, key: str, kind: type = str) -> list[Any] | None:
         """Return a list with an entry a layer; what stands beyond the last layer is of other modules."""
@@ -118,7 +123,9 @@ class Config:
                 key, _, branches = option.partition("?")
                 if self.get(key) is not None:
                     yes, _, no = branches.partition(":")
-                    return self.value(yes if self.flag(key) else no, flag=flag, least=least)
+                    branch = yes if self.flag(key) else no
+                    if branch.startswith("=") or self.get(branch) is not None:
+                        return self.value(branch, flag=flag, least=least)
             elif "/" in option:
                 return self._quotient(*option.split("/"))
             elif "*" in option:
@@ -151,6 +158,20 @@ class Config:
                 if line not in self.found:
                     self.found.append(line)
         return values
+
+    def layer_changes(self) -> dict[int, Mapping[str, Any]]:
+        """Return what ``per_layer_config`` changes: layer -> keys and values (transformers 5)."""
+        changes = self.get("per_layer_config")
+        if changes is None:
+            return {}
+        whole = isinstance(changes, Mapping) and all(
+            str(layer).isdecimal() and isinstance(change, Mapping) for layer, change in changes.items()
+        )
+        if not (
+            whole and all(type(v) in (int, bool) for change in changes.values() for v in change.values())
+        ):
+            raise self.error(f"per_layer_config must hold sizes by layer, got {shown(changes)}")
+        return {int(layer): change for layer, change in changes.items()}
 
     def part(self, spec: PartSpec) -> Any:
         """Return a part of the model."""

@@ -9,8 +9,8 @@ from fp8sim.models.attention import Attention, Compressed, GroupedQuery, Index, 
 from fp8sim.quantization import Operand
 
 __all__ = [
-    "Attention", "Compressed", "FeedForward", "GroupedQuery", "Index", "Latent", "Mixture", "ModelDescription",
-    "Recurrent", "Stack", "Stored",
+    "Attention", "Compressed", "FeedForward", "GroupedQuery", "Index", "Latent", "Mixture",
+    "ModelDescription", "Recurrent", "Stack", "Stored",
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from fp8sim.models.attention import Compressed, GroupedQuery, Index, Latent, Rec
 from fp8sim.models.config import Config, PartSpec, Spec
 from fp8sim.models.description import FeedForward, Mixture
 
-__all__ = ["ALIASES", "FAMILIES", "Family", "family_of"]
+__all__ = ["ALIASES", "FAMILIES", "V4_RATIOS", "Family", "family_of"]
 
 #: A word for every layer, from a configuration; the words are keys of a row.
 Pattern: TypeAlias = Callable[[Config], "list[str]"]
@@ -79,7 +79,7 @@ def _upper_windows(cfg: Config) -> list[str]:
 
 
 def _after_first(key: str, *, step: str = "=1") -> Pattern:
-    """The first layers dense, of the later ones every so many a mixture (DeepSeek)."""
+    """Make the first layers dense, of the later ones every so many a mixture (DeepSeek)."""
 
     def words(cfg: Config) -> list[str]:
         first, layers = cfg.value(key, least=0), cfg.layers
@@ -107,24 +107,29 @@ def _interleaved(cfg: Config) -> list[str]:
 
 def _hashed(cfg: Config) -> list[str]:
     first = cfg.value("num_hash_layers|=0", least=0)
-    return ["hashed" if layer < first else "sparse" for layer in range(cfg.layers)]
+    return ["hash_moe" if layer < first else "moe" for layer in range(cfg.layers)]
 
 
 def _letters(cfg: Config) -> list[str]:
     """Nemotron-H: a letter a layer, or a word."""
-    words = {"mamba": "M", "attention": "*", "full_attention": "*", "moe": "E", "mlp": "-"}
+    words = {
+        "mamba": "M",
+        "linear_attention": "M",
+        "attention": "*",
+        "full_attention": "*",
+        "moe": "E",
+        "mlp": "-",
+    }
     listed = _types(lambda cfg: [], "layers_block_type", "layer_types")(cfg)
     if listed:
         return [words.get(word, word) for word in listed]
     text = cfg.get("hybrid_override_pattern")
     if not isinstance(text, str):
-        raise cfg.error("hybrid_override_pattern is missing" if text is None else f"{_NOT_LETTERS}")
+        wrong = "is missing" if text is None else f"must be text, got {shown(text)}"
+        raise cfg.error(f"hybrid_override_pattern {wrong}")
     if len(text) != cfg.layers:
         raise cfg.error(f"hybrid_override_pattern has {len(text)} letters for {cfg.layers} layers")
     return list(text)
-
-
-_NOT_LETTERS = "hybrid_override_pattern must be a text of a letter a layer"
 
 
 def _kimi(cfg: Config) -> list[str]:
@@ -211,6 +216,9 @@ _DELTA: dict[str, Spec] = {
     "value_dim": "linear_value_head_dim",
     "kernel": "linear_conv_kernel_dim",
 }
+#: An entry of DeepSeek-V4's ``compress_ratios`` -> the kind of its layer.
+V4_RATIOS = {0: "sliding_attention", 4: "compressed_sparse_attention", 128: "heavily_compressed_attention"}
+
 _TIED: dict[str, Spec] = {"tied": "tie_word_embeddings|=false"}
 _TIED_BY_DEFAULT: dict[str, Spec] = {"tied": "tie_word_embeddings|=true"}
 _MTP: dict[str, Spec] = {**_TIED, "mtp_layers": "num_nextn_predict_layers|num_mtp_modules|=0"}
@@ -227,27 +235,30 @@ def _decoder(
     whole: Mapping[str, Spec] = _TIED,
     **more: Any,
 ) -> Family:
-    """A decoder whose layers are all alike."""
-    kinds = {"full_attention": (GroupedQuery, attention)}
+    """Describe a decoder whose layers are all alike."""
+    kinds: dict[str, PartSpec | None] = {"full_attention": (GroupedQuery, attention)}
     return Family(prefix, kinds, {"all": feed_forward}, _FULL, _all("all"), whole, **more)
 
 
 def _two_reaches(prefix: str, attention: dict[str, Spec], pattern: Pattern, **more: Any) -> Family:
-    """A decoder whose layers meet all tokens, or those of a window."""
-    kinds = {
+    """Describe a decoder whose layers meet all tokens, or those of a window."""
+    kinds: dict[str, PartSpec | None] = {
         "full_attention": (GroupedQuery, attention),
         "sliding_attention": (GroupedQuery, attention | _WINDOW),
     }
-    row = {"feed_forward": {"all": _DENSE}, "feed_forward_layers": _all("all"), "whole": _TIED, **more}
-    return Family(prefix, kinds, attention_layers=pattern, **row)
+    alike: dict[str, Any] = {
+        **{"feed_forward": {"all": _DENSE}, "feed_forward_layers": _all("all")},
+        **{"attention_layers": pattern, "whole": _TIED},
+    }
+    return Family(prefix, kinds, **(alike | more))
 
 
 def _mla(
     prefix: str, fields: dict[str, Spec], experts: dict[str, Spec], pattern: Pattern, **more: Any
 ) -> Family:
     """Latent attention; the first layers dense, the others mixtures."""
-    kinds = {"full_attention": (Latent, fields)}
-    ffn = {"dense": _DENSE, "sparse": (Mixture, experts)}
+    kinds: dict[str, PartSpec | None] = {"full_attention": (Latent, fields)}
+    ffn: dict[str, PartSpec | None] = {"dense": _DENSE, "sparse": (Mixture, experts)}
     excluded = (("attention_bias", False, "latent attention with biases is not described"),)
     return Family(prefix, kinds, ffn, _FULL, pattern, _MTP, only=excluded, **more)
 
@@ -281,19 +292,19 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v4": Family(
         "DeepseekV4",
         {
-            "0": (Compressed, _V4),
-            "4": (
+            "sliding_attention": (Compressed, _V4),
+            "compressed_sparse_attention": (
                 Compressed,
                 {**_V4, "ratio": "=4", "overlap": "=2", "index": (Index, {**_INDEX, "bits": "=4"})},
             ),
-            "128": (Compressed, {**_V4, "ratio": "=128"}),
+            "heavily_compressed_attention": (Compressed, {**_V4, "ratio": "=128"}),
         },
         {
-            "sparse": (Mixture, _DEEPSEEK_EXPERTS),
-            "hashed": (Mixture, {**_DEEPSEEK_EXPERTS, "router_bias": "=false", "hash_rows": "vocab_size"}),
+            "moe": (Mixture, _DEEPSEEK_EXPERTS),
+            "hash_moe": (Mixture, {**_DEEPSEEK_EXPERTS, "router_bias": "=false", "hash_rows": "vocab_size"}),
         },
-        _numbers("compress_ratios", {}, _all("0")),
-        _hashed,
+        _types(_numbers("compress_ratios", V4_RATIOS, _all("sliding_attention"))),
+        _types(_hashed, "mlp_layer_types"),
         {**_MTP, "streams": "hc_mult|=1"},
     ),
     "glm_moe_dsa": _mla("GlmMoeDsa", _MLA | {"index": (Index, _INDEX)}, _DEEPSEEK_EXPERTS, _FIRST_DENSE),
@@ -399,9 +410,7 @@ FAMILIES: dict[str, Family] = {
         "Gemma3",
         {**_GQA, "qk_norm": "=head"},
         _types(
-            _every(
-                "sliding_window_pattern|_sliding_window_pattern|=6", "full_attention", "sliding_attention"
-            )
+            _every("sliding_window_pattern|_sliding_window_pattern|=6", "full_attention", "sliding_attention")
         ),
         whole=_TIED_BY_DEFAULT,
         norms="=4",
@@ -530,6 +539,11 @@ FAMILIES: dict[str, Family] = {
     ),
     "phi3": _decoder("Phi3", {**_GQA, "window": "sliding_window|=none"}),
     "olmo2": _decoder("Olmo2", {**_GQA, "output_bias": "attention_bias|=false", "qk_norm": "=width"}),
+    "olmo3": _two_reaches(
+        "Olmo3",
+        {**_GQA, "output_bias": "attention_bias|=false", "qk_norm": "=width"},
+        _types(_every("=4", "full_attention", "sliding_attention")),
+    ),
     "nemotron_h": Family(
         "NemotronH",
         {
@@ -619,6 +633,8 @@ FAMILIES: dict[str, Family] = {
 #: model_type -> the row of another that describes it.
 ALIASES: dict[str, str] = {
     "kimi_k2": "deepseek_v3",
+    "ministral3": "mistral",
+    "mistral3": "mistral",
     "kimi_k3": "kimi_linear",
     "qwen3_next": "qwen3_5_moe",
     "qwen3_vl": "qwen3",
@@ -630,7 +646,7 @@ ALIASES: dict[str, str] = {
 
 
 def family_of(cfg: Config) -> str:
-    """Return the row that describes a configuration: of its model_type, or where that has none of its class."""
+    """Return which row describes a configuration: that of its model_type, else that of its class."""
     name, classes = cfg.get("model_type"), cfg.get("architectures")
     if isinstance(name, str):
         plain = name.removesuffix("_text")
@@ -648,4 +664,3 @@ def family_of(cfg: Config) -> str:
     if name is None:
         raise cfg.error(f"model_type is missing; {known}")
     raise cfg.error(f"model_type {shown(name)} is not described; {known}")
-

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from fp8sim.models.description import FeedForward, Mixture, ModelDescription, Stack
+from fp8sim.models.description import FeedForward, Mixture, ModelDescription
 from fp8sim.models.matrices import AttentionCore, Component, Gemm, Vector
 
 __all__ = ["Inventory", "inventory", "mtp_inventory", "mtp_parameters"]

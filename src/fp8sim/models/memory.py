@@ -159,11 +159,11 @@ def _kept_widths(inventory: Inventory) -> Iterator[tuple[str, int, int, str]]:
 
 
 def kv_cache_bytes(inventory: Inventory, recipe: Recipe, tokens: int = 1) -> int:
-    """Return the bytes that a sequence of so many tokens caches over all layers, in the recipe's output format.
+    """Return the bytes that a sequence of so many tokens caches over all layers.
 
-    Attention keeps its precision under every recipe (DeepSeek-V3 report, 3.3.1), so FP8 multiplies
-    leave the cache as it is; an index keeps its keys in its own. A window keeps its width, a state
-    nothing (`state_bytes`). An encoder caches nothing.
+    In the recipe's output format: attention keeps its precision under every recipe (DeepSeek-V3
+    report, 3.3.1), so FP8 multiplies leave the cache as it is; an index keeps its keys in its own. A
+    window keeps its width, a state nothing (`state_bytes`). An encoder caches nothing.
 
     Examples
     --------
@@ -180,7 +180,7 @@ def kv_cache_bytes(inventory: Inventory, recipe: Recipe, tokens: int = 1) -> int
 
 
 def state_bytes(inventory: Inventory) -> int:
-    """Return the bytes that a sequence holds in the states of recurrent layers: in FP32, convolutions in BF16.
+    """Return the bytes of a sequence's recurrent states: in FP32, those of convolutions in BF16.
 
     Examples
     --------

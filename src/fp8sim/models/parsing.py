@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fp8sim._support.text import shown
-from fp8sim.models.attention import Part
+from fp8sim.formats import get_format
 from fp8sim.models.config import Config, PartSpec, read_config
 from fp8sim.models.description import ModelDescription, Stack, Stored
-from fp8sim.models.families import FAMILIES, Family, family_of
+from fp8sim.models.families import FAMILIES, V4_RATIOS, Family, family_of
 from fp8sim.quantization import Operand, Scaling
 
 __all__ = ["FAMILIES", "describe", "read_config"]
@@ -19,7 +19,6 @@ _HEADS = {  # end of a class -> rows of its head: None as many as the vocabulary
     "ForConditionalGeneration": "=none",
     "LMHeadModel": "=none",
     "ForSequenceClassification": "num_labels|=2",
-    "ForTokenClassification": "num_labels|=2",
     "ForRewardModel": "=0",
     "Model": "=0",
 }
@@ -49,16 +48,14 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
         value = cfg.get(key)
         if value is not None and value != allowed:
             raise cfg.error(f"{key} is {shown(value)}; {why}")
-    stacks, words = _stacks(cfg, row)
+    stacks = _stacks(cfg, row)
     whole = {"hidden": "hidden_size", "vocab": "vocab_size", "head": _head(cfg, row), **row.whole}
     fields = cfg.values(ModelDescription, whole)
     cfg.found += [f"left out: {key}, not counted" for key in row.left_out if cfg.get(key) is not None]
-    if fields.get("mtp_layers") and isinstance(ratios := cfg.get("compress_ratios"), list):
-        later = ratios[cfg.layers : cfg.layers + 1] or [0]  # of the module after the last layer
-        if str(later[0]) in row.attention:
-            last = stacks[-1]
-            kind = _part(cfg, row.attention, str(later[0]), "compress_ratios")
-            fields["mtp"] = Stack(1, last.feed_forward, kind, last.norms)
+    ratios = cfg.get("compress_ratios")
+    if fields.get("mtp_layers") and isinstance(ratios, list) and len(ratios) > cfg.layers:
+        kind = _part(cfg, row.attention, V4_RATIOS.get(ratios[cfg.layers], ""), "compress_ratios")
+        fields["mtp"] = Stack(1, stacks[-1].feed_forward, kind, stacks[-1].norms)
     stored = _stored(cfg)
     try:
         return ModelDescription(
@@ -74,18 +71,20 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
         raise cfg.error(str(error)) from None
 
 
-def _stacks(cfg: Config, row: Family) -> tuple[list[Stack], list[tuple[str, str]]]:
+def _stacks(cfg: Config, row: Family) -> list[Stack]:
     """Return the layers, equal ones together."""
-    words = list(zip(row.attention_layers(cfg), row.feed_forward_layers(cfg), strict=True))
-    counts: dict[tuple[str, str], int] = {}
-    for pair in words:
-        counts[pair] = counts.get(pair, 0) + 1
-    norms = cfg.value(row.norms)
-    stacks = []
-    for (mixer, ffn), layers in counts.items():
-        kind = _part(cfg, row.attention, mixer, "layer_types")
-        stacks.append(Stack(layers, _part(cfg, row.feed_forward, ffn, "mlp_layer_types"), kind, norms))
-    return stacks, words
+    mixers, ffns, changes = row.attention_layers(cfg), row.feed_forward_layers(cfg), cfg.layer_changes()
+    counts: dict[tuple[str, str, tuple[tuple[str, Any], ...]], int] = {}
+    for layer, (mixer, ffn) in enumerate(zip(mixers, ffns, strict=True)):
+        kind = mixer, ffn, tuple(changes.get(layer, {}).items())
+        counts[kind] = counts.get(kind, 0) + 1
+    whole, norms, stacks = cfg.data, cfg.value(row.norms), []
+    for (mixer, ffn, change), layers in counts.items():
+        cfg.data = {**whole, **dict(change)}
+        attention = _part(cfg, row.attention, mixer, "layer_types")
+        stacks.append(Stack(layers, _part(cfg, row.feed_forward, ffn, "mlp_layer_types"), attention, norms))
+    cfg.data = whole
+    return stacks
 
 
 def _part(cfg: Config, kinds: Mapping[str, PartSpec | None], word: str, key: str) -> Any:
@@ -107,6 +106,9 @@ def _head(cfg: Config, row: Family) -> str:
     for end, rows in _HEADS.items():
         if first.endswith(end):
             cfg.found.append(f"output head from architectures, {first}")
+            labels = cfg.get("id2label")
+            if end == "ForSequenceClassification" and isinstance(labels, Mapping) and labels:
+                return f"num_labels|={len(labels)}"
             if end == "ForRewardModel":
                 cfg.found.append("left out: the head that scores, not counted")
             return rows
@@ -115,10 +117,12 @@ def _head(cfg: Config, row: Family) -> str:
 
 # --- formats as stored ----------------------------------------------------------------------------
 
-_MXFP4 = Operand("e2m1", Scaling("1x32", "e8m0"))
-_NVFP4 = Operand("e2m1", Scaling("1x16", "e4m3"))
-_FP8 = Operand("e4m3", Scaling("tensor"))
-_ALGORITHMS = {"NVFP4": _NVFP4, "FP8": _FP8, "MXFP4": _MXFP4, "MXFP8": Operand("e4m3", Scaling("1x32", "e8m0"))}
+_E4M3 = get_format("e4m3")
+_MXFP4 = Operand(get_format("e2m1"), Scaling("1x32", "e8m0"))
+_NVFP4 = Operand(get_format("e2m1"), Scaling("1x16", "e4m3"))
+_FP8 = Operand(_E4M3, Scaling("tensor"))
+_MXFP8 = Operand(_E4M3, Scaling("1x32", "e8m0"))
+_ALGORITHMS = {"NVFP4": _NVFP4, "FP8": _FP8, "MXFP4": _MXFP4, "MXFP8": _MXFP8}
 
 
 def _stored(cfg: Config) -> Stored | None:
@@ -138,7 +142,7 @@ def _stored(cfg: Config) -> Stored | None:
     elif method == "compressed-tensors":
         linear = _compressed(told)
     if linear is None:
-        cfg.found.append(f"quantization_config of {shown(method)} is not described: formats as stored unknown")
+        cfg.found.append(f"left out: formats as stored, quantization_config of {shown(method)}")
         return None
     kept = told.get("modules_to_not_convert") or told.get("ignore") or []
     if not (isinstance(kept, list) and all(isinstance(one, str) for one in kept)):
@@ -157,7 +161,7 @@ def _blocks(cfg: Config, told: Mapping[str, Any]) -> Operand:
     if not all(type(size) is int and 0 < size < 1 << 20 for size in sizes):
         raise cfg.error(f"weight_block_size must be two whole numbers, got {shown(block)}")
     scales = "e8m0" if told.get("scale_fmt") == "ue8m0" else "fp32"
-    return Operand("e4m3", Scaling(f"{sizes[0]}x{sizes[1]}", scales))
+    return Operand(_E4M3, Scaling(f"{sizes[0]}x{sizes[1]}", scales))
 
 
 def _compressed(told: Mapping[str, Any]) -> Operand | None:
@@ -171,4 +175,4 @@ def _compressed(told: Mapping[str, Any]) -> Operand | None:
     if bits == 4:
         return {32: _MXFP4, 16: _NVFP4}.get(group) if isinstance(group, int) else None
     by = {"channel": "row", "tensor": "tensor"}.get(str(weights.get("strategy")))
-    return Operand("e4m3", Scaling(by)) if bits == 8 and by else None
+    return Operand(_E4M3, Scaling(by)) if bits == 8 and by else None
