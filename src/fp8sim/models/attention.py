@@ -48,6 +48,11 @@ class Index(Part):
     top: int
     bits: int = 8  #: of its queries and keys: FP8 in V3.2, FP4 in V4
 
+    @property
+    def record(self) -> int:
+        """Bytes of a cached key: FP8 with an FP32 scale each 128, FP4 with an E8M0 scale each 32 (vLLM)."""
+        return self.dim + 4 * -(-self.dim // 128) if self.bits == 8 else self.dim // 2 + -(-self.dim // 32)
+
     def gemms(self, hidden: int, q_rank: int | None) -> Iterator[Gemm]:
         """Yield its queries and the weights of its heads."""
         reads = ("query latent", q_rank) if q_rank else ("attention input", hidden)
@@ -180,6 +185,11 @@ class Latent(Part):
         return self.kv_rank + self.rope_dim
 
     @property
+    def record(self) -> int:
+        """Bytes of a cached key as DeepSeek serves it: the latent in FP8, an FP32 scale each 128, BF16."""
+        return self.kv_rank + 4 * -(-self.kv_rank // 128) + 2 * self.rope_dim
+
+    @property
     def summary(self) -> str:
         """A few words."""
         sparse = f", {self.index.top} keys of an index" if self.index else ""
@@ -257,6 +267,12 @@ class Compressed(Part):
     def cache_width(self) -> int:
         """Elements of one cached key."""
         return self.head_dim
+
+    @property
+    def record(self) -> int:
+        """Bytes of a cached key as DeepSeek serves it: FP8, a scale each 64 padded to 8, rotary in BF16."""
+        plain = self.head_dim - self.rope_dim
+        return plain + -(-plain // 64 // 8) * 8 + 2 * self.rope_dim
 
     @property
     def summary(self) -> str:
