@@ -149,6 +149,7 @@ DEEPSEEK_V3: dict[str, Figure] = {
     ),
 }
 
+
 def _deepseek_v4(active: float, kv_cache: float, flops: float) -> dict[str, Figure]:
     figure = f"{_REPORT_V4}, figure 1"
     return {

@@ -148,7 +148,9 @@ def equivalent_flops(one: Inventory, tokens: int) -> float:
     >>> round(equivalent_flops(inventory(get_model("deepseek-v4-flash")), 1 << 20) / 1e9)
     121
     """
-    cores = (core.flops_per_token(core.keys(tokens, half=False)) * (core.bits or 16) / 8 for core in one.cores)
+    cores = (
+        core.flops_per_token(core.keys(tokens, half=False)) * (core.bits or 16) / 8 for core in one.cores
+    )
     return one.linear_flops + 2 * one.kept_flops + sum(cores)
 
 
