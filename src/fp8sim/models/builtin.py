@@ -70,7 +70,7 @@ _DEEPSEEK_V3 = {
     "tie_word_embeddings": False,
 }
 
-# huggingface.co/deepseek-ai/DeepSeek-V3.2 and DeepSeek-V4-Flash, -Pro: config.json, without what gives no shape.
+# config.json of deepseek-ai/DeepSeek-V3.2, DeepSeek-V4-Flash and DeepSeek-V4-Pro: shapes and formats.
 _INDEX = {"index_n_heads": 64, "index_head_dim": 128}
 _UE8M0 = {
     "quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0", "weight_block_size": [128, 128],

@@ -151,7 +151,8 @@ class Config:
                 values[field] = self.part(spec)
                 continue
             self._key = ""
-            values[field] = self.value(spec, flag=types[field] == "bool", least=int(field not in none))
+            least = int(field not in none or field == "vocab")  # a module may be without, a file not
+            values[field] = self.value(spec, flag=types[field] == "bool", least=least)
             if self._key:
                 self.keys[field] = self._key
                 line = f"{kind.__name__} {field} from {self._key}"

@@ -9,7 +9,8 @@ from fp8sim._support.text import shown
 from fp8sim.formats import get_format
 from fp8sim.models.config import Config, PartSpec, read_config
 from fp8sim.models.description import ModelDescription, Stack, Stored
-from fp8sim.models.families import FAMILIES, V4_RATIOS, Family, family_of
+from fp8sim.models.families import FAMILIES, Family, family_of
+from fp8sim.models.patterns import V4_RATIOS
 from fp8sim.quantization import Operand, Scaling
 
 __all__ = ["FAMILIES", "describe", "read_config"]
@@ -52,9 +53,9 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
     whole = {"hidden": "hidden_size", "vocab": "vocab_size", "head": _head(cfg, row), **row.whole}
     fields = cfg.values(ModelDescription, whole)
     cfg.found += [f"left out: {key}, not counted" for key in row.left_out if cfg.get(key) is not None]
-    ratios = cfg.get("compress_ratios")
-    if fields.get("mtp_layers") and isinstance(ratios, list) and len(ratios) > cfg.layers:
-        kind = _part(cfg, row.attention, V4_RATIOS.get(ratios[cfg.layers], ""), "compress_ratios")
+    later = (cfg.listed("compress_ratios", int) or [])[cfg.layers :]
+    if fields.get("mtp_layers") and later:  # of the module after the last layer
+        kind = _part(cfg, row.attention, V4_RATIOS.get(later[0], str(later[0])), "compress_ratios")
         fields["mtp"] = Stack(1, stacks[-1].feed_forward, kind, stacks[-1].norms)
     stored = _stored(cfg)
     try:
@@ -138,7 +139,8 @@ def _stored(cfg: Config) -> Stored | None:
     elif method == "mxfp4":
         linear = _MXFP4
     elif method == "modelopt":
-        linear = _ALGORITHMS.get(str(told.get("quant_algo")))
+        algorithm = told.get("quant_algo")
+        linear = _ALGORITHMS.get(algorithm) if isinstance(algorithm, str) else None
     elif method == "compressed-tensors":
         linear = _compressed(told)
     if linear is None:
@@ -149,7 +151,7 @@ def _stored(cfg: Config) -> Stored | None:
         raise cfg.error(f"modules_to_not_convert must be a list of names, got {shown(kept)}")
     experts = _MXFP4 if cfg.get("expert_dtype") == "fp4" else None
     cfg.found.append(f"formats as stored from quantization_config, {method}")
-    return Stored(linear, experts, tuple(kept), str(method))
+    return Stored(linear, experts, tuple(kept), f"{method}")
 
 
 def _blocks(cfg: Config, told: Mapping[str, Any]) -> Operand:
@@ -173,6 +175,6 @@ def _compressed(told: Mapping[str, Any]) -> Operand | None:
         return None
     bits, group = weights.get("num_bits"), weights.get("group_size")
     if bits == 4:
-        return {32: _MXFP4, 16: _NVFP4}.get(group) if isinstance(group, int) else None
-    by = {"channel": "row", "tensor": "tensor"}.get(str(weights.get("strategy")))
-    return Operand(_E4M3, Scaling(by)) if bits == 8 and by else None
+        return {32: _MXFP4, 16: _NVFP4}.get(group) if type(group) is int else None
+    by = next((by for by in ("channel", "tensor") if weights.get("strategy") == by), None)
+    return Operand(_E4M3, Scaling("row" if by == "channel" else by)) if bits == 8 and by else None
