@@ -54,9 +54,9 @@ _STEP_NEAR = _fields(
 )
 _OWN_WINDOW = _fields("window sliding_window|=none", _GQA)
 _SWA = _fields(
-    "heads swa_num_attention_heads|num_attention_heads, "
-    "kv_heads swa_num_key_value_heads|num_key_value_heads, head_dim swa_head_dim|head_dim, value_dim swa_v_head_dim|v_head_dim, qkv_bias attention_bias|=false, "
-    "sinks add_swa_attention_sink_bias|=true, window sliding_window"
+    "heads swa_num_attention_heads|num_attention_heads, kv_heads swa_num_key_value_heads|"
+    "num_key_value_heads, head_dim swa_head_dim|head_dim, value_dim swa_v_head_dim|v_head_dim, "
+    "qkv_bias attention_bias|=false, sinks add_swa_attention_sink_bias|=true, window sliding_window"
 )
 _MLA = _fields(
     "heads num_attention_heads, q_rank q_lora_rank|=none, kv_rank kv_lora_rank, nope_dim qk_nope_head_dim, "
