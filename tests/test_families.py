@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fp8sim.models import check_model, families, get_model, inventory, model_cost
-from fp8sim.models.attention import Compressed, GroupedQuery, Latent, Recurrent
+from fp8sim.models.description import Compressed, GroupedQuery, Latent, Recurrent
 from fp8sim.models.families import ALIASES, FAMILIES
 from fp8sim.models.layers import mtp_parameters
 from fp8sim.models.memory import kv_cache_bytes, record_bytes, state_bytes

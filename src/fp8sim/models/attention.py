@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, TypeAlias
 from fp8sim._support import checks
 from fp8sim.models.matrices import AttentionCore, Gemm, Vector
 
-__all__ = ["Attention", "Compressed", "GroupedQuery", "Index", "Latent", "Part", "Recurrent"]
+__all__ = ["Compressed", "GroupedQuery", "Index", "Kept", "Latent", "Part", "linear"]
 
 #: Name, elements a token, and kind of what the forward pass keeps for the backward pass.
 Kept: TypeAlias = "tuple[str, int, str]"
@@ -28,7 +28,8 @@ class Part:
         checks.fields(self, **limits)
 
 
-def _linear(name: str, n: int, k: int, reads: str, **more: bool) -> Gemm:
+def linear(name: str, n: int, k: int, reads: str, **more: bool) -> Gemm:
+    """Return a linear layer of attention."""
     return Gemm(name, "attention", n, k, reads, **more)
 
 
@@ -116,16 +117,16 @@ class GroupedQuery(Part):
     def gemms(self, hidden: int, *, absorbed: bool) -> Iterator[Gemm]:
         """Yield the linear layers of one layer."""
         x, kv = "attention input", self.kv_heads * self.head_dim
-        yield _linear("wq", self.heads * self.head_dim, hidden, x)
+        yield linear("wq", self.heads * self.head_dim, hidden, x)
         if not self.borrowed and self.v_dim == self.head_dim and not self.keys_are_values:
-            yield replace(_linear("wk, wv", kv, hidden, x), copies=2)
+            yield replace(linear("wk, wv", kv, hidden, x), copies=2)
         elif not self.borrowed:
-            yield _linear("wk", kv, hidden, x)
+            yield linear("wk", kv, hidden, x)
             if not self.keys_are_values:
-                yield _linear("wv", self.kv_heads * self.v_dim, hidden, x)
+                yield linear("wv", self.kv_heads * self.v_dim, hidden, x)
         if self.gate != "none":
-            yield _linear("gate", self.heads * (self.v_dim if self.gate == "width" else 1), hidden, x)
-        yield _linear("wo", hidden, self.heads * self.v_dim, "attention output")
+            yield linear("gate", self.heads * (self.v_dim if self.gate == "width" else 1), hidden, x)
+        yield linear("wo", hidden, self.heads * self.v_dim, "attention output")
 
     def vectors(self, hidden: int) -> Iterator[Vector]:
         """Yield the other parameters of one layer."""
@@ -200,15 +201,15 @@ class Latent(Part):
         x, queries = "attention input", self.heads * self.qk_dim
         up = self.heads * (self.nope_dim + self.v_dim)
         if self.q_rank is None:
-            yield _linear("wq", queries, hidden, x)
+            yield linear("wq", queries, hidden, x)
         else:
-            yield _linear("wq_a", self.q_rank, hidden, x)
-            yield _linear("wq_b", queries, self.q_rank, "query latent")
-        yield _linear("wkv_a", self.cache_width, hidden, x)
-        yield _linear("wkv_b", up, self.kv_rank, "key-value latent", quantized=not absorbed)
+            yield linear("wq_a", self.q_rank, hidden, x)
+            yield linear("wq_b", queries, self.q_rank, "query latent")
+        yield linear("wkv_a", self.cache_width, hidden, x)
+        yield linear("wkv_b", up, self.kv_rank, "key-value latent", quantized=not absorbed)
         if self.gate:
-            yield _linear("gate", self.heads * self.v_dim, hidden, x)
-        yield _linear("wo", hidden, self.heads * self.v_dim, "attention output")
+            yield linear("gate", self.heads * self.v_dim, hidden, x)
+        yield linear("wo", hidden, self.heads * self.v_dim, "attention output")
         if self.index:
             yield from self.index.gemms(hidden, self.q_rank)
             yield Gemm("index wk", "index", self.index.dim, hidden, x)
@@ -284,19 +285,19 @@ class Compressed(Part):
     def gemms(self, hidden: int, *, absorbed: bool) -> Iterator[Gemm]:
         """Yield the linear layers of one layer; compressors keep their precision."""
         x, width = "attention input", self.heads * self.head_dim
-        yield _linear("wq_a", self.q_rank, hidden, x)
-        yield _linear("wq_b", width, self.q_rank, "query latent")
-        yield _linear("wkv", self.head_dim, hidden, x)
+        yield linear("wq_a", self.q_rank, hidden, x)
+        yield linear("wq_b", width, self.q_rank, "query latent")
+        yield linear("wkv", self.head_dim, hidden, x)
         yield Gemm(  # each group reads its own part of the output
             *("wo_a", "attention", self.o_rank, width // self.groups, "attention output"),
             experts=self.groups,
             per_token=self.groups,
             dispatched=True,
         )
-        yield _linear("wo_b", hidden, self.groups * self.o_rank, "output latent")
+        yield linear("wo_b", hidden, self.groups * self.o_rank, "output latent")
         if self.ratio:
             n = self.overlap * self.head_dim
-            yield replace(_linear("compressor", n, hidden, x, quantized=False), copies=2)
+            yield replace(linear("compressor", n, hidden, x, quantized=False), copies=2)
         if self.index:
             yield from self.index.gemms(hidden, self.q_rank)
             n = self.overlap * self.index.dim
@@ -330,100 +331,3 @@ class Compressed(Part):
         yield "key", self.head_dim, "plain"
         yield "attention output", self.heads * self.head_dim, "attention"
         yield "output latent", self.groups * self.o_rank, "linear"
-
-
-@dataclass(frozen=True)
-class Recurrent(Part):
-    """Linear attention or a state space: a state of key_dim x value_dim a head in place of a cache.
-
-    Mamba-2 (arXiv 2405.21060): `key_heads` are its groups, `key_dim` its state. Gated DeltaNet
-    (arXiv 2412.06464) and Kimi Delta Attention (arXiv 2510.26692) read the state once more to write
-    the difference alone (`delta`). Queries, keys and values go through a short convolution.
-
-    Examples
-    --------
-    >>> Recurrent(heads=64, key_heads=16, key_dim=128, value_dim=128, kernel=4).state
-    1048576
-    """
-
-    NONE = frozenset({"scalars", "head_parameters"})
-
-    heads: int
-    key_heads: int
-    key_dim: int
-    value_dim: int
-    kernel: int  #: taps of the convolution
-    scalars: int = 2  #: numbers a head that each token sets, such as decay and step
-    head_parameters: int = 2  #: parameters a head, such as those of the decay
-    gate_rank: int | None = None  #: rank of the output gate; None: full
-    decay_rank: int | None = None  #: rank of a decay an element of the key; None: none
-    delta: bool = True
-    conv_bias: bool = False
-    wide_norm: bool = False  #: a norm over all heads, not one
-    bias: bool = False  #: of the projections in and out
-
-    @property
-    def state(self) -> int:
-        """Elements of the state of a sequence in one layer, kept in FP32."""
-        return self.heads * self.key_dim * self.value_dim
-
-    @property
-    def width(self) -> int:
-        """Width of the output of all heads."""
-        return self.heads * self.value_dim
-
-    @property
-    def channels(self) -> int:
-        """Width of queries, keys and values, which the convolution runs over."""
-        return 2 * self.key_heads * self.key_dim + self.width
-
-    @property
-    def cache_width(self) -> int:
-        """Elements that a layer caches a token: none."""
-        return 0
-
-    @property
-    def summary(self) -> str:
-        """A few words."""
-        return f"recurrent, {self.heads} heads, state {self.key_dim} x {self.value_dim}"
-
-    def gemms(self, hidden: int, *, absorbed: bool) -> Iterator[Gemm]:
-        """Yield the linear layers of one layer."""
-        x = "attention input"
-        yield _linear("wqkv", self.channels, hidden, x)
-        if self.gate_rank is None:
-            yield _linear("gate", self.width, hidden, x)
-        else:
-            yield _linear("gate_a", self.gate_rank, hidden, x)
-            yield _linear("gate_b", self.width, self.gate_rank, "gate latent")
-        if self.decay_rank is not None:
-            yield _linear("decay_a", self.decay_rank, hidden, x)
-            yield _linear("decay_b", self.heads * self.key_dim, self.decay_rank, "decay latent")
-        if self.scalars:
-            yield _linear("scalars", self.scalars * self.heads, hidden, x, quantized=False)
-        yield _linear("wo", hidden, self.width, "attention output")
-
-    def vectors(self, hidden: int) -> Iterator[Vector]:
-        """Yield the other parameters of one layer."""
-        yield Vector("convolution", "attention", self.channels * (self.kernel + self.conv_bias))
-        decays = self.heads * self.key_dim if self.decay_rank is not None else 0
-        yield Vector("decays", "attention", self.head_parameters * self.heads + decays)
-        yield Vector("output norms", "norms", self.width if self.wide_norm else self.value_dim)
-        if self.bias:
-            into = self.channels + self.width + self.scalars * self.heads
-            yield Vector("attention biases", "attention", into + hidden)
-
-    def cores(self, *, absorbed: bool) -> Iterator[AttentionCore]:
-        """Yield the products with the state: written and read, and read once more by a delta rule."""
-        dim = self.key_dim * (3 if self.delta else 2)
-        wide = 4 * self.heads * self.key_dim  # FP32, read and written: four times the bytes of BF16
-        yield AttentionCore(1, self.heads, dim, 0, 0, wide, name="state", fixed=self.value_dim)
-
-    def kept(self, hidden: int) -> Iterator[Kept]:
-        """Yield what one layer keeps of a token for the backward pass."""
-        yield "attention input", hidden, "linear"
-        yield "queries, keys and values", self.channels + self.width, "plain"
-        yield "attention output", self.width, "attention"
-
-
-Attention: TypeAlias = GroupedQuery | Latent | Compressed | Recurrent

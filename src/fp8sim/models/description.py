@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from fp8sim.models.attention import Attention, Compressed, GroupedQuery, Index, Latent, Part, Recurrent
+from fp8sim.models.attention import Compressed, GroupedQuery, Index, Latent, Part
+from fp8sim.models.recurrent import Recurrent
 from fp8sim.quantization import Operand
 
 __all__ = [
     "Attention", "Compressed", "FeedForward", "GroupedQuery", "Index", "Latent", "Mixture",
     "ModelDescription", "Recurrent", "Stack", "Stored",
 ]  # fmt: skip
+
+#: How a layer mixes tokens.
+Attention: TypeAlias = GroupedQuery | Latent | Compressed | Recurrent
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class Stack(Part):
 
     layers: int
     feed_forward: FeedForward | Mixture | None
-    attention: GroupedQuery | Latent | Compressed | Recurrent | None = None
+    attention: Attention | None = None
     norms: int = 2  #: vectors as wide as the hidden state
 
 
@@ -165,7 +170,7 @@ class ModelDescription(Part):
     streams: int = 1
     layer_embedding: int = 0
     mtp: Stack | None = None
-    stored: Stored | None = field(default=None)
+    stored: Stored | None = None
     found: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:

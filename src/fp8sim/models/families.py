@@ -8,9 +8,10 @@ from typing import Any
 
 from fp8sim._support.text import shown
 from fp8sim.models import patterns as of
-from fp8sim.models.attention import Compressed, GroupedQuery, Index, Latent, Recurrent
+from fp8sim.models.attention import Compressed, GroupedQuery, Index, Latent
 from fp8sim.models.config import Config, PartSpec, Spec
 from fp8sim.models.description import FeedForward, Mixture
+from fp8sim.models.recurrent import Recurrent
 
 __all__ = ["ALIASES", "FAMILIES", "Family", "family_of"]
 
