@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -198,8 +198,7 @@ def get_model(model: ModelLike) -> ModelDescription:
     if isinstance(model, Mapping):
         return describe(model)
     if isinstance(model, str) and model.lower() in MODELS:
-        name = model.lower()
-        return describe(MODELS[name].config, name, MODELS[name].source)
+        return _built_in(model.lower())
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"model must be a name, a path or a configuration, got {shown(model)}")
     path = Path(model)
@@ -212,3 +211,8 @@ def get_model(model: ModelLike) -> ModelDescription:
         raise ValueError(checks.unknown("model", path.name, MODELS) + hint)
     folder = path if path.is_dir() else path.absolute().parent
     return describe(read_config(path), printable(folder.name or str(path)), source=str(path))
+
+
+@lru_cache(maxsize=64)
+def _built_in(name: str) -> ModelDescription:
+    return describe(MODELS[name].config, name, MODELS[name].source)
