@@ -70,7 +70,7 @@ class Stack(Part):
 
 
 @dataclass(frozen=True)
-class Stored:
+class Stored(Part):
     """The formats that a checkpoint's ``quantization_config`` names.
 
     Parameters
