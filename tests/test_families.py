@@ -20,6 +20,7 @@ from fp8sim.models.layers import mtp_parameters
 from fp8sim.models.memory import kv_cache_bytes, record_bytes, state_bytes
 from fp8sim.models.parsing import describe
 from fp8sim.models.stored import stored_bytes
+from fp8sim.models.timing import Workload, quantize_bytes
 from fp8sim.recipes import get_recipe
 
 FOLDER = Path(__file__).parent / "data" / "configs"
@@ -289,6 +290,27 @@ def test_a_window_keeps_its_width_and_a_state_nothing_a_token() -> None:
     qwen = inventory(describe(FILES["Qwen--Qwen3.5-27B"], "mine"))
     assert kv_cache_bytes(qwen, bf16, 8192) == 2 * 2 * 4 * 256 * 16 * 8192
     assert state_bytes(qwen) == 48 * (4 * 48 * 128 * 128 + 2 * 3 * (2 * 16 * 128 + 48 * 128))
+
+
+def test_what_layers_of_two_kinds_read_is_quantised_in_each() -> None:
+    # gpt-oss, 24 layers: attention input and output, MoE input, and the hidden units of 4 experts.
+    found = inventory(describe(FILES["openai--gpt-oss-20b"], "mine"))
+    work = Workload("prefill", seq_len=256, batch=1, causal=True)
+
+    def moved(width: int) -> int:
+        return 2 * width + width + 4 * -(-width // 128)
+
+    layer = moved(2880) + moved(4096) + moved(2880) + 4 * moved(2880)
+    assert quantize_bytes(found, get_recipe("deepseek-v3"), work) == 256 * 24 * layer
+
+
+def test_a_prefill_reads_all_keys_once_and_a_decode_step_those_of_the_window() -> None:
+    # 12 of 24 layers: 64 heads of 64 and a window of 128; keys and values are 2 x 8 x 64 elements.
+    model = describe(FILES["openai--gpt-oss-20b"], "mine")
+    for phase, tokens, read in (("prefill", 4096, 4096), ("decode", 1, 128)):
+        cost = model_cost(model, "bf16", phase=phase, seq_len=4096)  # type: ignore[arg-type]
+        core = next(part for part in cost.times if part.name == "sliding core")
+        assert core.bytes == 12 * 2 * (tokens * 64 * 128 + read * 2 * 8 * 64)
 
 
 def test_sparse_attention_meets_the_keys_that_its_index_picks() -> None:

@@ -125,7 +125,7 @@ class GroupedQuery(Part):
             if not self.keys_are_values:
                 yield linear("wv", self.kv_heads * self.v_dim, hidden, x)
         if self.gate != "none":
-            yield linear("gate", self.heads * (self.v_dim if self.gate == "width" else 1), hidden, x)
+            yield linear("output gate", self.heads * (self.v_dim if self.gate == "width" else 1), hidden, x)
         yield linear("wo", hidden, self.heads * self.v_dim, "attention output")
 
     def vectors(self, hidden: int) -> Iterator[Vector]:
@@ -208,7 +208,7 @@ class Latent(Part):
         yield linear("wkv_a", self.cache_width, hidden, x)
         yield linear("wkv_b", up, self.kv_rank, "key-value latent", quantized=not absorbed)
         if self.gate:
-            yield linear("gate", self.heads * self.v_dim, hidden, x)
+            yield linear("output gate", self.heads * self.v_dim, hidden, x)
         yield linear("wo", hidden, self.heads * self.v_dim, "attention output")
         if self.index:
             yield from self.index.gemms(hidden, self.q_rank)

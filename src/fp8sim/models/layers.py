@@ -123,14 +123,12 @@ def inventory(model: ModelDescription, *, absorbed: bool = False) -> Inventory:
     output head  151936 x 896, 1 of them
     """
     hidden = model.hidden
-    gemms = [
-        replace(gemm, layers=layers)
-        for attention, layers in model.attentions.items()
-        for gemm in attention.gemms(hidden, absorbed=absorbed)
-    ]
-    for ffn, layers in model.feed_forwards.items():
+    gemms: list[Gemm] = []
+    for which, (attention, layers) in enumerate(model.attentions.items()):
+        gemms += _of_layers(attention.gemms(hidden, absorbed=absorbed), layers, which)
+    for which, (ffn, layers) in enumerate(model.feed_forwards.items()):
         of = _dense_gemms(ffn, hidden) if isinstance(ffn, FeedForward) else _expert_gemms(ffn, hidden)
-        gemms += (replace(gemm, layers=layers) for gemm in of)
+        gemms += _of_layers(of, layers, which)
     gemms += _model_gemms(model)
     cores = [
         replace(core, layers=layers)
@@ -138,6 +136,12 @@ def inventory(model: ModelDescription, *, absorbed: bool = False) -> Inventory:
         for core in attention.cores(absorbed=absorbed)
     ]
     return Inventory(model, tuple(gemms), tuple(_vectors(model)), tuple(cores))
+
+
+def _of_layers(gemms: Iterator[Gemm], layers: int, which: int) -> Iterator[Gemm]:
+    """Yield the GEMMs of a kind of layer: what they read is another tensor than that of other kinds."""
+    for gemm in gemms:
+        yield replace(gemm, layers=layers, reads=f"{gemm.reads} {which + 1}" if which else gemm.reads)
 
 
 def _dense_gemms(ffn: FeedForward, hidden: int) -> Iterator[Gemm]:

@@ -24,7 +24,7 @@ _MODULES = {
     **{"wq_b": "self_attn.q_b_proj", "wkv_a": "self_attn.kv_a_proj_with_mqa"},
     **{"wkv_b": "self_attn.kv_b_proj", "index wq": "self_attn.indexer.wq_b"},
     **{"index wk": "self_attn.indexer.wk", "w1, w3": "mlp.gate_proj", "w1": "mlp.up_proj"},
-    "w2": "mlp.down_proj",
+    **{"w2": "mlp.down_proj", "output gate": "self_attn.q_proj"},
 }
 _COMPONENTS: dict[Component, tuple[str, ...]] = {
     "attention": ("self_attn.other", "linear_attn.other", "mixer.other"),

@@ -159,7 +159,8 @@ def _core_products(
     """Attention as one fused kernel; its backward pass has twice the flops and moves twice the bytes."""
     fmt = get_format(_INDEX_FORMATS[core.bits]) if core.bits in _INDEX_FORMATS else recipe.output
     size, tokens, keys = fmt.bits / 8, work.tokens, work.keys(core)
-    read = core.kept(work.seq_len) if work.phase != "decode" else keys
+    whole = work.seq_len // core.ratio if core.fixed is None else core.fixed
+    read = keys if work.phase == "decode" else whole
     cached = work.batch * read * core.kv_width  # keys and values, read once
     moved = core.layers * size * (tokens * core.heads * (core.qk_dim + core.v_dim) + cached)
     forward = ProductTime(
