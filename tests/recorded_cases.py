@@ -857,7 +857,7 @@ MISDESCRIBED: dict[str, tuple[Any, ...]] = {
     "llama-3.1-8b tie_word_embeddings": (1,),
     "qwen2.5-7b use_sliding_window": (True,),
     "qwen3-30b-a3b num_experts_per_tok": (999,),
-    "qwen3-30b-a3b decoder_sparse_step": (2,),
+    "qwen3-30b-a3b decoder_sparse_step": (0,),
     "deepseek-v3 n_group": (7,),
     "deepseek-v3 first_k_dense_replace": (99,),
     "deepseek-v3 num_key_value_heads": (4,),

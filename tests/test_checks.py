@@ -502,9 +502,9 @@ def test_a_number_is_one_and_within_limits(what, field, bad):
         ("delayed scaling", {"margin": 2**70}, "margin must be -128 to 128, got 1180591620717411303424"),
         ("schedule", {"betas": (0.9,)}, r"betas must have 2 entries, got \(0.9,\)"),
         ("schedule", {"betas": (0.9, 2.0)}, "betas must be 0 to 1, got 2.0"),
-        ("model", {"attention": 3}, "attention must be GroupedQuery or Latent, got 3"),
+        ("model", {"stacks": 3}, "stacks must be a tuple, got 3"),
         ("core", {"inputs": ("e4m3", 3)}, "inputs must be str or FloatFormat, got 3"),
-        ("model", {"family": "lama"}, "unknown family 'lama'; did you mean 'llama'"),
+        ("model", {"family": 3}, "family must be text, got 3"),
         ("workload", {"causal": "no"}, "causal must be True or False, got 'no'"),
     ],
 )

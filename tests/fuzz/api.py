@@ -382,6 +382,7 @@ def built() -> dict[str, Any]:
     models, training = importlib.import_module("fp8sim.models"), importlib.import_module("fp8sim.training")
     accumulators = importlib.import_module("fp8sim.accumulators")
     llama, deepseek = models.get_model("llama-3.1-8b"), models.get_model("deepseek-v3")
+    flash, parts = models.get_model("deepseek-v4-flash"), importlib.import_module("fp8sim.models.description")
     return {
         "format": fp8sim.get_format("e4m3"), "integers": INT8, "core": fp8sim.TENSOR_CORES["hopper-fp8"],
         "grouped core": fp8sim.TENSOR_CORES["blackwell-nvfp4"], "scaling": fp8sim.Scaling("1x128"),
@@ -392,6 +393,8 @@ def built() -> dict[str, Any]:
         "size": ModelSize(), "schedule": Schedule(), "llama": llama, "attention": llama.attention,
         "latent": deepseek.attention, "stack": llama.stacks[0], "feed-forward": llama.stacks[0].feed_forward,
         "mixture": deepseek.stacks[1].feed_forward, "work": made()["model cost"].work,
+        "v4": flash, "compressed": flash.attention, "stored": flash.stored, "index": parts.Index(64, 128, 2048),
+        "recurrent": parts.Recurrent(heads=64, key_heads=16, key_dim=128, value_dim=128, kernel=4),
     }  # fmt: skip
 
 

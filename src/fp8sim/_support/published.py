@@ -26,6 +26,7 @@ CLAIM_SOURCE = (
 )
 
 _REPORT = "DeepSeek-V3 Technical Report, arXiv 2412.19437"
+_REPORT_V4 = "DeepSeek-V4 report, arXiv 2606.19348"
 _INSIGHTS = "Insights into DeepSeek-V3, arXiv 2505.09343"
 _DEEPGEMM = "deepseek-ai/DeepGEMM"
 _TE = "NVIDIA TransformerEngine docs, GEMM speed-ups"
@@ -148,10 +149,32 @@ DEEPSEEK_V3: dict[str, Figure] = {
     ),
 }
 
-#: What the Insights paper publishes of other models, for the same checks.
+
+def _deepseek_v4(active: float, kv_cache: float, flops: float) -> dict[str, Figure]:
+    figure = f"{_REPORT_V4}, figure 1"
+    return {
+        "active": Figure(active, _REPORT_V4, "10^9", "active parameters a token"),
+        "kv_ratio": Figure(kv_cache, figure, "x", "KV cache of V3.2 over its own, 2^20 tokens"),
+        "flops_ratio": Figure(flops, figure, "x", "FLOPs of V3.2 over its own, after 2^20 tokens"),
+    }
+
+
+#: What is published of other models, for the same checks.
 MODEL_FIGURES: dict[str, dict[str, Figure]] = {
     "qwen2.5-72b": _insights(394, 327.680),
     "llama-3.1-405b": _insights(2448, 516.096),
+    "deepseek-v3.2": {
+        "record": Figure(
+            48_068, "vLLM issue #56893, 656 + 132 bytes in 61 layers", "B", "KV cache a token, as served"
+        ),
+    },
+    "deepseek-v4-flash": {
+        **_deepseek_v4(active=13, kv_cache=13.7, flops=9.8),
+        "checkpoint": Figure(
+            159_617_149_040, "deepseek-ai/DeepSeek-V4-Flash, its 46 files", "B", "checkpoint, MTP included"
+        ),
+    },
+    "deepseek-v4-pro": _deepseek_v4(active=49, kv_cache=9.5, flops=3.7),
 }
 
 #: Measured FP8 against BF16 speeds, beyond the bare GEMM.

@@ -55,4 +55,8 @@ def shown(value: object) -> str:
     """
     if isinstance(value, int) and value.bit_length() > 256:  # thousands of digits Python refuses to write
         return f"a whole number of {value.bit_length()} bits"
-    return shorten(printable(" ".join(repr(value).split())), 200)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} nested too deeply to show"
+    return shorten(printable(" ".join(text.split())), 200)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fp8sim.models.builtin import MODELS, get_model
 from fp8sim.models.cost import ModelCost, model_cost
 from fp8sim.models.description import ModelDescription
-from fp8sim.models.layers import inventory
-from fp8sim.models.matrices import Inventory
+from fp8sim.models.layers import Inventory, inventory
 from fp8sim.models.reconciliation import ModelCheck, check_model
 
 __all__ = [

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from fp8sim._support import checks
 from fp8sim.costs import Device, Traffic, operand_class
 from fp8sim.models.description import ModelDescription
-from fp8sim.models.layers import inventory
-from fp8sim.models.matrices import COMPONENTS, Component, Inventory
+from fp8sim.models.layers import Inventory, inventory
+from fp8sim.models.matrices import COMPONENTS, Component
 from fp8sim.models.memory import (
     TrainingState,
     expert_traffic,
@@ -97,14 +97,15 @@ class Accounting:
         return sum(part.total for part in self.baseline_weights.values())
 
     @property
-    def kv_cache_bytes_per_token(self) -> int:
-        """Bytes that a token caches over all layers."""
-        return kv_cache_bytes(self.inventory, self.recipe)
+    def kv_cache_bytes_per_token(self) -> float:
+        """Bytes cached for a sequence at its full length, over its tokens; whole if all are kept."""
+        bytes_, tokens = kv_cache_bytes(self.inventory, self.recipe, self.work.seq_len), self.work.seq_len
+        return bytes_ / tokens if bytes_ % tokens else bytes_ // tokens
 
     @property
     def kv_cache_bytes(self) -> int:
         """Bytes cached for the whole batch at its full length."""
-        return self.work.batch * self.work.seq_len * self.kv_cache_bytes_per_token
+        return self.work.batch * kv_cache_bytes(self.inventory, self.recipe, self.work.seq_len)
 
     @cached_property
     def activation_bytes_per_token(self) -> tuple[float, float]:
@@ -127,7 +128,7 @@ class Accounting:
     @property
     def attention_flops_per_token(self) -> float:
         """Forward flops a token of the attention products."""
-        return self.inventory.core.flops_per_token(self.work.keys)
+        return sum(core.flops_per_token(self.work.keys(core)) for core in self.inventory.cores)
 
     @property
     def forward_flops_per_token(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -70,6 +70,38 @@ _DEEPSEEK_V3 = {
     "tie_word_embeddings": False,
 }
 
+# config.json of deepseek-ai/DeepSeek-V3.2, DeepSeek-V4-Flash and DeepSeek-V4-Pro: shapes and formats.
+_INDEX = {"index_n_heads": 64, "index_head_dim": 128}
+_UE8M0 = {
+    "quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0", "weight_block_size": [128, 128],
+    "activation_scheme": "dynamic",
+}  # fmt: skip
+_DEEPSEEK_V32 = {
+    **_DEEPSEEK_V3, **_INDEX, "model_type": "deepseek_v32", "index_topk": 2048, "quantization_config": _UE8M0,
+}  # fmt: skip
+
+
+def _v4(first: int, **sizes: int) -> dict[str, Any]:
+    layers = sizes["num_hidden_layers"]
+    later = [4 if layer % 2 == 0 else 128 for layer in range(layers - 2)]
+    return {
+        **{"model_type": "deepseek_v4", "vocab_size": 129280, "head_dim": 512, "qk_rope_head_dim": 64},
+        **{"num_key_value_heads": 1, "o_lora_rank": 1024, "sliding_window": 128, "n_shared_experts": 1},
+        **{"num_experts_per_tok": 6, "num_hash_layers": 3, "hc_mult": 4, "num_nextn_predict_layers": 1},
+        **{"expert_dtype": "fp4", "quantization_config": _UE8M0, "tie_word_embeddings": False},
+        **{"compress_ratios": [first, first, *later, 0], **_INDEX, **sizes},
+    }
+
+
+_V4_FLASH = _v4(
+    0, hidden_size=4096, num_hidden_layers=43, num_attention_heads=64, q_lora_rank=1024, o_groups=8,
+    index_topk=512, n_routed_experts=256, moe_intermediate_size=2048,
+)  # fmt: skip
+_V4_PRO = _v4(
+    128, hidden_size=7168, num_hidden_layers=61, num_attention_heads=128, q_lora_rank=1536, o_groups=16,
+    index_topk=1024, n_routed_experts=384, moe_intermediate_size=3072,
+)  # fmt: skip
+
 _MINILM = {
     "model_type": "bert",
     "architectures": ["BertModel"],
@@ -92,6 +124,18 @@ def _deepseek(file: str, readme: str) -> BuiltIn:
 MODELS: dict[str, BuiltIn] = {
     "deepseek-v3": _deepseek("config_671B.json", "deepseek-ai/DeepSeek-V3 README.md"),
     "deepseek-v3.1": _deepseek("config_v3.1.json", "deepseek-ai/DeepSeek-V3.1 README.md"),
+    "deepseek-v3.2": BuiltIn(
+        *(_DEEPSEEK_V32, "deepseek-ai/DeepSeek-V3.2 config.json on Hugging Face", 671_877_944_064),
+        parameters_source="transformers 5.24 on the meta device, router biases with them",
+    ),
+    "deepseek-v4-flash": BuiltIn(
+        *(_V4_FLASH, "deepseek-ai/DeepSeek-V4-Flash config.json on Hugging Face", 284_000_000_000, 10**9),
+        parameters_source="DeepSeek-V4 report, arXiv 2606.19348",
+    ),
+    "deepseek-v4-pro": BuiltIn(
+        *(_V4_PRO, "deepseek-ai/DeepSeek-V4-Pro config.json on Hugging Face", 1_600_000_000_000, 10**11),
+        parameters_source="DeepSeek-V4 report, arXiv 2606.19348",
+    ),
     "llama-3.2-1b": _llama("meta-llama/Llama-3.2-1B", 1235814400, 2048, 8192, 16, 32, 8, tied=True),
     "llama-3.2-3b": _llama("meta-llama/Llama-3.2-3B", 3212749824, 3072, 8192, 28, 24, 8, tied=True),
     "llama-3.1-8b": _llama("meta-llama/Llama-3.1-8B", 8030261248, 4096, 14336, 32, 32, 8),
@@ -154,8 +198,7 @@ def get_model(model: ModelLike) -> ModelDescription:
     if isinstance(model, Mapping):
         return describe(model)
     if isinstance(model, str) and model.lower() in MODELS:
-        name = model.lower()
-        return describe(MODELS[name].config, name, MODELS[name].source)
+        return _built_in(model.lower())
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"model must be a name, a path or a configuration, got {shown(model)}")
     path = Path(model)
@@ -168,3 +211,8 @@ def get_model(model: ModelLike) -> ModelDescription:
         raise ValueError(checks.unknown("model", path.name, MODELS) + hint)
     folder = path if path.is_dir() else path.absolute().parent
     return describe(read_config(path), printable(folder.name or str(path)), source=str(path))
+
+
+@lru_cache(maxsize=64)
+def _built_in(name: str) -> ModelDescription:
+    return describe(MODELS[name].config, name, MODELS[name].source)

@@ -131,5 +131,5 @@ def model_cost(
         get_recipe(baseline),
         get_device(device),
         work,
-        on_latents and isinstance(description.attention, Latent),
+        on_latents and any(isinstance(kind, Latent) for kind in description.attentions),
     )

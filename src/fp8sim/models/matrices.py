@@ -1,23 +1,23 @@
-"""The matrices of a model: GEMMs, other parameters, attention products, and their totals."""
+"""The matrices of a model: GEMMs, other parameters and attention products, and the parts they belong to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from fp8sim.models.description import ModelDescription
-
-__all__ = ["COMPONENTS", "AttentionCore", "Component", "Gemm", "Inventory", "Vector"]
+__all__ = ["COMPONENTS", "AttentionCore", "Component", "Gemm", "Vector"]
 
 Component: TypeAlias = Literal[
     "embedding",
     "attention",
     "attention core",
+    "index",
     "dense FFN",
     "routed experts",
     "shared experts",
     "router",
     "norms",
+    "residual streams",
     "pooler",
     "output head",
 ]
@@ -89,7 +89,12 @@ class Vector:
 
 @dataclass(frozen=True)
 class AttentionCore:
-    """The products of queries with keys and of their weights with values; no parameters."""
+    """The products of queries with keys and of their weights with values; no parameters.
+
+    Of the keys before it a token meets all, or at most the nearest `window`, those of its `chunk`, or
+    the `top` that an index picks; each stands for `ratio` tokens where keys are compressed. A state
+    takes the place of `fixed` keys however long the sequence is.
+    """
 
     layers: int
     heads: int
@@ -97,6 +102,13 @@ class AttentionCore:
     v_dim: int
     cache_width: int  #: elements that a layer caches a token
     kv_width: int  #: elements of keys and values that a token reads of another, in one layer
+    name: str = "attention core"
+    window: int | None = None
+    chunk: int | None = None
+    top: int | None = None
+    ratio: int = 1
+    fixed: int | None = None
+    bits: int | None = None  #: of its operands, where they are not the recipe's output: those of an index
 
     def flops_per_token(self, keys: float) -> float:
         """Return the forward flops of one token that attends to `keys` keys.
@@ -108,73 +120,37 @@ class AttentionCore:
         """
         return 2 * self.layers * self.heads * (self.qk_dim + self.v_dim) * keys
 
+    def keys(self, seq_len: int, *, half: bool) -> float:
+        """Return how many keys a token meets of `seq_len`: after all of them, or on average on the way.
 
-@dataclass(frozen=True)
-class Inventory:
-    """All of a model's matrices.
+        Causal tokens meet half of the sequence on average (`half`), and under a window w of length
+        s > w the mean of min(i, w), which is w - w^2 / 2s. A chunk is taken at its fullest.
 
-    Examples
-    --------
-    >>> from fp8sim.models import get_model, inventory
-    >>> matrices = inventory(get_model("deepseek-v3"))
-    >>> matrices.parameters, matrices.quantized_parameters
-    (671026419200, 669065609216)
-    """
-
-    model: ModelDescription
-    gemms: tuple[Gemm, ...]
-    vectors: tuple[Vector, ...]
-    core: AttentionCore
-
-    @property
-    def _items(self) -> tuple[Gemm | Vector, ...]:
-        return (*self.gemms, *self.vectors)
-
-    @property
-    def parameters(self) -> int:
-        """Parameters of the model, multi-token prediction modules apart."""
-        return sum(item.parameters for item in self._items)
-
-    @property
-    def quantized_parameters(self) -> int:
-        """Parameters that a recipe applies to."""
-        return sum(gemm.parameters for gemm in self.gemms if gemm.quantized)
-
-    @property
-    def active_parameters(self) -> int:
-        """Parameters that a token meets, embedding and output head included.
-
-        A head that is tied to the embedding counts once, as it is stored.
+        Examples
+        --------
+        >>> core = AttentionCore(1, 1, 64, 64, 128, 128, window=1024)
+        >>> core.keys(4096, half=True), core.keys(4096, half=False), core.keys(512, half=True)
+        (896.0, 1024, 256.0)
         """
-        gemms = sum(gemm.active_parameters for gemm in self.gemms if gemm.stored)
-        return gemms + sum(vector.parameters for vector in self.vectors)
+        if self.fixed is not None:
+            return self.fixed
+        every = seq_len / self.ratio if self.ratio > 1 else seq_len
+        if self.chunk is not None:
+            every = min(every, self.chunk)
+        limit = min((most for most in (self.window, self.top) if most is not None), default=every)
+        if every <= limit:
+            return every / 2 if half else every
+        return limit - limit * limit / (2 * every) if half else limit
 
-    @property
-    def active_without_embedding(self) -> int:
-        """Parameters that a token meets in products and norms: all but the embedding."""
-        return self.active_parameters - self.component_parameters("embedding")
+    def kept(self, seq_len: int) -> int:
+        """Return how many keys a sequence of `seq_len` tokens keeps in one layer.
 
-    @property
-    def active_without_embedding_and_head(self) -> int:
-        """Parameters that a token meets in the layers and the final norm."""
-        return self.active_without_embedding - self.component_parameters("output head")
-
-    def component_parameters(self, component: Component) -> int:
-        """Return the parameters of one component."""
-        return sum(item.parameters for item in self._items if item.component == component)
-
-    def component_active(self, component: Component) -> int:
-        """Return the parameters of one component that a token meets."""
-        gemms = (gemm for gemm in self.gemms if gemm.component == component and gemm.stored)
-        vectors = (vector for vector in self.vectors if vector.component == component)
-        return sum(gemm.active_parameters for gemm in gemms) + sum(v.parameters for v in vectors)
-
-    @property
-    def linear_flops(self) -> int:
-        """Forward flops a token of the GEMMs that a recipe applies to."""
-        return sum(gemm.flops_per_token for gemm in self.gemms if gemm.quantized)
-
-    @property
-    def kept_flops(self) -> int:
-        """Forward flops a token of the GEMMs that keep their precision: head and router."""
-        return sum(gemm.flops_per_token for gemm in self.gemms if not gemm.quantized)
+        Examples
+        --------
+        >>> AttentionCore(1, 1, 64, 64, 128, 128, window=1024).kept(4096)
+        1024
+        """
+        if self.fixed is not None:
+            return self.fixed
+        limits = (most for most in (self.window, self.chunk) if most is not None)
+        return min([seq_len // self.ratio, *limits])

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from fp8sim.costs import Traffic, traffic
 from fp8sim.formats import get_format
-from fp8sim.models.description import FeedForward, GroupedQuery, Mixture
-from fp8sim.models.matrices import COMPONENTS, Component, Inventory
+from fp8sim.models.description import Compressed, FeedForward, Latent, Mixture, Recurrent
+from fp8sim.models.layers import Inventory
+from fp8sim.models.matrices import COMPONENTS, Component
 from fp8sim.quantization import Operand, Scaling
 from fp8sim.recipes import Recipe
 
 __all__ = [
-    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes",
-    "training_states", "weight_bytes",
+    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes", "record_bytes",
+    "state_bytes", "training_states", "weight_bytes",
 ]  # fmt: skip
 
 _FP32 = 4  # bytes
@@ -136,37 +137,33 @@ def kept_activations(inventory: Inventory, recipe: Recipe) -> tuple[KeptTensor, 
 
 def _kept_widths(inventory: Inventory) -> Iterator[tuple[str, int, int, str]]:
     """Yield name, elements a token, layers and kind of what is kept."""
-    model, att = inventory.model, inventory.model.attention
-    yield "norm inputs", 2 * model.hidden, model.layers, "plain"
-    yield "attention input", model.hidden, model.layers, "linear"
-    if isinstance(att, GroupedQuery):
-        qkv = (att.heads + 2 * att.kv_heads) * att.head_dim
-        yield "queries, keys and values", qkv, model.layers, "plain"
-    else:
-        if att.q_rank is not None:
-            yield "query latent", att.q_rank, model.layers, "linear"
-        yield "key-value latent", att.kv_rank, model.layers, "linear"
-        yield "rotary key", att.rope_dim, model.layers, "plain"
-    yield "attention output", att.heads * att.v_dim, model.layers, "attention"
-    for stack in model.stacks:
-        ffn = stack.feed_forward
+    model = inventory.model
+    norms = sum(stack.layers for stack in model.stacks if stack.attention)
+    norms += sum(stack.layers for stack in model.stacks if stack.feed_forward)
+    yield "norm inputs", norms * model.hidden // model.layers, model.layers, "plain"
+    for attention, layers in model.attentions.items():
+        for name, width, kind in attention.kept(model.hidden):
+            yield name, width, layers, kind
+    for ffn, layers in model.feed_forwards.items():
         if isinstance(ffn, FeedForward):
-            yield "FFN input", model.hidden, stack.layers, "linear"
-            yield "FFN activation inputs", ffn.width * (1 + ffn.gated), stack.layers, "linear"
+            yield "FFN input", model.hidden, layers, "linear"
+            yield "FFN activation inputs", ffn.width * (1 + ffn.gated), layers, "linear"
         else:
-            yield "MoE input", model.hidden, stack.layers, "linear"
-            yield "dispatched expert inputs", ffn.per_token * model.hidden, stack.layers, "linear"
-            experts = ffn.per_token + ffn.shared
-            yield "expert SwiGLU inputs", 2 * experts * ffn.width, stack.layers, "linear"
+            yield "MoE input", model.hidden, layers, "linear"
+            yield "dispatched expert inputs", ffn.per_token * (ffn.latent or model.hidden), layers, "linear"
+            shared = ffn.shared * (ffn.shared_width or ffn.width)
+            units = (1 + ffn.gated) * (ffn.per_token * ffn.width + shared)
+            yield "expert SwiGLU inputs", units, layers, "linear"
     if model.decoder:
         yield "final hidden", model.hidden, 1, "plain"
 
 
-def kv_cache_bytes(inventory: Inventory, recipe: Recipe) -> int:
-    """Return the bytes that one token caches over all layers, in the recipe's output format.
+def kv_cache_bytes(inventory: Inventory, recipe: Recipe, tokens: int = 1) -> int:
+    """Return the bytes that a sequence of so many tokens caches over all layers.
 
-    Attention keeps its precision under every recipe (DeepSeek-V3 report, 3.3.1), so FP8 multiplies
-    leave the cache as it is. An encoder caches nothing.
+    In the recipe's output format: attention keeps its precision under every recipe (DeepSeek-V3
+    report, 3.3.1), so FP8 multiplies leave the cache as it is; an index keeps its keys in its own. A
+    window keeps its width, a state nothing (`state_bytes`). An encoder caches nothing.
 
     Examples
     --------
@@ -175,8 +172,55 @@ def kv_cache_bytes(inventory: Inventory, recipe: Recipe) -> int:
     >>> kv_cache_bytes(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
     70272
     """
-    core = inventory.core
-    return inventory.model.decoder * core.layers * core.cache_width * recipe.output.bits // 8
+    cached = (
+        core.layers * core.kept(tokens) * core.cache_width * (core.bits or recipe.output.bits) // 8
+        for core in inventory.cores
+    )
+    return inventory.model.decoder * sum(cached)
+
+
+def record_bytes(inventory: Inventory, tokens: int) -> int:
+    """Return the bytes that a sequence caches in the records that DeepSeek's models are served with.
+
+    A token and layer of V3.2: 656 bytes, and 132 of its index (vLLM issue #56893); of V4, of each 4
+    or 128 tokens: 584 bytes, and 68 of its index. Only of these kinds of attention.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> record_bytes(inventory(get_model("deepseek-v3.2")), 1000) / 1000
+    48068.0
+    """
+    total = 0
+    for kind, layers in inventory.model.attentions.items():
+        if not isinstance(kind, (Latent, Compressed)):
+            raise ValueError(f"{inventory.model} has layers that are not served with DeepSeek's records")
+        index = kind.index.record if kind.index else 0
+        each = kind.record + index
+        if isinstance(kind, Compressed):
+            total += layers * min(tokens, kind.window) * kind.record
+            each = each * (tokens // kind.ratio) if kind.ratio else 0
+        else:
+            each *= tokens
+        total += layers * each
+    return total
+
+
+def state_bytes(inventory: Inventory) -> int:
+    """Return the bytes of a sequence's recurrent states: in FP32, those of convolutions in BF16.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> state_bytes(inventory(get_model("llama-3.1-8b")))
+    0
+    """
+    kinds = inventory.model.attentions.items()
+    return sum(
+        layers * (_FP32 * kind.state + _BF16 * kind.channels * (kind.kernel - 1))
+        for kind, layers in kinds
+        if isinstance(kind, Recurrent)
+    )
 
 
 def expert_traffic(inventory: Inventory, recipe: Recipe) -> tuple[float, float]:
@@ -193,11 +237,10 @@ def expert_traffic(inventory: Inventory, recipe: Recipe) -> tuple[float, float]:
     >>> expert_traffic(inventory(get_model("deepseek-v3")), get_recipe("deepseek-v3"))
     (3429888.0, 6651904.0)
     """
-    hidden = inventory.model.hidden
-    rows = sum(
-        stack.layers * stack.feed_forward.per_token
-        for stack in inventory.model.stacks
-        if isinstance(stack.feed_forward, Mixture)
-    )
-    one = traffic(recipe.a, (_ROWS, hidden), axis=1).total / _ROWS
-    return rows * one, rows * hidden * recipe.output.bits / 8
+    moved = sent = 0.0
+    for ffn, layers in inventory.model.feed_forwards.items():
+        if isinstance(ffn, Mixture):
+            width = ffn.latent or inventory.model.hidden
+            sent += layers * ffn.per_token * traffic(recipe.a, (_ROWS, width), axis=1).total / _ROWS
+            moved += layers * ffn.per_token * width * recipe.output.bits / 8
+    return sent, moved

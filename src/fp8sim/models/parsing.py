@@ -1,262 +1,180 @@
-"""Reading a Hugging Face config.json into a description, with one clear error for a bad one."""
+"""Turning a configuration into a description: the row of its family, its head, and formats as stored."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import Any
 
-from fp8sim._support import checks
-from fp8sim._support.files import read_bytes
 from fp8sim._support.text import shown
-from fp8sim.models.description import (
-    Attention,
-    Family,
-    FeedForward,
-    GroupedQuery,
-    Latent,
-    Mixture,
-    ModelDescription,
-    Stack,
-)
+from fp8sim.formats import get_format
+from fp8sim.models.config import Config, PartSpec, read_config
+from fp8sim.models.description import ModelDescription, Stack, Stored
+from fp8sim.models.families import FAMILIES, Family, family_of
+from fp8sim.models.patterns import V4_RATIOS
+from fp8sim.quantization import Operand, Scaling
 
 __all__ = ["FAMILIES", "describe", "read_config"]
 
-#: The values of model_type that are described.
-FAMILIES: tuple[Family, ...] = get_args(Family)
-
-
-class _Config:
-    """A configuration under a name: looks up keys, checks what they hold, and words the errors."""
-
-    def __init__(self, data: Mapping[str, Any], name: str, source: str) -> None:
-        self.data, self.name, self.source = data, name, source
-        self.family = self._find_family()
-
-    def _find_family(self) -> Family:
-        name = self.data.get("model_type")
-        if name is None:  # some files name the class alone
-            classes = self.data.get("architectures")
-            first = classes[0] if isinstance(classes, list) and classes else None
-            name = next((family for family, (known, _) in _FAMILIES.items() if known == first), None)
-            if name is None:
-                raise self.error(f"model_type is missing; known: {', '.join(FAMILIES)}")
-        for family in FAMILIES:
-            if name == family:
-                return family
-        raise self.error(f"model_type {shown(name)} is not described; known: {', '.join(FAMILIES)}")
-
-    def error(self, what: str) -> ValueError:
-        return ValueError(f"config of {self.name}: {what}")
-
-    def size(self, key: str, default: int | None = None, *, least: int = 1) -> int:
-        """Return a whole number of at least `least`."""
-        value = self.data.get(key)
-        value = default if value is None else value
-        if value is None:
-            raise self.error(f"{key} is missing")
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.error(f"{key} must be a whole number, got {shown(value)}")
-        if not least <= value <= checks.LARGEST:
-            bound = f"at least {least}" if value < least else f"at most {checks.LARGEST}"
-            raise self.error(f"{key} must be {bound}, got {shown(value)}")
-        return int(value)
-
-    def optional(self, key: str) -> int | None:
-        """Return a size, or None where the key is absent or null."""
-        return None if self.data.get(key) is None else self.size(key)
-
-    def flag(self, key: str, default: bool) -> bool:
-        """Return true or false."""
-        value = self.data.get(key, default)
-        if not isinstance(value, bool):
-            raise self.error(f"{key} must be true or false, got {shown(value)}")
-        return value
-
-    def only(self, key: str, allowed: object, why: str) -> None:
-        """Require that a key, where it stands, holds the one value this library describes."""
-        value = self.data.get(key)
-        if value is not None and value != allowed:
-            raise self.error(f"{key} is {shown(value)}; {why}")
-
-    def divides(self, small: str, large: str) -> int:
-        """Return ``large / small``, which must be whole."""
-        whole, part = self.size(large), self.size(small)
-        if whole % part:
-            raise self.error(f"{large} ({whole}) is not a multiple of {small} ({part})")
-        return whole // part
-
-
-def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a config.json, or that of a folder; what is none is refused with a ValueError.
-
-    Examples
-    --------
-    >>> read_config("no-such-folder/config.json")
-    Traceback (most recent call last):
-    ValueError: cannot read no-such-folder/config.json: No such file or directory
-    """
-    file = Path(path)
-    if file.is_dir():
-        file = file / "config.json"
-    try:
-        data = json.loads(read_bytes(file).decode("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"cannot read {file}: No such file or directory") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{file} is not text; pass a model's config.json") from None
-    except json.JSONDecodeError as error:
-        cut = "it ends too early" if error.pos >= len(error.doc.rstrip()) else error.msg
-        raise ValueError(f"{file} is not JSON: {cut} (line {error.lineno})") from None
-    except RecursionError:
-        raise ValueError(f"{file} is not a config.json: it is nested too deeply") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{file} holds a JSON {type(data).__name__}; a config.json holds an object")
-    return data
+_HEADS = {  # end of a class -> rows of its head: None as many as the vocabulary
+    "ForCausalLM": "=none",
+    "ForConditionalGeneration": "=none",
+    "LMHeadModel": "=none",
+    "ForSequenceClassification": "num_labels|=2",
+    "ForRewardModel": "=0",
+    "Model": "=0",
+}
 
 
 def describe(config: Mapping[str, Any], name: str = "model", source: str = "user") -> ModelDescription:
-    """Turn a Hugging Face configuration into a description: its shapes, not its quantisation settings.
+    """Turn a Hugging Face configuration into a description: its shapes, and the formats of its checkpoint.
 
     `name` is what tables call the model, `source` where its configuration is from. What is missing,
-    unknown, or contradicts itself raises a ValueError.
+    unknown, or contradicts itself raises a ValueError. `found` of the description says what was read
+    from where, and what is left out.
 
     Examples
     --------
     >>> config = dict(model_type="llama", vocab_size=32000, hidden_size=4096, intermediate_size=11008,
     ...               num_hidden_layers=32, num_attention_heads=32)
-    >>> describe(config, "llama-2-7b").attention
-    GroupedQuery(heads=32, kv_heads=32, head_dim=128, qkv_bias=False, output_bias=False, qk_norm=False)
+    >>> model = describe(config, "llama-2-7b")
+    >>> model.attention.heads, model.attention.head_dim, model.stacks[0].layers
+    (32, 128, 32)
+    >>> model.found[0]
+    'GroupedQuery heads from num_attention_heads'
     """
-    cfg = _Config(config, name, source)
-    _, read = _FAMILIES[cfg.family]
-    return read(cfg)
-
-
-def _model(cfg: _Config, attention: Attention, *stacks: Stack, **options: Any) -> ModelDescription:
-    hidden, vocab = cfg.size("hidden_size"), cfg.size("vocab_size")
-    layers = tuple(stack for stack in stacks if stack.layers)
-    return ModelDescription(
-        cfg.name, cfg.family, hidden, vocab, attention, layers, source=cfg.source, **options
-    )
-
-
-def _grouped(cfg: _Config, *, qkv_bias: bool, output_bias: bool, qk_norm: bool = False) -> GroupedQuery:
-    heads = cfg.size("num_attention_heads")
-    kv_heads = cfg.size("num_key_value_heads", heads)
-    if heads % kv_heads:
-        raise cfg.error(
-            f"num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})"
+    cfg = Config(config, name, source)
+    family = family_of(cfg)
+    row = FAMILIES[family]
+    for key, allowed, why in row.only:
+        value = cfg.get(key)
+        if value is not None and value != allowed:
+            raise cfg.error(f"{key} is {shown(value)}; {why}")
+    stacks = _stacks(cfg, row)
+    whole = {"hidden": "hidden_size", "vocab": "vocab_size", "head": _head(cfg, row), **row.whole}
+    fields = cfg.values(ModelDescription, whole)
+    cfg.found += [f"left out: {key}, not counted" for key in row.left_out if cfg.get(key) is not None]
+    later = (cfg.listed("compress_ratios", int) or [])[cfg.layers :]
+    if fields.get("mtp_layers") and later:  # of the module after the last layer
+        kind = _part(cfg, row.attention, V4_RATIOS.get(later[0], str(later[0])), "compress_ratios")
+        fields["mtp"] = Stack(1, stacks[-1].feed_forward, kind, stacks[-1].norms)
+    stored = _stored(cfg)
+    try:
+        return ModelDescription(
+            name=name,
+            family=family,
+            source=source,
+            stacks=tuple(stacks),
+            stored=stored,
+            found=tuple(cfg.found),
+            **fields,
         )
-    head_dim = cfg.optional("head_dim") or cfg.divides("num_attention_heads", "hidden_size")
-    return GroupedQuery(heads, kv_heads, head_dim, qkv_bias, output_bias, qk_norm)
+    except (TypeError, ValueError) as error:
+        raise cfg.error(str(error)) from None
 
 
-def _decoder(cfg: _Config, attention: Attention, ffn: FeedForward | Mixture) -> ModelDescription:
-    tied = cfg.flag("tie_word_embeddings", False)
-    return _model(cfg, attention, Stack(cfg.size("num_hidden_layers"), ffn), tied=tied)
+def _stacks(cfg: Config, row: Family) -> list[Stack]:
+    """Return the layers, equal ones together."""
+    mixers, ffns, changes = row.attention_layers(cfg), row.feed_forward_layers(cfg), cfg.layer_changes()
+    counts: dict[tuple[str, str, tuple[tuple[str, Any], ...]], int] = {}
+    for layer, (mixer, ffn) in enumerate(zip(mixers, ffns, strict=True)):
+        kind = mixer, ffn, tuple(changes.get(layer, {}).items())
+        counts[kind] = counts.get(kind, 0) + 1
+    whole, norms, stacks = cfg.data, cfg.value(row.norms), []
+    for (mixer, ffn, change), layers in counts.items():
+        cfg.data = {**whole, **dict(change)}
+        attention = _part(cfg, row.attention, mixer, "layer_types")
+        stacks.append(Stack(layers, _part(cfg, row.feed_forward, ffn, "mlp_layer_types"), attention, norms))
+    cfg.data = whole
+    return stacks
 
 
-def _llama(cfg: _Config) -> ModelDescription:
-    bias = cfg.flag("attention_bias", False)
-    ffn = FeedForward(cfg.size("intermediate_size"), bias=cfg.flag("mlp_bias", False))
-    return _decoder(cfg, _grouped(cfg, qkv_bias=bias, output_bias=bias), ffn)
+def _part(cfg: Config, kinds: Mapping[str, PartSpec | None], word: str, key: str) -> Any:
+    if word not in kinds:
+        known = ", ".join(shown(kind) for kind in kinds)
+        raise cfg.error(f"{key} names {shown(word)}, which is not described; known: {known}")
+    spec = kinds[word]
+    return None if spec is None else cfg.part(spec)
 
 
-def _qwen(cfg: _Config) -> ModelDescription:
-    cfg.only("use_sliding_window", False, "sliding windows are not described: set it to false")
-    if cfg.family == "qwen2":
-        attention = _grouped(cfg, qkv_bias=True, output_bias=False)  # the Qwen2 report, 2.2.1
-    else:
-        bias = cfg.flag("attention_bias", False)
-        attention = _grouped(cfg, qkv_bias=bias, output_bias=bias, qk_norm=True)
-    if cfg.family != "qwen3_moe":
-        return _decoder(cfg, attention, FeedForward(cfg.size("intermediate_size")))
-    cfg.only("decoder_sparse_step", 1, "only a mixture in every layer is described")
-    cfg.only("mlp_only_layers", [], "only a mixture in every layer is described")
-    # transformers writes num_local_experts since version 5, num_experts before
-    key = "num_local_experts" if "num_local_experts" in cfg.data else "num_experts"
-    return _decoder(cfg, attention, Mixture(cfg.size("moe_intermediate_size"), *_experts(cfg, key)))
+def _head(cfg: Config, row: Family) -> str:
+    """Return where the rows of the output head stand, by the class that the file names."""
+    classes = cfg.get("architectures")
+    if classes is None:
+        return "=none"
+    first = classes[0] if isinstance(classes, list) and classes else None
+    if not isinstance(first, str):
+        raise cfg.error(f"architectures must be a list of names, got {shown(classes)}")
+    for end, rows in _HEADS.items():
+        if first.endswith(end):
+            cfg.found.append(f"output head from architectures, {first}")
+            labels = cfg.get("id2label")
+            if end == "ForSequenceClassification" and isinstance(labels, Mapping) and labels:
+                return f"num_labels|={len(labels)}"
+            if end == "ForRewardModel":
+                cfg.found.append("left out: the head that scores, not counted")
+            return rows
+    raise cfg.error(f"architectures is {shown(classes)}; described are classes ending in {', '.join(_HEADS)}")
 
 
-def _experts(cfg: _Config, key: str) -> tuple[int, int]:
-    experts, per_token = cfg.size(key), cfg.size("num_experts_per_tok")
-    if per_token > experts:
-        raise cfg.error(f"num_experts_per_tok ({per_token}) is larger than {key} ({experts})")
-    return experts, per_token
+# --- formats as stored ----------------------------------------------------------------------------
+
+_E4M3 = get_format("e4m3")
+_MXFP4 = Operand(get_format("e2m1"), Scaling("1x32", "e8m0"))
+_NVFP4 = Operand(get_format("e2m1"), Scaling("1x16", "e4m3"))
+_FP8 = Operand(_E4M3, Scaling("tensor"))
+_MXFP8 = Operand(_E4M3, Scaling("1x32", "e8m0"))
+_ALGORITHMS = {"NVFP4": _NVFP4, "FP8": _FP8, "MXFP4": _MXFP4, "MXFP8": _MXFP8}
 
 
-def _latent(cfg: _Config) -> Latent:
-    heads = cfg.size("num_attention_heads")
-    if cfg.size("num_key_value_heads", heads) != heads:
-        raise cfg.error(
-            "num_key_value_heads differs from num_attention_heads, which latent attention excludes"
-        )
-    cfg.only("attention_bias", False, "latent attention with biases is not described")
-    return Latent(
-        heads,
-        cfg.optional("q_lora_rank"),
-        cfg.size("kv_lora_rank"),
-        cfg.size("qk_nope_head_dim"),
-        cfg.size("qk_rope_head_dim"),
-        cfg.size("v_head_dim"),
-    )
+def _stored(cfg: Config) -> Stored | None:
+    """Return the formats that quantization_config names; what is not described is said in `found`."""
+    told = cfg.get("quantization_config")
+    if told is None:
+        return None
+    if not isinstance(told, Mapping):
+        raise cfg.error(f"quantization_config must be an object, got {shown(told)}")
+    method, linear = told.get("quant_method"), None
+    if method == "fp8":
+        linear = _blocks(cfg, told)
+    elif method == "mxfp4":
+        linear = _MXFP4
+    elif method == "modelopt":
+        algorithm = told.get("quant_algo")
+        linear = _ALGORITHMS.get(algorithm) if isinstance(algorithm, str) else None
+    elif method == "compressed-tensors":
+        linear = _compressed(told)
+    if linear is None:
+        cfg.found.append(f"left out: formats as stored, quantization_config of {shown(method)}")
+        return None
+    kept = told.get("modules_to_not_convert") or told.get("ignore") or []
+    if not (isinstance(kept, list) and all(isinstance(one, str) for one in kept)):
+        raise cfg.error(f"modules_to_not_convert must be a list of names, got {shown(kept)}")
+    experts = _MXFP4 if cfg.get("expert_dtype") == "fp4" else None
+    cfg.found.append(f"formats as stored from quantization_config, {method}")
+    return Stored(linear, experts, tuple(kept), f"{method}")
 
 
-def _deepseek_v3(cfg: _Config) -> ModelDescription:
-    layers = cfg.size("num_hidden_layers")
-    dense = cfg.size("first_k_dense_replace", least=0)
-    if dense > layers:
-        raise cfg.error(f"first_k_dense_replace ({dense}) is larger than num_hidden_layers ({layers})")
-    cfg.only("moe_layer_freq", 1, "only a mixture in every later layer is described")
-    experts, per_token = _experts(cfg, "n_routed_experts")
-    groups = cfg.size("n_group", 1)
-    if experts % groups:
-        raise cfg.error(f"n_routed_experts ({experts}) is not a multiple of n_group ({groups})")
-    shared = cfg.size("n_shared_experts", 0, least=0)
-    width = cfg.size("moe_intermediate_size")
-    mixture = Mixture(width, experts, per_token, shared, router_bias=True)
-    return _model(
-        cfg,
-        _latent(cfg),
-        Stack(dense, FeedForward(cfg.size("intermediate_size"))),
-        Stack(layers - dense, mixture),
-        tied=cfg.flag("tie_word_embeddings", False),
-        mtp_layers=cfg.size("num_nextn_predict_layers", 0, least=0),
-    )
+def _blocks(cfg: Config, told: Mapping[str, Any]) -> Operand:
+    """Return E4M3 with a scale a block, or a tensor where none is named."""
+    block = told.get("weight_block_size")
+    if block is None:
+        return _FP8
+    sizes = block if isinstance(block, list) and len(block) == 2 else [0]
+    if not all(type(size) is int and 0 < size < 1 << 20 for size in sizes):
+        raise cfg.error(f"weight_block_size must be two whole numbers, got {shown(block)}")
+    scales = "e8m0" if told.get("scale_fmt") == "ue8m0" else "fp32"
+    return Operand(_E4M3, Scaling(f"{sizes[0]}x{sizes[1]}", scales))
 
 
-def _bert(cfg: _Config) -> ModelDescription:
-    classes = cfg.data.get("architectures", ["BertModel"])
-    if classes != ["BertModel"]:
-        raise cfg.error(
-            f"architectures is {shown(classes)}; of BERT only the encoder, BertModel, is described"
-        )
-    cfg.only("position_embedding_type", "absolute", "only absolute positions are described")
-    cfg.only("is_decoder", False, "BERT as a decoder is not described")
-    attention = _grouped(cfg, qkv_bias=True, output_bias=True)
-    ffn = FeedForward(cfg.size("intermediate_size"), gated=False, bias=True)
-    return _model(
-        cfg,
-        attention,
-        Stack(cfg.size("num_hidden_layers"), ffn),
-        decoder=False,
-        positions=cfg.size("max_position_embeddings"),
-        token_types=cfg.size("type_vocab_size"),
-        pooler=True,
-    )
-
-
-# model_type -> the class that some files name alone, and how the configuration is read.
-_FAMILIES: dict[Family, tuple[str, Callable[[_Config], ModelDescription]]] = {
-    "deepseek_v3": ("DeepseekV3ForCausalLM", _deepseek_v3),
-    "llama": ("LlamaForCausalLM", _llama),
-    "qwen2": ("Qwen2ForCausalLM", _qwen),
-    "qwen3": ("Qwen3ForCausalLM", _qwen),
-    "qwen3_moe": ("Qwen3MoeForCausalLM", _qwen),
-    "bert": ("BertModel", _bert),
-}
+def _compressed(told: Mapping[str, Any]) -> Operand | None:
+    """Return the format of the first group of compressed-tensors."""
+    groups = told.get("config_groups")
+    first = next(iter(groups.values()), None) if isinstance(groups, Mapping) else None
+    weights = first.get("weights") if isinstance(first, Mapping) else None
+    if not isinstance(weights, Mapping) or weights.get("type") != "float":
+        return None
+    bits, group = weights.get("num_bits"), weights.get("group_size")
+    if bits == 4:
+        return {32: _MXFP4, 16: _NVFP4}.get(group) if type(group) is int else None
+    by = next((by for by in ("channel", "tensor") if weights.get("strategy") == by), None)
+    return Operand(_E4M3, Scaling("row" if by == "channel" else by)) if bits == 8 and by else None

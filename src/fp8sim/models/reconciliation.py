@@ -13,7 +13,9 @@ from fp8sim._support.tables import Table
 from fp8sim.costs import get_device
 from fp8sim.models.builtin import MODELS, ModelLike, get_model
 from fp8sim.models.cost import ModelCost, model_cost
-from fp8sim.models.layers import mtp_parameters
+from fp8sim.models.layers import Inventory, inventory, mtp_parameters
+from fp8sim.models.memory import record_bytes
+from fp8sim.models.stored import stored_bytes
 
 __all__ = ["ModelCheck", "PublishedCheck", "check_model"]
 
@@ -94,13 +96,14 @@ def check_model(model: ModelLike) -> ModelCheck:
     if name not in MODELS:
         raise ValueError(f"no published figures of {name} are at hand; known: {', '.join(MODELS)}")
     cost = model_cost(description, seq_len=4096)
-    if name.startswith("deepseek"):
+    if name in ("deepseek-v3", "deepseek-v3.1"):
         return ModelCheck(name, (*_deepseek_shapes(cost), *_deepseek_run(cost)), (_step_at_roofline(cost),))
     known = MODELS[name]
     count = Figure(known.parameters, known.parameters_source, what="parameters")
     rows = [_row(count, cost.inventory.parameters, "sum over every matrix of the inventory")]
-    for key, published in MODEL_FIGURES.get(name, {}).items():
-        rows.append(_row(published, *_ours(cost)[key]))
+    published = MODEL_FIGURES.get(name, {})
+    ours = {**_ours(cost), **(_later(cost) if published.keys() & {"record", "kv_ratio"} else {})}
+    rows += (_row(figure, *ours[key]) for key, figure in published.items())
     return ModelCheck(name, tuple(rows))
 
 
@@ -114,6 +117,41 @@ def _ours(cost: ModelCost) -> dict[str, tuple[float, str]]:
         "kv_cache": (cost.kv_cache_bytes_per_token / 1e3, "layers x cached elements x 2 bytes"),
         "flops": (cost.flops_per_token / 1e9, flops),
     }
+
+
+_MILLION = 1 << 20  # tokens: the longest context that DeepSeek-V4 is published for
+
+
+def _later(cost: ModelCost) -> dict[str, tuple[float, str]]:
+    """Return the figures of DeepSeek-V3.2 and V4 that are published of them."""
+    one, before = cost.inventory, inventory(get_model("deepseek-v3.2"), absorbed=True)
+    caches = record_bytes(before, _MILLION) / record_bytes(one, _MILLION)
+    flops = equivalent_flops(before, _MILLION) / equivalent_flops(one, _MILLION)
+    counted = "BF16 counted 2, FP8 1, an FP4 index 1/2"
+    stored = sum(part.total for part in stored_bytes(cost.model).values())
+    return {
+        "record": (record_bytes(one, _MILLION) / _MILLION, "records of latents and of the index"),
+        "active": (one.active_without_embedding / 1e9, "embedding left out, output head included"),
+        "kv_ratio": (caches, "both in the records they are served with"),
+        "flops_ratio": (flops, f"a token after 2^20 others, {counted}"),
+        "checkpoint": (stored, "every tensor in the format it is stored in, headers left out"),
+    }
+
+
+def equivalent_flops(one: Inventory, tokens: int) -> float:
+    """Return the forward flops of a token after others, as of FP8: a BF16 one counts 2, an FP4 one 1/2.
+
+    The measure of DeepSeek-V4's report, figure 1. Experts in FP4 multiply FP8 activations, as FP8 does.
+
+    Examples
+    --------
+    >>> round(equivalent_flops(inventory(get_model("deepseek-v4-flash")), 1 << 20) / 1e9)
+    121
+    """
+    cores = (
+        core.flops_per_token(core.keys(tokens, half=False)) * (core.bits or 16) / 8 for core in one.cores
+    )
+    return one.linear_flops + 2 * one.kept_flops + sum(cores)
 
 
 def _deepseek_shapes(cost: ModelCost) -> list[PublishedCheck]:

@@ -12,6 +12,7 @@ from fp8sim._support.results import members, plain_data
 from fp8sim._support.tables import Table
 from fp8sim.costs import operand_class
 from fp8sim.models.accounting import Accounting
+from fp8sim.models.stored import stored_bytes
 from fp8sim.models.timing import ProductTime
 
 __all__ = ["LEFT_OUT", "model_dict", "model_tables", "product_table"]
@@ -98,6 +99,11 @@ def _notes(cost: Accounting) -> Iterator[str]:
         without_both = count_text(matrices.active_without_embedding_and_head)
         active += f", {without_both} without the output head too"
     yield cost.model.summary
+    yield from (f"{line[:1].upper()}{line[1:]}." for line in cost.model.found if line.startswith("left out"))
+    if cost.model.stored:
+        held = sum(part.total for part in stored_bytes(cost.model).values())
+        modules = f", {cost.model.mtp_layers} prediction modules with it" if cost.model.mtp_layers else ""
+        yield f"Its checkpoint holds {bytes_text(held)}{modules}: {cost.model.stored}."
     yield f"{active}."
     yield "Flops are forward, 2 a multiply-add; times are rooflines of the whole workload."
     if rate.note:

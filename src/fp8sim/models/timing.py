@@ -9,7 +9,9 @@ from typing import Literal, TypeAlias, get_args
 
 from fp8sim._support import checks
 from fp8sim.costs import Device, Roofline, formats_class, traffic
-from fp8sim.models.matrices import Component, Gemm, Inventory
+from fp8sim.formats import get_format
+from fp8sim.models.layers import Inventory
+from fp8sim.models.matrices import AttentionCore, Component, Gemm
 from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe
 
@@ -19,6 +21,9 @@ __all__ = [
 ]  # fmt: skip
 
 Phase: TypeAlias = Literal["training", "prefill", "decode"]
+
+#: Bits of an index's products -> their format.
+_INDEX_FORMATS = {8: "e4m3", 4: "e2m1"}
 
 Product: TypeAlias = Literal["fprop", "dgrad", "wgrad", "backward"]
 
@@ -45,10 +50,9 @@ class Workload:
         """Tokens that go through the layers."""
         return self.batch if self.phase == "decode" else self.batch * self.seq_len
 
-    @property
-    def keys(self) -> float:
-        """Keys that a token attends to on average: all, or half of them under a causal mask."""
-        return self.seq_len / 2 if self.causal and self.phase != "decode" else self.seq_len
+    def keys(self, core: AttentionCore) -> float:
+        """Keys that a token attends to on average: of all, or of half of them under a causal mask."""
+        return core.keys(self.seq_len, half=self.causal and self.phase != "decode")
 
     @property
     def passes(self) -> int:
@@ -95,7 +99,9 @@ def product_times(inventory: Inventory, recipe: Recipe, work: Workload, device: 
     products: list[ProductTime] = []
     for gemm in inventory.gemms:
         products += _gemm_products(gemm, recipe, work, device)
-    return [*products, *_core_products(inventory, recipe, work, device)]
+    for core in inventory.cores:
+        products += _core_products(core, recipe, work, device)
+    return products
 
 
 def _gemm_products(gemm: Gemm, recipe: Recipe, work: Workload, device: Device) -> Iterator[ProductTime]:
@@ -148,25 +154,28 @@ def touched(gemm: Gemm, tokens: int) -> float:
 
 
 def _core_products(
-    inventory: Inventory, recipe: Recipe, work: Workload, device: Device
+    core: AttentionCore, recipe: Recipe, work: Workload, device: Device
 ) -> Iterator[ProductTime]:
     """Attention as one fused kernel; its backward pass has twice the flops and moves twice the bytes."""
-    core, size, tokens = inventory.core, recipe.output.bits / 8, work.tokens
-    cached = work.batch * work.seq_len * core.kv_width  # keys and values, read once
+    fmt = get_format(_INDEX_FORMATS[core.bits]) if core.bits in _INDEX_FORMATS else recipe.output
+    size, tokens, keys = fmt.bits / 8, work.tokens, work.keys(core)
+    whole = work.seq_len // core.ratio if core.fixed is None else core.fixed
+    read = keys if work.phase == "decode" else whole
+    cached = work.batch * read * core.kv_width  # keys and values, read once
     moved = core.layers * size * (tokens * core.heads * (core.qk_dim + core.v_dim) + cached)
     forward = ProductTime(
-        name="attention core",
+        name=core.name,
         component="attention core",
         product="fprop",
         m=tokens / work.batch,
         n=core.qk_dim + core.v_dim,
-        k=work.keys,
+        k=keys,
         products=work.batch * core.heads * core.layers,
-        formats=f"{recipe.output} x {recipe.output}",
+        formats=f"{fmt} x {fmt}",
         quantized=False,
-        flops=tokens * core.flops_per_token(work.keys),
+        flops=tokens * core.flops_per_token(keys),
         bytes=moved,
-        peak=device.rate(formats_class(recipe.output, recipe.output)).flops,
+        peak=device.rate(formats_class(fmt, fmt)).flops,
         bandwidth=device.bandwidth.value,
     )
     yield forward
