@@ -26,6 +26,7 @@ from fp8sim._support.files import locked
 from fp8sim._support.threads import get_num_threads
 from fp8sim.experiments.studies import STUDIES
 from fp8sim.experiments.sweeps import workers
+from fp8sim.experiments.sweeps.identity import digest
 from fp8sim.experiments.sweeps.values import from_json, plain, to_json
 from sweep_measures import cheap, deadly, fatal, product, slow, threads
 
@@ -258,9 +259,14 @@ def test_the_file_says_what_is_swept_and_holds_strict_json(whole):
     assert header == {
         "fp8sim sweep": 1,
         "measure": "sweep_measures.cheap",
+        "code": digest(cheap, "cheap"),
         "grid": {"x": list(range(23)), "y": [0, 2]},
         "points": 46,
-        "versions": {"fp8sim": fp8sim.__version__, "numpy": np.__version__},
+        "versions": {
+            "fp8sim": fp8sim.__version__,
+            "numpy": np.__version__,
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        },
     }
     assert [line["point"] for line in lines] == [{"x": x, "y": y} for x in range(23) for y in (0, 2)]
     assert lines[0]["result"]["inverse"] == "Infinity"
@@ -290,21 +296,21 @@ def test_a_file_that_is_all_there_is_read_and_nothing_is_run(tmp_path, whole, mo
     assert same(tuple(rows), whole[0].rows)
 
 
-def test_a_file_that_was_cut_off_anywhere_is_gone_on_from(tmp_path):
+def test_a_file_that_was_cut_off_anywhere_is_gone_on_from(tmp_path, monkeypatch):
     grid, file = {"x": [3, 5, 24], "y": [1]}, tmp_path / "f.jsonl"
     fp8sim.sweep(cheap, grid, out=file)
     content = file.read_bytes()
-    runs = []
+    runs, run_point = [], workers.run_point
+
+    def counted(measure, point):
+        runs[-1] += 1
+        return run_point(measure, point)
+
+    monkeypatch.setattr(workers, "run_point", counted)
     for end in range(len(content)):
         file.write_bytes(content[:end])
         runs.append(0)
-
-        @functools.wraps(cheap)
-        def counted(**point):
-            runs[-1] += 1
-            return cheap(**point)
-
-        fp8sim.sweep(counted, grid, out=file)
+        fp8sim.sweep(cheap, grid, out=file)
         assert file.read_bytes() == content
     assert runs == sorted(runs, reverse=True)
     assert set(runs) == {1, 2, 3}
@@ -366,6 +372,130 @@ def test_the_file_of_another_version_and_of_another_recipe_of_one_name_is_refuse
     monkeypatch.setattr(np, "__version__", "9.9")
     with pytest.raises(ValueError, match=r"another sweep: numpy is \d.* there and 9.9 here"):
         fp8sim.sweep(product, grid, out=file)
+
+
+class Times:
+    """What has a factor, and maybe a name: an object whose methods, or that itself, may be swept."""
+
+    def __init__(self, factor, name="times"):
+        self.factor, self.name = factor, name
+
+    def of(self, x):
+        return self.factor * x
+
+    __call__ = of
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    name: str
+    value: object
+
+
+def weighted(x, weights):
+    return x * sum(weights)
+
+
+def closed(factor):
+    return lambda x: factor * x
+
+
+def in_notebook(source):
+    """Return what a notebook defines: its functions are of no module that could be imported."""
+    place = {"__name__": "__main__", "math": math}
+    exec(source, place)
+    return place["error"]
+
+
+LONG = [1.0] * 5000
+HALF = [*LONG[:2500], 7.0, *LONG[2501:]]
+NOTEBOOK = "def error(x): return x"
+HELPED = "def helper(x): return {}\ndef error(x): return helper(x)"
+METHOD = "class Model:\n  def of(self, x): return self.other(x)\n  def other(self, x): return {}\nerror = Model().of"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda x: x, lambda x: 100 * x),
+        (lambda x: x + 1, lambda x: x - 1),
+        (lambda x: math.sin(x), lambda x: math.cos(x)),
+        (lambda x, y=1: x * y, lambda x, y=2: x * y),
+        (lambda x, *, y=1: x * y, lambda x, *, y=2: x * y),
+        (lambda x: [x * y for y in (1,)][0], lambda x: [x * y for y in (2,)][0]),
+        (closed(2), closed(3)),
+        (closed(np.float32(2)), closed(np.float64(2))),
+        (Times(2).of, Times(3).of),
+        (Times(2), Times(3)),
+        (functools.partial(weighted, weights=LONG), functools.partial(weighted, weights=HALF)),
+        (
+            functools.partial(weighted, weights=np.array(LONG)),
+            functools.partial(weighted, weights=np.array(HALF)),
+        ),
+        (functools.lru_cache(lambda x: x), functools.lru_cache(lambda x: 2 * x)),
+        (in_notebook(NOTEBOOK), in_notebook(f"{NOTEBOOK}, 1")),
+        (in_notebook(HELPED.format("x")), in_notebook(HELPED.format("-x"))),
+        (in_notebook(f"scale = 2\n{NOTEBOOK} * scale"), in_notebook(f"scale = 3\n{NOTEBOOK} * scale")),
+        (in_notebook(METHOD.format("x")), in_notebook(METHOD.format("-x"))),
+    ],
+)
+def test_the_file_of_another_function_of_one_name_is_refused(tmp_path, one, other):
+    file, grid = tmp_path / "f.jsonl", {"x": [1, 2]}
+    first = fp8sim.sweep(one, grid, out=file)
+    assert fp8sim.sweep(one, grid, out=file).rows == first.rows
+    with pytest.raises(
+        ValueError, match=r"another sweep: (measure is .*|the code of the function, or a value)"
+    ):
+        fp8sim.sweep(other, grid, out=file)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Times(2, "a"), Times(3, "a")),
+        (Told("a", np.float32(1)), Told("a", np.float32(2))),
+        (Told("a", {"k": 1}), Told("a", {"k": 2})),
+        (Told("a", np.arange(3.0)), Told("a", np.arange(3.0) + 1)),
+        (Told("a", [{1, 2}]), Told("a", [{1, 3}])),
+        (Told("a", object()), Told("a", [])),
+    ],
+)
+def test_the_file_of_another_object_of_one_name_is_refused(tmp_path, one, other):
+    file = tmp_path / "f.jsonl"
+    fp8sim.sweep(lambda x: x.name, {"x": [one]}, out=file)
+    fp8sim.sweep(lambda x: x.name, {"x": [one]}, out=file)
+    with pytest.raises(ValueError, match="another sweep: what a name in the grid stands for has changed"):
+        fp8sim.sweep(lambda x: x.name, {"x": [other]}, out=file)
+
+
+def test_what_cannot_be_told_from_another_keeps_no_rows_and_is_measured_without_a_file(tmp_path):
+    lock, file = threading.Lock(), tmp_path / "f.jsonl"
+    measure = functools.partial(lambda x, lock: x, lock=lock)
+    with pytest.raises(
+        ValueError, match=r"out= keeps no rows of .*: it holds or reads <unlocked .*; make that in"
+    ):
+        fp8sim.sweep(measure, {"x": [1]}, out=file)
+    with pytest.raises(ValueError, match="out= keeps no rows of this grid: it holds or reads <unlocked"):
+        fp8sim.sweep(lambda x: 1, {"x": [Told("a", lock)]}, out=file)
+    assert list(tmp_path.iterdir()) == []
+    assert fp8sim.sweep(measure, {"x": [1]}).rows[0]["value"] == 1
+
+
+def test_a_function_is_known_again_in_another_process_and_wherever_it_stands(tmp_path):
+    script = (
+        "import functools, sys, numpy as np, fp8sim\n"
+        "class K: pass\n"
+        "def g(x, k, s, a): return x\n"
+        "f = functools.partial(g, k=K(), s={'a', 'b', 'c'}, a=np.arange(5))\n"
+        "print(len(fp8sim.sweep(f, {'x': [1]}, out=sys.argv[1]).rows))\n"
+    )
+    for lines in ("", "\n\n'moved down'\n"):
+        subprocess.run(
+            [sys.executable, "-c", lines + script, str(tmp_path / "f.jsonl")],
+            env={**os.environ, "PYTHONPATH": str(Path(fp8sim.__file__).parents[1])},
+            check=True,
+        )
+    assert '"measure": "__main__.g(k=K, s=set, a=ndarray)"' in (tmp_path / "f.jsonl").read_text()
 
 
 @pytest.mark.parametrize(

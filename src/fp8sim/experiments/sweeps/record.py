@@ -17,6 +17,11 @@ __all__ = ["FORMAT", "Record", "recorded"]
 
 FORMAT = 1  # of the file; a number of its own, so that a version that changes it can still read the old one
 
+_CHANGED = {
+    "code": "the code of the function, or a value that it holds or reads, has changed",
+    "objects": "what a name in the grid stands for has changed",
+}
+
 Header = dict[str, Any]
 
 
@@ -157,8 +162,8 @@ def _differences(theirs: Header, ours: Header) -> Iterator[str]:
         left, right = theirs.get(name), ours.get(name)
         if isinstance(left, dict) and isinstance(right, dict):
             yield from _differences(left, right)
-        elif left != right and name == "objects":
-            yield "what a name in the grid stands for has changed"
+        elif left != right and name in _CHANGED:
+            yield _CHANGED[name]
         elif left != right:
             yield f"{name} is {_brief(left)} there and {_brief(right)} here"
 

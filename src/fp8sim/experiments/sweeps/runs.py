@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from fp8sim import __version__
 from fp8sim._support.text import printable
 from fp8sim.experiments.sweeps.grid import Grid, GridLike, name_of, read_grid
+from fp8sim.experiments.sweeps.identity import digest
 from fp8sim.experiments.sweeps.record import Record, recorded
 from fp8sim.experiments.sweeps.result import Row, Sweep
 from fp8sim.experiments.sweeps.workers import Outcome, check_executor, outcomes_of
@@ -85,8 +87,7 @@ def sweep(
     points = read_grid(grid, measure)
     check_executor(executor, measure, points)
     name = printable(name_of(measure))
-    header = {"measure": name, **points.header(), "versions": _versions()}
-    keep = contextlib.nullcontext() if out is None else recorded(out, header, points)
+    keep = contextlib.nullcontext() if out is None else recorded(out, _header(measure, name, points), points)
     with keep as record:
         try:
             rows = _rows(points, measure, executor, record, on_row)
@@ -96,9 +97,11 @@ def sweep(
     return Sweep(name, points.names, rows)
 
 
-def _versions() -> dict[str, str]:
-    """Return what figures may hang on: numpy's generators draw other numbers in some versions."""
-    return {"fp8sim": __version__, "numpy": np.__version__}
+def _header(measure: Callable[..., Any], name: str, grid: Grid) -> dict[str, Any]:
+    """Return what figures hang on; numpy's generators draw other numbers, and Pythons have other code."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    versions = {"fp8sim": __version__, "numpy": np.__version__, "python": python}
+    return {"measure": name, "code": digest(measure, name), **grid.header(), "versions": versions}
 
 
 def _rows(
