@@ -337,6 +337,53 @@ def test_rows_in_any_order_and_damaged_ones_are_put_right(tmp_path, whole):
     assert (tmp_path / "f.jsonl").read_bytes() == whole[1]
 
 
+ROW = b'"result": {"value": 4}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "runs"),
+    [
+        (b'{"value": 4}', b'["ab"]', 1),
+        (b'{"value": 4}', b'"ab"', 1),
+        (b'{"value": 4}', b"null", 1),
+        (b'{"value": 4}', b'{"value": [1, 2]}', 1),
+        (b'{"value": 4}', b'{"value": {"x": 1}}', 1),
+        (b'{"value": 4}', b'{"error": "x"}', 1),
+        (ROW, b'"error": null', 1),
+        (ROW, b'"error": 5', 1),
+        (ROW, b'"error": "x", "result": {}', 1),
+        (b"\n", b"\r\n", 0),
+        (b"{", b" {", 0),
+        (b'"value": ', b'"value":', 0),
+        (b'{"fp8sim sweep', b'\xef\xbb\xbf{"fp8sim sweep', 0),
+        (b'"x": 2}', b'"x": 2.0}', 1),
+        (b'"x": 2}', b'"x": "2"}', 1),
+    ],
+)
+def test_a_row_that_is_not_as_it_would_be_written_is_put_right(tmp_path, monkeypatch, old, new, runs):
+    file, grid = tmp_path / "f.jsonl", {"x": [1, 2, 3]}
+
+    def measure(x):
+        return x * x
+
+    rows = fp8sim.sweep(measure, grid, out=file).rows
+    content, run_point, seen = file.read_bytes(), workers.run_point, []
+    monkeypatch.setattr(workers, "run_point", lambda *task: seen.append(task) or run_point(*task))
+    assert old in content
+    file.write_bytes(content.replace(old, new))
+    assert fp8sim.sweep(measure, grid, out=file).rows == rows
+    assert file.read_bytes() == content
+    assert len(seen) == runs
+
+
+def test_blocks_of_a_file_that_a_crash_left_empty_are_gone_on_from(tmp_path, whole):
+    file, header = tmp_path / "f.jsonl", whole[1].index(b"\n")
+    for end in (0, 7, header // 2, header, header + 1, header + 40):
+        file.write_bytes(whole[1][:end] + b"\0" * 50)
+        assert same(fp8sim.sweep(cheap, POINTS, out=file).rows, whole[0].rows)
+        assert file.read_bytes() == whole[1]
+
+
 def other(x, y=0):
     return 1
 

@@ -11,7 +11,7 @@ from fp8sim._support.files import check_target, locked, read_bytes, written
 from fp8sim._support.text import shown
 from fp8sim.experiments.sweeps.grid import Grid
 from fp8sim.experiments.sweeps.values import canonical, from_json, to_json
-from fp8sim.experiments.sweeps.workers import Outcome
+from fp8sim.experiments.sweeps.workers import Outcome, columns_of
 
 __all__ = ["FORMAT", "Record", "recorded"]
 
@@ -79,11 +79,14 @@ class Record:
         *lines, cut_off = content.split(b"\n")  # the last line of a run that was killed
         if lines:
             self._compare(lines[0])
-        elif not self.header.encode().startswith(cut_off):
+        elif not self.header.encode().startswith(cut_off.rstrip(b"\0")):  # which a lost block is read as
             raise self._no_sweep()
         self._take_up(lines[1:])
         #: whether the file is, so far, as it will be
-        self.clean = list(self.outcomes) == list(range(len(lines) - 1))
+        self.clean = lines[:1] in ([], [self.header.encode()]) and lines[1:] == [
+            self._line(place, self.outcomes[place]).encode() if place in self.outcomes else None
+            for place in range(len(lines[1:]))
+        ]
         with _trouble(path, self):
             self.stream: IO[bytes] = target.open("r+b", buffering=0)
             self.end = self.stream.truncate(len(content) - len(cut_off))
@@ -135,8 +138,9 @@ class Record:
             with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 row = from_json(line)
                 place, point = places[canonical(row["point"])], row.pop("point")
-                names = set().union(*(row[part] for part in row.keys() & {"result"}))
-                if len(row) == 1 and row.keys() <= {"error", "result"} and point.keys().isdisjoint(names):
+                if row.keys() == {"result"}:
+                    self.outcomes.setdefault(place, {"result": columns_of(row["result"], point)})
+                elif row.keys() == {"error"} and isinstance(row["error"], str):
                     self.outcomes.setdefault(place, row)
 
     def _compare(self, first: bytes) -> None:

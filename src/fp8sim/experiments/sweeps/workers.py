@@ -12,12 +12,12 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from itertools import islice
 from typing import Any, TypeAlias
 
-from fp8sim._support.text import printable, shown
+from fp8sim._support.text import addressless, printable, shown
 from fp8sim._support.threads import one_thread
 from fp8sim.experiments.sweeps.grid import Grid, name_of
-from fp8sim.experiments.sweeps.values import Point, plain
+from fp8sim.experiments.sweeps.values import Point, Scalar, plain
 
-__all__ = ["Outcome", "check_executor", "outcomes_of", "run_point", "run_points"]
+__all__ = ["Outcome", "check_executor", "columns_of", "outcomes_of", "run_point", "run_points"]
 
 Outcome: TypeAlias = "dict[str, Any]"  # {"result": {...}} or {"error": "..."}
 Task: TypeAlias = "tuple[int, Point]"  # place in the grid, and arguments
@@ -48,10 +48,31 @@ def run_point(measure: Callable[..., Any], point: Point) -> Outcome:
     """
     try:
         value = measure(**point)
-        columns = dict(value) if isinstance(value, Mapping) else {"value": value}
-        return {"result": {_column(name, point): plain(x) for name, x in columns.items()}}
-    except Exception as error:
-        return {"error": printable(f"{type(error).__name__}: {error}")}
+        return {"result": columns_of(value if isinstance(value, Mapping) else {"value": value}, point)}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too, which would end all of the program
+        return {"error": _said(error)}
+
+
+def columns_of(result: Mapping[Any, Any], point: Point) -> dict[str, Scalar]:
+    """Return results as they stand in a row, or say why they cannot.
+
+    Examples
+    --------
+    >>> columns_of({"half": 1.5}, {"x": 3})
+    {'half': 1.5}
+    """
+    return {_column(name, point): plain(value) for name, value in result.items()}
+
+
+def _said(error: BaseException) -> str:
+    """Return type and message of an error, the same in each run."""
+    try:
+        text = str(error)
+    except Exception as unsaid:
+        text = f"its message cannot be written ({type(unsaid).__name__})"
+    return printable(addressless(f"{type(error).__name__}: {text}"))
 
 
 def _column(name: object, point: Point) -> str:
