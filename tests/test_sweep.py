@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ from fp8sim.experiments.studies import STUDIES
 from fp8sim.experiments.sweeps import workers
 from fp8sim.experiments.sweeps.identity import digest
 from fp8sim.experiments.sweeps.values import from_json, plain, to_json
-from sweep_measures import cheap, deadly, fatal, product, slow, threads
+from sweep_measures import cheap, deadly, ends, fatal, product, slow, threads
 
 POINTS = {"x": range(23), "y": [0, 2]}
 unix = pytest.mark.skipif(os.name == "nt", reason="signals and limits are of Unix")
@@ -187,6 +188,16 @@ def test_an_interrupt_is_no_row(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         fp8sim.sweep(stops, {"x": range(4)}, out=tmp_path / "f.jsonl")
     assert len((tmp_path / "f.jsonl").read_text().splitlines()) == 3
+
+
+def test_a_function_that_would_end_the_program_is_a_row(executor):
+    rows = fp8sim.sweep(ends, {"x": range(5)}, executor=executor).rows
+    assert [row.get("value") for row in rows] == [0, None, None, None, 4]
+    assert [row["error"] for row in rows[1:4]] == [
+        "SystemExit: 5",
+        "GeneratorExit: ",
+        "Unsaid: its message cannot be written (RuntimeError)",
+    ]
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -469,7 +480,7 @@ METHOD = "class Model:\n  def of(self, x): return self.other(x)\n  def other(sel
         (lambda x: math.sin(x), lambda x: math.cos(x)),
         (lambda x, y=1: x * y, lambda x, y=2: x * y),
         (lambda x, *, y=1: x * y, lambda x, *, y=2: x * y),
-        (lambda x: [x * y for y in (1,)][0], lambda x: [x * y for y in (2,)][0]),
+        (lambda x: sum(x * y for y in (1,)), lambda x: sum(x * y for y in (2,))),
         (closed(2), closed(3)),
         (closed(np.float32(2)), closed(np.float64(2))),
         (Times(2).of, Times(3).of),
@@ -685,7 +696,7 @@ def test_a_worker_that_dies_says_how_to_go_on(tmp_path):
     with (
         ProcessPoolExecutor(1, get_context("spawn")) as pool,
         pytest.raises(
-            ChildProcessError, match=rf"a worker died, or could not load sweep_measures.fatal .*{again}"
+            ChildProcessError, match=rf"a worker died at {{'x': 3, .*, or could not load .*fatal .*{again}"
         ),
     ):
         fp8sim.sweep(fatal, {"x": range(6), "marks": [str(tmp_path)]}, executor=pool, out=file)
@@ -699,6 +710,39 @@ def test_a_worker_that_dies_says_how_to_go_on(tmp_path):
             fp8sim.sweep(deadly, {"x": [3]}, executor=pool)
         with pytest.raises(ChildProcessError, match="a worker died"):  # of a pool that is broken already
             fp8sim.sweep(deadly, {"x": [1]}, executor=pool)
+
+
+@unix
+@pytest.mark.parametrize("count", [6, 40])
+def test_a_point_that_always_kills_its_worker_is_found_and_fails(tmp_path, count):
+    file, said = tmp_path / "f.jsonl", []
+    for _ in range(6):
+        try:
+            with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+                rows = fp8sim.sweep(deadly, {"x": range(count)}, executor=pool, out=file).rows
+                break
+        except ChildProcessError as error:
+            said.append(str(error))
+    assert [row.get("value") for row in rows] == [x if x != 3 else None for x in range(count)]
+    assert rows[3]["error"] == "ChildProcessError: a worker died at this point, twice"
+    assert re.search(r"a worker died at .*{'x': 3}", said[0])
+    assert said[-1].startswith("a worker died at {'x': 3}, or could not load")
+    assert [json.loads(line)["point"]["x"] for line in file.read_text().splitlines()[1:]] == list(
+        range(count)
+    )
+    assert 'died":' not in file.read_text()
+
+
+@unix
+def test_a_point_is_not_blamed_for_workers_that_never_lived(tmp_path):
+    file = tmp_path / "f.jsonl"
+    for _ in range(3):
+        with (
+            ProcessPoolExecutor(1, get_context("spawn"), initializer=os._exit, initargs=(1,)) as pool,
+            pytest.raises(ChildProcessError, match="0 of 1 rows are in"),
+        ):
+            fp8sim.sweep(cheap, {"x": [1]}, executor=pool, out=file)
+    assert fp8sim.sweep(cheap, {"x": [1]}, out=file).failed == ()
 
 
 @unix

@@ -22,7 +22,7 @@ _OF_DESCRIPTORS = "fget fset __func__ func"  # of a property, static and class m
 
 
 def digest(value: Any, what: str) -> str:
-    """Return a digest of all that a value is: the same in any process, and another where anything differs.
+    """Return a digest of all that a value is: the same in any process, another where anything differs.
 
     Raises
     ------
@@ -69,9 +69,7 @@ class _Whole:
             self.known[id(value)] = f"circle {self.depth}", value  # until it is known
             self.depth += 1
             try:
-                parts = b"\n".join(
-                    part if isinstance(part, bytes) else part.encode() for part in self._parts(value)
-                )
+                parts = b"\n".join(p if isinstance(p, bytes) else p.encode() for p in self._parts(value))
             except _Untold:
                 raise
             except Exception:  # an object may raise anything as it is taken apart

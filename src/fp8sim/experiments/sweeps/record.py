@@ -75,6 +75,7 @@ class Record:
         self.path, self.target, self.header = path, target, to_json(header)
         self.points = grid.rows
         self.outcomes: dict[int, Outcome] = {}  #: place in the grid -> what is there
+        self.suspects: list[int] = []  #: places at which a worker may have died: to be run alone
         content = read_bytes(target)
         *lines, cut_off = content.split(b"\n")  # the last line of a run that was killed
         if lines:
@@ -99,6 +100,14 @@ class Record:
         self._write(self._line(place, outcome))
         self.clean = self.clean and place == len(self.outcomes)
         self.outcomes[place] = outcome
+
+    def suspect(self, places: list[int]) -> None:
+        """Note where a worker may have died; a point alone at which one has died again has failed."""
+        if len(places) == 1 and places[0] in self.suspects:
+            self.add(places[0], {"error": "ChildProcessError: a worker died at this point, twice"})
+        else:
+            for place in places:
+                self._write(self._line(place, {"died": True}))
 
     def finish(self) -> None:
         """Put the rows in order, if all are there and they are not."""
@@ -142,6 +151,9 @@ class Record:
                     self.outcomes.setdefault(place, {"result": columns_of(row["result"], point)})
                 elif row.keys() == {"error"} and isinstance(row["error"], str):
                     self.outcomes.setdefault(place, row)
+                elif row == {"died": True}:
+                    self.suspects.append(place)
+        self.suspects = [place for place in dict.fromkeys(self.suspects) if place not in self.outcomes]
 
     def _compare(self, first: bytes) -> None:
         """Refuse a file that is not of this sweep, and say what is another in it."""

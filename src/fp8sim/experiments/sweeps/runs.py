@@ -17,7 +17,7 @@ from fp8sim.experiments.sweeps.grid import Grid, GridLike, name_of, read_grid
 from fp8sim.experiments.sweeps.identity import digest
 from fp8sim.experiments.sweeps.record import Record, recorded
 from fp8sim.experiments.sweeps.result import Row, Sweep
-from fp8sim.experiments.sweeps.workers import Outcome, check_executor, outcomes_of
+from fp8sim.experiments.sweeps.workers import Outcome, WorkerDied, check_executor, check_worker, outcomes_of
 
 __all__ = ["sweep"]
 
@@ -67,7 +67,9 @@ def sweep(
     ValueError
         If the grid is empty or the function does not take it, or `out` is of another sweep or in use.
     ChildProcessError
-        If a worker dies; the message says how to go on. A cluster of Dask tries again before that.
+        If a worker dies; the message says at which points it may have been, and how to go on: the same again
+        runs those alone, and one that a worker dies at once more has failed. A cluster of Dask tries again
+        before that.
     OSError
         If `out` cannot be written. What is there can be gone on from.
 
@@ -91,8 +93,11 @@ def sweep(
     with keep as record:
         try:
             rows = _rows(points, measure, executor, record, on_row)
-        except ChildProcessError as error:
-            words = record.words if record else "pass out=FILE, and the same again goes on from its rows"
+        except WorkerDied as error:
+            words = "pass out=FILE, and the same again goes on from its rows"
+            if record:
+                record.suspect([place for place, _ in error.tasks])
+                words = record.words
             raise ChildProcessError(f"{error}; {words}") from error.__cause__
     return Sweep(name, points.names, rows)
 
@@ -121,9 +126,14 @@ def _rows(
 
     for place, outcome in record.outcomes.items() if record else ():
         take(place, outcome)
-    todo = [(place, point) for place, point in enumerate(grid.points) if place not in rows]
-    for place, outcome in outcomes_of(measure, todo, executor):
-        if record:
-            record.add(place, outcome)
-        take(place, outcome)
+    alone = record.suspects if record else []
+    if alone and executor is not None:
+        check_worker(executor, measure)  # so that it is the point which is to blame
+    done = {*rows, *alone}
+    todo = [*([place] for place in alone), [place for place in range(len(grid)) if place not in done]]
+    for places in todo:
+        for place, outcome in outcomes_of(measure, [(i, grid.points[i]) for i in places], executor):
+            if record:
+                record.add(place, outcome)
+            take(place, outcome)
     return tuple(rows[place] for place in range(len(grid)))
