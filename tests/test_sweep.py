@@ -908,6 +908,59 @@ def test_a_pivot_is_the_mean_of_what_shares_a_cell():
     assert "mean" not in repr(result.where(c=1).pivot("a", "b", "value"))
 
 
+def test_what_a_grid_keeps_apart_is_found_apart():
+    nan = float("nan")
+    result = fp8sim.sweep(lambda x, y: y, {"x": [True, 1, 1.0, 0.0, -0.0, nan, None], "y": [2, 3]})
+    assert list(map(repr, result.values("x"))) == ["True", "1", "1.0", "0.0", "-0.0", "nan", "None"]
+    for value in result.values("x"):
+        found = result.where(x=value)
+        assert [repr(row["x"]) for row in found.rows] == [repr(value)] * 2
+        assert found.pivot("x", "y", "value").to_dict() == {value: {2: 2, 3: 3}}
+    assert len(result.where(x=np.float64("nan")).rows) == 2
+    assert len(result.where(y=3.0).rows) == 7  # equal, and there is no 3.0
+    for grid, says in (([True, 1.0], "x holds True and 1.0"), ([0.0, -0.0], r"x holds 0.0 and -0.0")):
+        apart = fp8sim.sweep(lambda x, y: y, {"x": grid, "y": [2, 3]})
+        for index, columns in (("x", "y"), ("y", "x")):
+            with pytest.raises(ValueError, match=rf"{says}, which share .*; take one of them by where\(x="):
+                apart.pivot(index, columns, "value")
+    points = [{"x": float("nan"), "y": 1, "z": z} for z in (1, 2)]
+    assert len(fp8sim.sweep(lambda x, y, z: z, points).pivot("x", "y", "value").cells) == 1
+
+
+def test_a_mean_over_points_that_differ_in_no_argument_says_so():
+    result = fp8sim.sweep(lambda x, y, z=None: 1, [{"x": 1, "y": 1}, {"x": 1, "y": 1, "z": None}])
+    assert repr(result.pivot("x", "y", "value")).endswith("\nmean over points that share both")
+
+
+def test_numbers_that_no_float_holds_and_halves_of_characters_leave_nothing_undone(tmp_path):
+    result = fp8sim.sweep(lambda x: {"big": 2**1024 - 1, "text": "\ud800"}, {"x": [1]})
+    with pytest.raises(ValueError, match="big holds a whole number that is larger than any float"):
+        result.pivot("x", "x", "big")
+    result.to_csv(tmp_path / "f.csv")
+    assert (tmp_path / "f.csv").read_text(encoding="utf-8").splitlines()[1].endswith(",\\ud800,")
+
+
+def test_an_argument_without_a_name_is_said_to_have_none():
+    with pytest.raises(
+        ValueError, match=r"<lambda> takes x by its position only, .*; define it without the /"
+    ):
+        fp8sim.sweep(lambda x, /: 1, {"x": [1]})
+
+
+def test_where_an_object_lies_in_memory_is_no_part_of_an_error(tmp_path):
+    def fails(x, how):
+        if how == "raise":
+            raise ValueError(f"no {object()} here")
+        return object()
+
+    for name in "ab":
+        fp8sim.sweep(fails, {"x": range(20), "how": ["raise", "return"]}, out=tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()[1:3]]
+    assert rows[0]["error"] == "ValueError: no <object object> here"
+    assert rows[1]["error"].startswith("TypeError: <object object> is no number")
+
+
 @pytest.mark.parametrize(
     ("names", "says"),
     [
