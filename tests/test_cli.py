@@ -726,7 +726,7 @@ def test_a_study_is_swept_over_what_is_set_and_written(run, tmp_path):
 )
 def test_one_file_for_two_options_is_refused_before_the_work(run, tmp_path, monkeypatch, command, says):
     monkeypatch.chdir(tmp_path)
-    os.symlink("f.png", "link.png")
+    (tmp_path / "link.png").symlink_to("f.png")
     status, out, err = run(*command)
     assert (status, out) == (2, "")
     assert says in err

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 __all__ = [
-    "UNITS", "amount_text", "bytes_text", "count_text", "decibel_text", "figure_text", "full_text", "number_text",
-    "percent_text", "power_text", "ratio_text", "signed_percent_text", "signed_text", "tera_text",
-    "time_text", "unit_for",
+    "UNITS", "amount_text", "bytes_text", "count_text", "decibel_text", "figure_text", "full_text",
+    "number_text", "percent_text", "power_text", "ratio_text", "signed_percent_text", "signed_text",
+    "tera_text", "time_text", "unit_for",
 ]  # fmt: skip
 
 #: kind of quantity -> its units, from the largest down: (how much one is, what it is called).

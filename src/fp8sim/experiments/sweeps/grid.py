@@ -127,8 +127,8 @@ def _check_arguments(grid: Grid, measure: Callable[..., Any]) -> None:
         return
     if nameless := [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in grid.names]:
         raise ValueError(
-            f"{name_of(measure)} takes {nameless[0]} by its position only, and a sweep passes it by its name; "
-            f"define it without the /"
+            f"{name_of(measure)} takes {nameless[0]} by its position only, and a sweep passes it by name; "
+            "define it without the /"
         )
     by_name = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -43,7 +43,7 @@ def digest(value: Any, what: str) -> str:
         return hashlib.sha256(_Whole().of(value).encode()).hexdigest()[:16]
     except _Untold as error:
         raise ValueError(
-            f"out= keeps no rows of {what}: it holds or reads {error}, which cannot be told from another one; "
+            f"out= keeps no rows of {what}: it holds or reads {error}, which no digest can tell; "
             "make that in the function, or import the function from a module"
         ) from None
 
