@@ -67,6 +67,25 @@ def deadly(x: int) -> int:
     return x
 
 
+class Unsaid(Exception):
+    """An error whose message is another one."""
+
+    def __str__(self) -> str:
+        """Raise."""
+        raise RuntimeError
+
+
+def ends(x: int) -> int:
+    """Do at some points what would end a program."""
+    if x == 1:
+        sys.exit(5)
+    if x == 2:
+        raise GeneratorExit
+    if x == 3:
+        raise Unsaid
+    return x
+
+
 def main() -> None:
     """Sweep in a process of its own, which a test kills: python sweep_measures.py FILE EXECUTOR [COUNT]."""
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor

@@ -744,6 +744,26 @@ def test_a_study_is_swept_over_what_is_set_and_written(run, tmp_path):
     assert (tmp_path / "f.csv").read_text().count("\n") == 5
 
 
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ((*QUICK, "--out", "f.jsonl", "--csv", "./f.jsonl"), "--out and --csv are both f.jsonl"),
+        ((*QUICK, "--csv", "f.png", "--plot", "link.png"), "--csv and --plot are both link.png"),
+        ((*QUICK, "--out", "f.png", "--plot", "f.png"), "--out and --plot are both f.png"),
+        (("train", "--out", "f.png", "--plot", "f.png"), "--out and --plot are both f.png"),
+    ],
+)
+def test_one_file_for_two_options_is_refused_before_the_work(run, tmp_path, monkeypatch, command, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.png").symlink_to("f.png")
+    status, out, err = run(*command)
+    assert (status, out) == (2, "")
+    assert says in err
+    assert err.endswith("; give each a file of its own\n")
+    assert err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["link.png"]
+
+
 def test_processes_sweep_to_the_same_bytes(run, tmp_path):
     assert run(*QUICK, "--out", tmp_path / "one.jsonl")[0] == 0
     status, _, err = run(*QUICK, "--out", tmp_path / "two.jsonl", "--workers", 2)
@@ -756,6 +776,17 @@ def test_points_that_fail_are_told_of_and_the_rest_is_shown(run, tmp_path):
     status, out, err = run(*QUICK, "--set", "core=hopper-fp8,hoper", "--plot", tmp_path / "f.png")
     assert (status, err) == (0, f"wrote {tmp_path / 'f.png'}\n")
     assert "4 points failed, the first: ValueError: unknown tensor core 'hoper'" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+@pytest.mark.parametrize("bad", ["k=0", "k=-5", "seed=-1"])
+def test_a_length_or_a_seed_that_is_none_is_refused_in_one_line(run, study, bad):
+    name, _, value = bad.partition("=")
+    if name in STUDIES[study].grid:
+        status, out, err = run("sweep", study, "--set", bad, *["--seed", 0] * (name != "seed"))
+        assert (status, out) == (2, "")
+        assert f"every point failed, the first: ValueError: {name} must be at least " in err
+        assert err.endswith(f", got {value}\n")
 
 
 #: The command line, where a shell in the background has interrupts ignored too.

@@ -7,7 +7,7 @@ import pytest
 import fp8sim
 from fp8sim import compare, gemm_cost, matmul, metrics
 from fp8sim.experiments.comparison import DEFAULT_RECIPES
-from fp8sim.experiments.comparison_row import advise
+from fp8sim.experiments.comparison_row import advise, error_cells
 
 
 @pytest.fixture
@@ -54,6 +54,31 @@ def test_the_baseline_is_put_first_if_it_is_not_named(matrices):
     result = compare(*matrices, recipes=["mxfp8"], baseline="fp16")
     assert [row.recipe for row in result.rows] == ["fp16", "mxfp8"]
     assert result["fp16"].bytes_ratio == result["fp16"].time_ratio == 1
+
+
+def test_two_recipes_of_one_name_are_refused_and_one_twice_is_taken_once(matrices):
+    row = fp8sim.get_recipe("fp8-row")
+    other = dataclasses.replace(row, accumulator="hopper-fp8/128")
+    for given in (["fp8-row", other], [other, "bf16", row]):
+        with pytest.raises(ValueError, match="two recipes are called 'fp8-row'; give each a name of its own"):
+            compare(*matrices, given)
+    baseline = dataclasses.replace(fp8sim.get_recipe("mxfp4"), name="bf16")
+    with pytest.raises(ValueError, match="two recipes are called 'bf16'"):
+        compare(*matrices, ["bf16"], baseline=baseline)
+    assert [row.recipe for row in compare(*matrices, ["fp8-row", row]).rows] == ["bf16", "fp8-row"]
+
+
+def test_what_json_cannot_say_is_null_in_the_data(matrices):
+    result = compare(matrices[0] * np.float32(1e30), matrices[1], ["fp16"])
+    assert not np.isfinite(result["fp16"].relative_error)
+    data = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert data["rows"][1]["relative_error"] is None
+    assert data["rows"][0]["relative_error"] == result["bf16"].relative_error
+
+
+def test_decibels_that_round_to_none_have_no_sign():
+    row = dataclasses.replace(made_up("r", nbytes=1, error=1.0), sqnr_db=-0.01)
+    assert "0.0 dB" in error_cells(row, bounded=False)
 
 
 def test_one_recipe_is_a_list_of_one(matrices):
@@ -192,10 +217,10 @@ def made_up(name, *, nbytes, error, ordinary=0.02, b="w", outliers=1):
     [
         (
             [("small", 500, 0.030), ("best", 520, 0.029)],
-            "small is enough here: an error of 3 % (bf16: 0.2 %)",
+            "small is the best of these: an error of 3 % (bf16: 0.2 %)",
         ),
         ([("small", 500, 0.030), ("best", 520, 0.029)], "best takes 3.33 % off it for 20 B more"),
-        ([("small", 500, 0.040), ("best", 520, 0.029)], "best is enough here"),
+        ([("small", 500, 0.040), ("best", 520, 0.029)], "best is the best of these"),
         ([("small", 500, 0.040), ("best", 520, 0.029)], "lies in outlier channels alone"),
         (
             [("tiny", 250, 0.090), ("best", 500, 0.030)],
@@ -205,13 +230,13 @@ def made_up(name, *, nbytes, error, ordinary=0.02, b="w", outliers=1):
             [("tiny", 250, 0.09), ("best", 500, 0.0)],
             "tiny saves another 50 % of the bytes at an error of 9 %",
         ),
-        ([("tiny", 250, 0.0), ("best", 500, 0.0)], "tiny is enough here: an error of 0 (bf16: 0.2 %)"),
+        ([("tiny", 250, 0.0), ("best", 500, 0.0)], "tiny is the best of these: an error of 0 (bf16: 0.2 %)"),
         ([("wide", 1000, 0.001)], "None of these takes fewer bytes or less time than bf16."),
         (
             [("broken", 500, np.nan)],
             "Nothing is left of the product under what takes less than bf16: broken.",
         ),
-        ([("broken", 500, 1.0), ("wide", 900, 0.03)], "wide is enough here"),
+        ([("broken", 500, 1.0), ("wide", 900, 0.03)], "wide is the best of these"),
         ([("first", 250, 0.09), ("second", 250, 0.08), ("best", 500, 0.03)], "second saves another"),
     ],
 )

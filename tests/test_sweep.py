@@ -9,6 +9,7 @@ import json
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -26,8 +27,9 @@ from fp8sim._support.files import locked
 from fp8sim._support.threads import get_num_threads
 from fp8sim.experiments.studies import STUDIES
 from fp8sim.experiments.sweeps import workers
+from fp8sim.experiments.sweeps.identity import digest
 from fp8sim.experiments.sweeps.values import from_json, plain, to_json
-from sweep_measures import cheap, deadly, fatal, product, slow, threads
+from sweep_measures import cheap, deadly, ends, fatal, product, slow, threads
 
 POINTS = {"x": range(23), "y": [0, 2]}
 unix = pytest.mark.skipif(os.name == "nt", reason="signals and limits are of Unix")
@@ -188,6 +190,16 @@ def test_an_interrupt_is_no_row(tmp_path):
     assert len((tmp_path / "f.jsonl").read_text().splitlines()) == 3
 
 
+def test_a_function_that_would_end_the_program_is_a_row(executor):
+    rows = fp8sim.sweep(ends, {"x": range(5)}, executor=executor).rows
+    assert [row.get("value") for row in rows] == [0, None, None, None, 4]
+    assert [row["error"] for row in rows[1:4]] == [
+        "SystemExit: 5",
+        "GeneratorExit: ",
+        "Unsaid: its message cannot be written (RuntimeError)",
+    ]
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 
@@ -258,9 +270,14 @@ def test_the_file_says_what_is_swept_and_holds_strict_json(whole):
     assert header == {
         "fp8sim sweep": 1,
         "measure": "sweep_measures.cheap",
+        "code": digest(cheap, "cheap"),
         "grid": {"x": list(range(23)), "y": [0, 2]},
         "points": 46,
-        "versions": {"fp8sim": fp8sim.__version__, "numpy": np.__version__},
+        "versions": {
+            "fp8sim": fp8sim.__version__,
+            "numpy": np.__version__,
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+        },
     }
     assert [line["point"] for line in lines] == [{"x": x, "y": y} for x in range(23) for y in (0, 2)]
     assert lines[0]["result"]["inverse"] == "Infinity"
@@ -290,21 +307,21 @@ def test_a_file_that_is_all_there_is_read_and_nothing_is_run(tmp_path, whole, mo
     assert same(tuple(rows), whole[0].rows)
 
 
-def test_a_file_that_was_cut_off_anywhere_is_gone_on_from(tmp_path):
+def test_a_file_that_was_cut_off_anywhere_is_gone_on_from(tmp_path, monkeypatch):
     grid, file = {"x": [3, 5, 24], "y": [1]}, tmp_path / "f.jsonl"
     fp8sim.sweep(cheap, grid, out=file)
     content = file.read_bytes()
-    runs = []
+    runs, run_point = [], workers.run_point
+
+    def counted(measure, point):
+        runs[-1] += 1
+        return run_point(measure, point)
+
+    monkeypatch.setattr(workers, "run_point", counted)
     for end in range(len(content)):
         file.write_bytes(content[:end])
         runs.append(0)
-
-        @functools.wraps(cheap)
-        def counted(**point):
-            runs[-1] += 1
-            return cheap(**point)
-
-        fp8sim.sweep(counted, grid, out=file)
+        fp8sim.sweep(cheap, grid, out=file)
         assert file.read_bytes() == content
     assert runs == sorted(runs, reverse=True)
     assert set(runs) == {1, 2, 3}
@@ -329,6 +346,53 @@ def test_rows_in_any_order_and_damaged_ones_are_put_right(tmp_path, whole):
     (tmp_path / "f.jsonl").write_bytes(header + b"".join(lines))
     assert same(fp8sim.sweep(cheap, POINTS, out=tmp_path / "f.jsonl").rows, whole[0].rows)
     assert (tmp_path / "f.jsonl").read_bytes() == whole[1]
+
+
+ROW = b'"result": {"value": 4}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "runs"),
+    [
+        (b'{"value": 4}', b'["ab"]', 1),
+        (b'{"value": 4}', b'"ab"', 1),
+        (b'{"value": 4}', b"null", 1),
+        (b'{"value": 4}', b'{"value": [1, 2]}', 1),
+        (b'{"value": 4}', b'{"value": {"x": 1}}', 1),
+        (b'{"value": 4}', b'{"error": "x"}', 1),
+        (ROW, b'"error": null', 1),
+        (ROW, b'"error": 5', 1),
+        (ROW, b'"error": "x", "result": {}', 1),
+        (b"\n", b"\r\n", 0),
+        (b"{", b" {", 0),
+        (b'"value": ', b'"value":', 0),
+        (b'{"fp8sim sweep', b'\xef\xbb\xbf{"fp8sim sweep', 0),
+        (b'"x": 2}', b'"x": 2.0}', 1),
+        (b'"x": 2}', b'"x": "2"}', 1),
+    ],
+)
+def test_a_row_that_is_not_as_it_would_be_written_is_put_right(tmp_path, monkeypatch, old, new, runs):
+    file, grid = tmp_path / "f.jsonl", {"x": [1, 2, 3]}
+
+    def measure(x):
+        return x * x
+
+    rows = fp8sim.sweep(measure, grid, out=file).rows
+    content, run_point, seen = file.read_bytes(), workers.run_point, []
+    monkeypatch.setattr(workers, "run_point", lambda *task: seen.append(task) or run_point(*task))
+    assert old in content
+    file.write_bytes(content.replace(old, new))
+    assert fp8sim.sweep(measure, grid, out=file).rows == rows
+    assert file.read_bytes() == content
+    assert len(seen) == runs
+
+
+def test_blocks_of_a_file_that_a_crash_left_empty_are_gone_on_from(tmp_path, whole):
+    file, header = tmp_path / "f.jsonl", whole[1].index(b"\n")
+    for end in (0, 7, header // 2, header, header + 1, header + 40):
+        file.write_bytes(whole[1][:end] + b"\0" * 50)
+        assert same(fp8sim.sweep(cheap, POINTS, out=file).rows, whole[0].rows)
+        assert file.read_bytes() == whole[1]
 
 
 def other(x, y=0):
@@ -366,6 +430,130 @@ def test_the_file_of_another_version_and_of_another_recipe_of_one_name_is_refuse
     monkeypatch.setattr(np, "__version__", "9.9")
     with pytest.raises(ValueError, match=r"another sweep: numpy is \d.* there and 9.9 here"):
         fp8sim.sweep(product, grid, out=file)
+
+
+class Times:
+    """What has a factor, and maybe a name: an object whose methods, or that itself, may be swept."""
+
+    def __init__(self, factor, name="times"):
+        self.factor, self.name = factor, name
+
+    def of(self, x):
+        return self.factor * x
+
+    __call__ = of
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    name: str
+    value: object
+
+
+def weighted(x, weights):
+    return x * sum(weights)
+
+
+def closed(factor):
+    return lambda x: factor * x
+
+
+def in_notebook(source):
+    """Return what a notebook defines: its functions are of no module that could be imported."""
+    place = {"__name__": "__main__", "math": math}
+    exec(source, place)
+    return place["error"]
+
+
+LONG = [1.0] * 5000
+HALF = [*LONG[:2500], 7.0, *LONG[2501:]]
+NOTEBOOK = "def error(x): return x"
+HELPED = "def helper(x): return {}\ndef error(x): return helper(x)"
+METHOD = "class Model:\n  def of(self, x): return self.other(x)\n  def other(self, x): return {}\nerror = Model().of"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda x: x, lambda x: 100 * x),
+        (lambda x: x + 1, lambda x: x - 1),
+        (lambda x: math.sin(x), lambda x: math.cos(x)),
+        (lambda x, y=1: x * y, lambda x, y=2: x * y),
+        (lambda x, *, y=1: x * y, lambda x, *, y=2: x * y),
+        (lambda x: sum(x * y for y in (1,)), lambda x: sum(x * y for y in (2,))),
+        (closed(2), closed(3)),
+        (closed(np.float32(2)), closed(np.float64(2))),
+        (Times(2).of, Times(3).of),
+        (Times(2), Times(3)),
+        (functools.partial(weighted, weights=LONG), functools.partial(weighted, weights=HALF)),
+        (
+            functools.partial(weighted, weights=np.array(LONG)),
+            functools.partial(weighted, weights=np.array(HALF)),
+        ),
+        (functools.lru_cache(lambda x: x), functools.lru_cache(lambda x: 2 * x)),
+        (in_notebook(NOTEBOOK), in_notebook(f"{NOTEBOOK}, 1")),
+        (in_notebook(HELPED.format("x")), in_notebook(HELPED.format("-x"))),
+        (in_notebook(f"scale = 2\n{NOTEBOOK} * scale"), in_notebook(f"scale = 3\n{NOTEBOOK} * scale")),
+        (in_notebook(METHOD.format("x")), in_notebook(METHOD.format("-x"))),
+    ],
+)
+def test_the_file_of_another_function_of_one_name_is_refused(tmp_path, one, other):
+    file, grid = tmp_path / "f.jsonl", {"x": [1, 2]}
+    first = fp8sim.sweep(one, grid, out=file)
+    assert fp8sim.sweep(one, grid, out=file).rows == first.rows
+    with pytest.raises(
+        ValueError, match=r"another sweep: (measure is .*|the code of the function, or a value)"
+    ):
+        fp8sim.sweep(other, grid, out=file)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Times(2, "a"), Times(3, "a")),
+        (Told("a", np.float32(1)), Told("a", np.float32(2))),
+        (Told("a", {"k": 1}), Told("a", {"k": 2})),
+        (Told("a", np.arange(3.0)), Told("a", np.arange(3.0) + 1)),
+        (Told("a", [{1, 2}]), Told("a", [{1, 3}])),
+        (Told("a", object()), Told("a", [])),
+    ],
+)
+def test_the_file_of_another_object_of_one_name_is_refused(tmp_path, one, other):
+    file = tmp_path / "f.jsonl"
+    fp8sim.sweep(lambda x: x.name, {"x": [one]}, out=file)
+    fp8sim.sweep(lambda x: x.name, {"x": [one]}, out=file)
+    with pytest.raises(ValueError, match="another sweep: what a name in the grid stands for has changed"):
+        fp8sim.sweep(lambda x: x.name, {"x": [other]}, out=file)
+
+
+def test_what_cannot_be_told_from_another_keeps_no_rows_and_is_measured_without_a_file(tmp_path):
+    lock, file = threading.Lock(), tmp_path / "f.jsonl"
+    measure = functools.partial(lambda x, lock: x, lock=lock)
+    with pytest.raises(
+        ValueError, match=r"out= keeps no rows of .*: it holds or reads <unlocked .*; make that in"
+    ):
+        fp8sim.sweep(measure, {"x": [1]}, out=file)
+    with pytest.raises(ValueError, match="out= keeps no rows of this grid: it holds or reads <unlocked"):
+        fp8sim.sweep(lambda x: 1, {"x": [Told("a", lock)]}, out=file)
+    assert list(tmp_path.iterdir()) == []
+    assert fp8sim.sweep(measure, {"x": [1]}).rows[0]["value"] == 1
+
+
+def test_a_function_is_known_again_in_another_process_and_wherever_it_stands(tmp_path):
+    script = (
+        "import functools, sys, numpy as np, fp8sim\n"
+        "class K: pass\n"
+        "def g(x, k, s, a): return x\n"
+        "f = functools.partial(g, k=K(), s={'a', 'b', 'c'}, a=np.arange(5))\n"
+        "print(len(fp8sim.sweep(f, {'x': [1]}, out=sys.argv[1]).rows))\n"
+    )
+    for lines in ("", "\n\n'moved down'\n"):
+        subprocess.run(
+            [sys.executable, "-c", lines + script, str(tmp_path / "f.jsonl")],
+            env={**os.environ, "PYTHONPATH": str(Path(fp8sim.__file__).parents[1])},
+            check=True,
+        )
+    assert '"measure": "__main__.g(k=K, s=set, a=ndarray)"' in (tmp_path / "f.jsonl").read_text()
 
 
 @pytest.mark.parametrize(
@@ -508,7 +696,7 @@ def test_a_worker_that_dies_says_how_to_go_on(tmp_path):
     with (
         ProcessPoolExecutor(1, get_context("spawn")) as pool,
         pytest.raises(
-            ChildProcessError, match=rf"a worker died, or could not load sweep_measures.fatal .*{again}"
+            ChildProcessError, match=rf"a worker died at {{'x': 3, .*, or could not load .*fatal .*{again}"
         ),
     ):
         fp8sim.sweep(fatal, {"x": range(6), "marks": [str(tmp_path)]}, executor=pool, out=file)
@@ -522,6 +710,39 @@ def test_a_worker_that_dies_says_how_to_go_on(tmp_path):
             fp8sim.sweep(deadly, {"x": [3]}, executor=pool)
         with pytest.raises(ChildProcessError, match="a worker died"):  # of a pool that is broken already
             fp8sim.sweep(deadly, {"x": [1]}, executor=pool)
+
+
+@unix
+@pytest.mark.parametrize("count", [6, 40])
+def test_a_point_that_always_kills_its_worker_is_found_and_fails(tmp_path, count):
+    file, said = tmp_path / "f.jsonl", []
+    for _ in range(6):
+        try:
+            with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+                rows = fp8sim.sweep(deadly, {"x": range(count)}, executor=pool, out=file).rows
+                break
+        except ChildProcessError as error:
+            said.append(str(error))
+    assert [row.get("value") for row in rows] == [x if x != 3 else None for x in range(count)]
+    assert rows[3]["error"] == "ChildProcessError: a worker died at this point, twice"
+    assert re.search(r"a worker died at .*{'x': 3}", said[0])
+    assert said[-1].startswith("a worker died at {'x': 3}, or could not load")
+    assert [json.loads(line)["point"]["x"] for line in file.read_text().splitlines()[1:]] == list(
+        range(count)
+    )
+    assert 'died":' not in file.read_text()
+
+
+@unix
+def test_a_point_is_not_blamed_for_workers_that_never_lived(tmp_path):
+    file = tmp_path / "f.jsonl"
+    for _ in range(3):
+        with (
+            ProcessPoolExecutor(1, get_context("spawn"), initializer=os._exit, initargs=(1,)) as pool,
+            pytest.raises(ChildProcessError, match="0 of 1 rows are in"),
+        ):
+            fp8sim.sweep(cheap, {"x": [1]}, executor=pool, out=file)
+    assert fp8sim.sweep(cheap, {"x": [1]}, out=file).failed == ()
 
 
 @unix
@@ -685,6 +906,59 @@ def test_a_pivot_is_the_mean_of_what_shares_a_cell():
     assert result.where(c=1).pivot("a", "b", "value").to_dict()[2] == {10: 21.0, 30: 61.0}
     assert repr(result.where(c=1).pivot("a", "b", "value")).startswith("value by a and b")
     assert "mean" not in repr(result.where(c=1).pivot("a", "b", "value"))
+
+
+def test_what_a_grid_keeps_apart_is_found_apart():
+    nan = float("nan")
+    result = fp8sim.sweep(lambda x, y: y, {"x": [True, 1, 1.0, 0.0, -0.0, nan, None], "y": [2, 3]})
+    assert list(map(repr, result.values("x"))) == ["True", "1", "1.0", "0.0", "-0.0", "nan", "None"]
+    for value in result.values("x"):
+        found = result.where(x=value)
+        assert [repr(row["x"]) for row in found.rows] == [repr(value)] * 2
+        assert found.pivot("x", "y", "value").to_dict() == {value: {2: 2, 3: 3}}
+    assert len(result.where(x=np.float64("nan")).rows) == 2
+    assert len(result.where(y=3.0).rows) == 7  # equal, and there is no 3.0
+    for grid, says in (([True, 1.0], "x holds True and 1.0"), ([0.0, -0.0], r"x holds 0.0 and -0.0")):
+        apart = fp8sim.sweep(lambda x, y: y, {"x": grid, "y": [2, 3]})
+        for index, columns in (("x", "y"), ("y", "x")):
+            with pytest.raises(ValueError, match=rf"{says}, which share .*; take one of them by where\(x="):
+                apart.pivot(index, columns, "value")
+    points = [{"x": float("nan"), "y": 1, "z": z} for z in (1, 2)]
+    assert len(fp8sim.sweep(lambda x, y, z: z, points).pivot("x", "y", "value").cells) == 1
+
+
+def test_a_mean_over_points_that_differ_in_no_argument_says_so():
+    result = fp8sim.sweep(lambda x, y, z=None: 1, [{"x": 1, "y": 1}, {"x": 1, "y": 1, "z": None}])
+    assert repr(result.pivot("x", "y", "value")).endswith("\nmean over points that share both")
+
+
+def test_numbers_that_no_float_holds_and_halves_of_characters_leave_nothing_undone(tmp_path):
+    result = fp8sim.sweep(lambda x: {"big": 2**1024 - 1, "text": "\ud800"}, {"x": [1]})
+    with pytest.raises(ValueError, match="big holds a whole number that is larger than any float"):
+        result.pivot("x", "x", "big")
+    result.to_csv(tmp_path / "f.csv")
+    assert (tmp_path / "f.csv").read_text(encoding="utf-8").splitlines()[1].endswith(",\\ud800,")
+
+
+def test_an_argument_without_a_name_is_said_to_have_none():
+    with pytest.raises(
+        ValueError, match=r"<lambda> takes x by its position only, .*; define it without the /"
+    ):
+        fp8sim.sweep(lambda x, /: 1, {"x": [1]})
+
+
+def test_where_an_object_lies_in_memory_is_no_part_of_an_error(tmp_path):
+    def fails(x, how):
+        if how == "raise":
+            raise ValueError(f"no {object()} here")
+        return object()
+
+    for name in "ab":
+        fp8sim.sweep(fails, {"x": range(20), "how": ["raise", "return"]}, out=tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()[1:3]]
+    assert rows[0]["error"] == "ValueError: no <object object> here"
+    assert rows[1]["error"].startswith("TypeError: <object object> is no number")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from typing import IO, Any
 from fp8sim._support import memory
 from fp8sim._support.text import printable, shown
 
-__all__ = ["check_source", "check_target", "locked", "named", "read_bytes", "written"]
+__all__ = ["check_distinct", "check_source", "check_target", "locked", "named", "read_bytes", "written"]
 
 
 def named(path: str | os.PathLike[str]) -> Path:
@@ -121,6 +121,24 @@ def check_target(path: str | Path, such_as: str = "report.html") -> Path:
             f"folder {printable(str(target.parent))} is not writable; name a file in another one"
         )
     return target
+
+
+def check_distinct(**paths: str | Path | None) -> None:
+    """Refuse one file for two options, before the work: what is written last would replace the other.
+
+    Examples
+    --------
+    >>> check_distinct(out="rows.jsonl", csv="./rows.jsonl", plot=None)
+    Traceback (most recent call last):
+    ValueError: --out and --csv are both ./rows.jsonl; give each a file of its own
+    """
+    taken: dict[str, str] = {}
+    for option, path in paths.items():
+        if path is not None:
+            first = taken.setdefault(os.path.normcase(os.path.realpath(named(path))), option)
+            if first != option:
+                name = printable(str(path))
+                raise ValueError(f"--{first} and --{option} are both {name}; give each a file of its own")
 
 
 @contextlib.contextmanager

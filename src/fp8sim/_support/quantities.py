@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 __all__ = [
-    "UNITS", "amount_text", "bytes_text", "count_text", "figure_text", "full_text", "number_text",
-    "percent_text", "power_text", "ratio_text", "signed_percent_text", "signed_text", "tera_text",
-    "time_text", "unit_for",
+    "UNITS", "amount_text", "bytes_text", "count_text", "decibel_text", "figure_text", "full_text",
+    "number_text", "percent_text", "power_text", "ratio_text", "signed_percent_text", "signed_text",
+    "tera_text", "time_text", "unit_for",
 ]  # fmt: skip
 
 #: kind of quantity -> its units, from the largest down: (how much one is, what it is called).
@@ -51,6 +51,17 @@ def count_text(count: float) -> str:
     """
     factor, unit = unit_for(count, "count")
     return f"{count:.0f}" if factor == 1 else f"{count / factor:,.2f} {unit}"
+
+
+def decibel_text(value: float) -> str:
+    """Write decibels to a tenth; what rounds to none has no sign.
+
+    Examples
+    --------
+    >>> decibel_text(31.54), decibel_text(-0.04), decibel_text(float("-inf"))
+    ('31.5 dB', '0.0 dB', '-inf dB')
+    """
+    return f"{round(value, 1) + 0.0:.1f} dB"
 
 
 def time_text(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["printable", "shorten", "shown"]
+__all__ = ["addressless", "printable", "shorten", "shown"]
 
 #: What a terminal acts on instead of showing it: control characters, newline among them, since a name may not
 #: begin a line of its own; what turns text round or has no width, and line separators. Also halves of
@@ -12,7 +12,19 @@ __all__ = ["printable", "shorten", "shown"]
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _WORD = 300  # characters of a word at most, and
 _TEXT = 4000  # of a whole text: names in checkpoints are as long as whoever wrote the file liked
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of an object without a repr of its own
 _LONG_WORD = re.compile(rf"\S{{{_WORD + 1},}}")
+
+
+def addressless(text: str) -> str:
+    """Leave out where objects lie in memory, which is another place each time.
+
+    Examples
+    --------
+    >>> addressless(f"got {object()}")
+    'got <object object>'
+    """
+    return _ADDRESS.sub("", text)
 
 
 def printable(text: str) -> str:

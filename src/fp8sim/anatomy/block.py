@@ -10,7 +10,7 @@ import numpy as np
 
 from fp8sim import metrics
 from fp8sim._support.page import Line, Page, Span, prose
-from fp8sim._support.quantities import number_text, power_text, signed_percent_text
+from fp8sim._support.quantities import decibel_text, number_text, power_text, signed_percent_text
 from fp8sim._support.results import Result, members
 from fp8sim.anatomy.neighbours import Bits
 from fp8sim.casts import decode
@@ -195,4 +195,4 @@ def _lost(block: BlockAnatomy) -> str:
     text = f"{block.saturated} saturated, {block.flushed} flushed of {count}"
     if not block.amax:
         return text
-    return f"{text}; relative error {100 * block.relative_error:.3g} %, SQNR {block.sqnr_db:.1f} dB"
+    return f"{text}; relative error {100 * block.relative_error:.3g} %, SQNR {decibel_text(block.sqnr_db)}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fp8sim._support import checks
-from fp8sim._support.files import check_target
+from fp8sim._support.files import check_distinct, check_target
 from fp8sim.cli.options import Command, Json, app, choose
 from fp8sim.cli.output import check_picture, print_json, progress, save_picture, say_written, show
 from fp8sim.experiments.studies import STUDIES
@@ -54,6 +54,7 @@ def sweep_command(
         return
     chosen = STUDIES.find(study)
     grid = _grid(chosen, axes or [], seed)
+    check_distinct(out=out, csv=csv, plot=plot)
     if csv is not None:
         check_target(csv, "rows.csv")
     if plot is not None:

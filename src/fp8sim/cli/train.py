@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from fp8sim._support.files import check_distinct
 from fp8sim.cli.options import Command, Json, app, choose
 from fp8sim.cli.output import check_picture, save_picture, show
 from fp8sim.training import TRAINING_RECIPES
@@ -50,6 +51,7 @@ def train_command(
 
     if resume and out is None:
         raise ValueError("--resume continues what is in a folder: pass --out DIR too")
+    check_distinct(out=out, plot=plot)
     if plot is not None:
         check_picture(plot)
     with _bar() as on_step:

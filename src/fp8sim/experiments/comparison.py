@@ -14,8 +14,9 @@ from fp8sim._support import checks, memory
 from fp8sim._support.float_environment import default_environment
 from fp8sim._support.page import Page, Span, wrap
 from fp8sim._support.products import float_product, norm
-from fp8sim._support.results import Result, data_frame
+from fp8sim._support.results import Result, data_frame, plain_data
 from fp8sim._support.tables import Table
+from fp8sim._support.text import shown
 from fp8sim._support.typing import F64, AnyArray, ArrayLike, FloatArray
 from fp8sim.accumulators import sum_error_bound
 from fp8sim.costs.devices import Device, DeviceLike, get_device
@@ -70,8 +71,9 @@ class Comparison(Result):
         return checks.lookup(recipe, {row.recipe: row for row in self.rows}, "recipe of this comparison")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as plain data, ready for JSON."""
-        return dataclasses.asdict(self)
+        """Return everything as plain data, ready for JSON: what is NaN or infinite is None."""
+        data: dict[str, Any] = plain_data(dataclasses.asdict(self))
+        return data
 
     def to_frame(self) -> Any:
         """Return the rows as a pandas data frame (extra ``pandas``)."""
@@ -79,10 +81,11 @@ class Comparison(Result):
 
     @property
     def advice(self) -> str:
-        """One sentence on which recipe is enough, made by a rule from the figures.
+        """One sentence on which recipe is the best of these, made by a rule from the figures.
 
         The rule: of the recipes that take less time or fewer bytes than the baseline, those within a tenth
-        of the least error are as good as each other, and of these the one with the fewest bytes is enough.
+        of the least error are as good as each other, and of these the one with the fewest bytes is the best.
+        Whether its error is small enough is for whoever has the product to say.
         """
         return advise(self.rows, self.baseline)
 
@@ -160,8 +163,8 @@ def compare(
     TypeError
         If an operand is no array of real numbers.
     ValueError
-        If a name is unknown, the shapes do not multiply, a matrix is empty or all zero, or one holds
-        NaN or infinity: no error can be measured then.
+        If a name is unknown or that of two recipes, the shapes do not multiply, a matrix is empty or all
+        zero, or one holds NaN or infinity: no error can be measured then.
 
     Examples
     --------
@@ -191,6 +194,9 @@ def compare(
     candidates = list(dict.fromkeys(map(get_recipe, checks.several(recipes, Recipe, "recipes"))))
     if base not in candidates:
         candidates.insert(0, base)
+    names = [recipe.name for recipe in candidates]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"two recipes are called {shown(twice[0])}; give each a name of its own")
     parted = np.arange(m) if bounds or m <= PARTED_ROWS else np.arange(PARTED_ROWS) * m // PARTED_ROWS
     case = _Case(left, right, truth, parted, bounds=bounds, device=get_device(device), base=base)
     rows = tuple(map(case.measure, candidates))

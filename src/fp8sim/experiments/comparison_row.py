@@ -1,7 +1,7 @@
-"""One recipe on one product, and which of several is enough: a sentence made from their figures by a rule.
+"""One recipe on one product, and which of several is the best: a sentence made from their figures by a rule.
 
 Of the recipes that take fewer bytes or less time than the baseline, those whose error is within a tenth of
-the least are as good as each other; of these, the one with the fewest bytes is enough.
+the least are as good as each other; of these, the one with the fewest bytes is the best.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fp8sim._support.quantities import bytes_text, percent_text, time_text
+from fp8sim._support.quantities import bytes_text, decibel_text, percent_text, time_text
 
 __all__ = ["AS_GOOD", "ComparisonRow", "advise", "error_cells", "saving_cells", "token_cells"]
 
@@ -50,7 +50,7 @@ class ComparisonRow:
 
 
 def advise(rows: Sequence[ComparisonRow], baseline: str) -> str:
-    """Say which recipe is enough, what the best would gain, and what fewer bits would cost.
+    """Say which recipe is the best of these, what a larger one would gain, and what fewer bits would cost.
 
     Examples
     --------
@@ -69,10 +69,10 @@ def advise(rows: Sequence[ComparisonRow], baseline: str) -> str:
     if not cheaper:
         names = ", ".join(row.recipe for row in saving)
         return f"Nothing is left of the product under what takes less than {baseline}: {names}."
-    best = min(cheaper, key=lambda row: (row.relative_error, row.nbytes))
-    limit = AS_GOOD * best.relative_error
-    enough = min((row for row in cheaper if row.relative_error <= limit), key=_bytes_then_error)
-    return "; ".join(_clauses(enough, best, cheaper, base)) + "."
+    closest = min(cheaper, key=lambda row: (row.relative_error, row.nbytes))
+    limit = AS_GOOD * closest.relative_error
+    best = min((row for row in cheaper if row.relative_error <= limit), key=_bytes_then_error)
+    return "; ".join(_clauses(best, closest, cheaper, base)) + "."
 
 
 def _bytes_then_error(row: ComparisonRow) -> tuple[int, float]:
@@ -80,33 +80,33 @@ def _bytes_then_error(row: ComparisonRow) -> tuple[int, float]:
 
 
 def _clauses(
-    enough: ComparisonRow, best: ComparisonRow, cheaper: list[ComparisonRow], base: ComparisonRow
+    best: ComparisonRow, closest: ComparisonRow, cheaper: list[ComparisonRow], base: ComparisonRow
 ) -> Iterator[str]:
-    error, bases = percent_text(enough.relative_error), percent_text(base.relative_error)
-    size = f"{percent_text(enough.bytes_ratio)} of the bytes"
-    yield f"{enough.recipe} is enough here: an error of {error} ({base.recipe}: {bases}) for {size}"
-    if best is not enough and best.relative_error < enough.relative_error:
-        gained = percent_text(1 - best.relative_error / enough.relative_error)
-        more = bytes_text(best.nbytes - enough.nbytes)
-        yield f"{best.recipe} takes {gained} off it for {more} more"
-    wider = [row for row in cheaper if row.relative_error > AS_GOOD * best.relative_error]
+    error, bases = percent_text(best.relative_error), percent_text(base.relative_error)
+    size = f"{percent_text(best.bytes_ratio)} of the bytes"
+    yield f"{best.recipe} is the best of these: an error of {error} ({base.recipe}: {bases}) for {size}"
+    if closest is not best and closest.relative_error < best.relative_error:
+        gained = percent_text(1 - closest.relative_error / best.relative_error)
+        more = bytes_text(closest.nbytes - best.nbytes)
+        yield f"{closest.recipe} takes {gained} off it for {more} more"
+    wider = [row for row in cheaper if row.relative_error > AS_GOOD * closest.relative_error]
     alike = [
         row
         for row in wider
-        if row.nbytes <= enough.nbytes
-        and row.b == enough.b  # so that the gain is that of A, whose channels these are
+        if row.nbytes <= best.nbytes
+        and row.b == best.b  # so that the gain is that of A, whose channels these are
         and row.outlier_channels
-        and row.ordinary_channel_error <= AS_GOOD * enough.ordinary_channel_error
+        and row.ordinary_channel_error <= AS_GOOD * best.ordinary_channel_error
     ]
     if alike:
         nearest = min(alike, key=lambda row: row.relative_error)
-        yield f"what {enough.recipe} gains over {nearest.recipe} lies in outlier channels alone"
+        yield f"what {best.recipe} gains over {nearest.recipe} lies in outlier channels alone"
     least = min(cheaper, key=_bytes_then_error)
-    if least.nbytes < 0.9 * enough.nbytes:
-        saved = percent_text(1 - least.nbytes / enough.nbytes)
+    if least.nbytes < 0.9 * best.nbytes:
+        saved = percent_text(1 - least.nbytes / best.nbytes)
         cost = f"an error of {percent_text(least.relative_error)}"
-        if enough.relative_error:
-            cost = f"{least.relative_error / enough.relative_error:.1f} times the error"
+        if best.relative_error:
+            cost = f"{least.relative_error / best.relative_error:.1f} times the error"
         yield f"{least.recipe} saves another {saved} of the bytes at {cost}"
 
 
@@ -121,7 +121,7 @@ def error_cells(row: ComparisonRow, *, bounded: bool) -> list[str]:
     """Write its error, what it is made of, and what was lost; the bound where one was asked for."""
     errors = (row.relative_error, row.quantization_error, row.accumulation_error)
     bound = "-" if row.accumulation_bound is None else percent_text(row.accumulation_bound)
-    sqnr, lost = f"{row.sqnr_db:.1f} dB", (percent_text(row.saturated), percent_text(row.flushed))
+    sqnr, lost = decibel_text(row.sqnr_db), (percent_text(row.saturated), percent_text(row.flushed))
     return [row.recipe, row.accumulator, *map(percent_text, errors), *[bound] * bounded, sqnr, *lost]
 
 

@@ -110,7 +110,8 @@ def promotion(promote_every: int | None, k: int, core: str, seed: int) -> dict[s
     >>> round(promotion(None, 4096, "hopper-fp8", 0)["relative_error"], 4)
     0.0013
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.seed(seed))
+    k = checks.positive_int(k, "k")
     a, b = (round_to(rng.standard_normal(shape, np.float32), "e4m3") for shape in ((M, k), (k, N)))
     sums = tensor_core_matmul(a, b, core, promote_every=promote_every)
     truth = float_product(a.astype(np.float64), b.astype(np.float64))
@@ -125,7 +126,7 @@ def outliers(size: float, recipe: RecipeLike, k: int, seed: int) -> dict[str, fl
     >>> round(outliers(100, "fp8-tensor", 1024, 0)["ordinary_channel_error"], 3)
     0.027
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.seed(seed))
     a = outlier_channel_activations(M, k, rng, size)
     b = WEIGHT_SIZE * rng.standard_normal((k, N), np.float32)
     chosen = get_recipe(recipe)
@@ -139,7 +140,7 @@ def outliers(size: float, recipe: RecipeLike, k: int, seed: int) -> dict[str, fl
 
 def _matrices(data: str, k: int, seed: int) -> Matrices:
     """Return matrices of k channels: of a real layer, whose channels the seed picks, or generated."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(checks.seed(seed))
     if data == "real":
         layer = real_matrices()[-1]  # the one with the most channels
         channels = np.sort(rng.choice(layer.a.shape[1], size=_within(k, layer.a.shape[1]), replace=False))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import hashlib
 import inspect
 import itertools
 import math
@@ -14,12 +12,14 @@ from typing import Any, TypeAlias
 
 from fp8sim._support import checks, memory
 from fp8sim._support.text import shown
+from fp8sim.experiments.sweeps.identity import digest
 from fp8sim.experiments.sweeps.values import Point, canonical, plain, to_json
 
 __all__ = ["Grid", "GridLike", "name_of", "read_grid"]
 
 GridLike: TypeAlias = "Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]"
 
+_PLAIN = (int, float, str, type(None))  # what a row says whole, True and False among them
 _ROW = 1000  # bytes of a row in memory, about
 
 
@@ -30,7 +30,6 @@ class Grid:
     data: Any  #: as it was given, in plain values
     points: tuple[Point, ...]  #: what the function gets
     rows: tuple[Point, ...]  #: the same in plain values
-    digest: str  #: of all that stands in `data` by its name
 
     def __len__(self) -> int:
         """Return how many points there are."""
@@ -42,8 +41,9 @@ class Grid:
         return tuple(dict.fromkeys(name for point in self.rows for name in point))
 
     def header(self) -> dict[str, Any]:
-        """Return what identifies the grid in a file."""
-        objects = {"objects": self.digest} if self.digest else {}
+        """Return what identifies the grid in a file; of what stands there by its name, a digest."""
+        named = {id(x): x for point in self.points for x in point.values() if not isinstance(x, _PLAIN)}
+        objects = {"objects": digest(list(named.values()), "this grid")} if named else {}
         return {"grid": self.data, **objects, "points": len(self)}
 
 
@@ -76,7 +76,7 @@ def read_grid(grid: GridLike, measure: Callable[..., Any]) -> Grid:
         raise TypeError(f"the grid must map arguments to lists, or be a list of points, got {shown(grid)}")
     if not any(points):
         raise ValueError("the grid is empty: name an argument and its values, such as {'k': [256, 1024]}")
-    result = Grid(data, points, rows, _digest(points))
+    result = Grid(data, points, rows)
     _check_arguments(result, measure)
     return result
 
@@ -125,6 +125,11 @@ def _check_arguments(grid: Grid, measure: Callable[..., Any]) -> None:
         parameters = inspect.signature(measure).parameters.values()
     except (TypeError, ValueError):  # a builtin that does not tell
         return
+    if nameless := [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.name in grid.names]:
+        raise ValueError(
+            f"{name_of(measure)} takes {nameless[0]} by its position only, and a sweep passes it by name; "
+            "define it without the /"
+        )
     by_name = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters):
         for name in grid.names:
@@ -137,35 +142,19 @@ def _check_arguments(grid: Grid, measure: Callable[..., Any]) -> None:
 
 
 def name_of(function: Any) -> str:
-    """Return module and name of a function; of a partial one, what is fixed too.
+    """Return module and name of a function; of a partial one, what is fixed too, by its type at least.
 
     Examples
     --------
-    >>> name_of(functools.partial(pow, exp=2))
-    'builtins.pow(exp=2)'
+    >>> name_of(functools.partial(pow, exp=2, mod=[5]))
+    'builtins.pow(exp=2, mod=list)'
     """
     if isinstance(function, functools.partial):
-        values = [*map(shown, function.args), *(f"{k}={shown(v)}" for k, v in function.keywords.items())]
+        values = [*map(_brief, function.args), *(f"{k}={_brief(v)}" for k, v in function.keywords.items())]
         return f"{name_of(function.func)}({', '.join(values)})"
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def _digest(points: Iterable[Point]) -> str:
-    """Return a digest of the objects that go by their names; none where there are none."""
-    objects = {
-        id(value): value for point in points for value in point.values() if dataclasses.is_dataclass(value)
-    }
-    told = dict.fromkeys(map(_told, objects.values()))
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16] if told else ""
-
-
-def _told(value: Any) -> str:
-    """Return all that a frozen object is, which its name alone does not say."""
-    if dataclasses.is_dataclass(value):
-        parts = (f"{f.name}={_told(getattr(value, f.name))}" for f in dataclasses.fields(value) if f.compare)
-        return f"{type(value).__name__}({', '.join(parts)})"
-    if isinstance(value, (list, tuple)):
-        return f"({', '.join(map(_told, value))})"
-    # what else there is may be written with its address
-    return repr(value) if isinstance(value, (int, float, str, type(None))) else type(value).__name__
+def _brief(value: Any) -> str:
+    return shown(value) if isinstance(value, _PLAIN) else type(value).__name__

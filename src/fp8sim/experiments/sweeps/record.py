@@ -11,11 +11,16 @@ from fp8sim._support.files import check_target, locked, read_bytes, written
 from fp8sim._support.text import shown
 from fp8sim.experiments.sweeps.grid import Grid
 from fp8sim.experiments.sweeps.values import canonical, from_json, to_json
-from fp8sim.experiments.sweeps.workers import Outcome
+from fp8sim.experiments.sweeps.workers import Outcome, columns_of
 
 __all__ = ["FORMAT", "Record", "recorded"]
 
 FORMAT = 1  # of the file; a number of its own, so that a version that changes it can still read the old one
+
+_CHANGED = {
+    "code": "the code of the function, or a value that it holds or reads, has changed",
+    "objects": "what a name in the grid stands for has changed",
+}
 
 Header = dict[str, Any]
 
@@ -70,15 +75,19 @@ class Record:
         self.path, self.target, self.header = path, target, to_json(header)
         self.points = grid.rows
         self.outcomes: dict[int, Outcome] = {}  #: place in the grid -> what is there
+        self.suspects: list[int] = []  #: places at which a worker may have died: to be run alone
         content = read_bytes(target)
         *lines, cut_off = content.split(b"\n")  # the last line of a run that was killed
         if lines:
             self._compare(lines[0])
-        elif not self.header.encode().startswith(cut_off):
+        elif not self.header.encode().startswith(cut_off.rstrip(b"\0")):  # which a lost block is read as
             raise self._no_sweep()
         self._take_up(lines[1:])
         #: whether the file is, so far, as it will be
-        self.clean = list(self.outcomes) == list(range(len(lines) - 1))
+        self.clean = lines[:1] in ([], [self.header.encode()]) and lines[1:] == [
+            self._line(place, self.outcomes[place]).encode() if place in self.outcomes else None
+            for place in range(len(lines[1:]))
+        ]
         with _trouble(path, self):
             self.stream: IO[bytes] = target.open("r+b", buffering=0)
             self.end = self.stream.truncate(len(content) - len(cut_off))
@@ -91,6 +100,14 @@ class Record:
         self._write(self._line(place, outcome))
         self.clean = self.clean and place == len(self.outcomes)
         self.outcomes[place] = outcome
+
+    def suspect(self, places: list[int]) -> None:
+        """Note where a worker may have died; a point alone at which one has died again has failed."""
+        if len(places) == 1 and places[0] in self.suspects:
+            self.add(places[0], {"error": "ChildProcessError: a worker died at this point, twice"})
+        else:
+            for place in places:
+                self._write(self._line(place, {"died": True}))
 
     def finish(self) -> None:
         """Put the rows in order, if all are there and they are not."""
@@ -130,9 +147,13 @@ class Record:
             with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError, RecursionError):
                 row = from_json(line)
                 place, point = places[canonical(row["point"])], row.pop("point")
-                names = set().union(*(row[part] for part in row.keys() & {"result"}))
-                if len(row) == 1 and row.keys() <= {"error", "result"} and point.keys().isdisjoint(names):
+                if row.keys() == {"result"}:
+                    self.outcomes.setdefault(place, {"result": columns_of(row["result"], point)})
+                elif row.keys() == {"error"} and isinstance(row["error"], str):
                     self.outcomes.setdefault(place, row)
+                elif row == {"died": True}:
+                    self.suspects.append(place)
+        self.suspects = [place for place in dict.fromkeys(self.suspects) if place not in self.outcomes]
 
     def _compare(self, first: bytes) -> None:
         """Refuse a file that is not of this sweep, and say what is another in it."""
@@ -157,8 +178,8 @@ def _differences(theirs: Header, ours: Header) -> Iterator[str]:
         left, right = theirs.get(name), ours.get(name)
         if isinstance(left, dict) and isinstance(right, dict):
             yield from _differences(left, right)
-        elif left != right and name == "objects":
-            yield "what a name in the grid stands for has changed"
+        elif left != right and name in _CHANGED:
+            yield _CHANGED[name]
         elif left != right:
             yield f"{name} is {_brief(left)} there and {_brief(right)} here"
 

@@ -14,7 +14,7 @@ from fp8sim._support.files import written
 from fp8sim._support.quantities import number_text
 from fp8sim._support.results import Result, data_frame
 from fp8sim._support.tables import Table
-from fp8sim.experiments.sweeps.values import Scalar
+from fp8sim.experiments.sweeps.values import Scalar, plain, to_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,6 +80,8 @@ class Sweep(Result):
     def where(self, **columns: Scalar) -> Sweep:
         """Return the rows that have these values in these columns; ``error=None`` leaves failed points out.
 
+        Equal numbers are one value unless the column holds the very value: 1 finds 1.0 where there is no 1.
+
         Raises
         ------
         ValueError
@@ -91,14 +93,18 @@ class Sweep(Result):
         >>> fp8sim.sweep(pow, {"base": [2, 3], "exp": [1, 2]}).where(base=3).rows[1]["value"]
         9
         """
-        for name in columns:
+        rows = self.rows
+        for name, value in columns.items():
             checks.one_of(name, self.columns, "column of this sweep")
-        rows = (r for r in self.rows if all(r.get(name) == value for name, value in columns.items()))
-        return replace(self, rows=tuple(rows))
+            sought = plain(value)
+            key = to_json(sought)
+            same = tuple(row for row in rows if to_json(row.get(name)) == key)
+            rows = same or tuple(row for row in rows if row.get(name) == sought)
+        return replace(self, rows=rows)
 
     def values(self, name: str) -> list[Scalar]:
         """Return the values of an argument, in the order of the grid; of a result, as they are met."""
-        return list(dict.fromkeys(row.get(name) for row in self.rows))
+        return list({to_json(row.get(name)): row.get(name) for row in self.rows}.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain data."""
@@ -116,7 +122,7 @@ class Sweep(Result):
 
     def to_csv(self, path: str | Path) -> None:
         """Write the rows to a file, whole or not at all; what a row lacks and None are empty cells."""
-        with written(path, "w", encoding="utf-8", newline="") as file:
+        with written(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
             table = csv.DictWriter(file, self.columns, lineterminator="\n")
             table.writeheader()
             table.writerows(self.rows)
@@ -139,7 +145,7 @@ class Sweep(Result):
         Raises
         ------
         ValueError
-            If there is no such column, or it holds text.
+            If there is no such column, or it holds text, or arguments are apart but equal, as 1 and True.
 
         Examples
         --------
@@ -158,7 +164,7 @@ class Sweep(Result):
         several = [name for name in self.arguments if len(self.values(name)) > 1]
         others = [name for name in several if name not in (index, columns)]
         shared = any(len(xs) > 1 for xs in cells.values())
-        note = f"mean over {', '.join(others)}" if shared else ""
+        note = f"mean over {', '.join(others) or 'points that share both'}" if shared else ""
         return Pivot(index, columns, values, {key: sum(xs) / len(xs) for key, xs in cells.items()}, note)
 
     def numbers(self, values: str, *arguments: str) -> list[tuple[Row, float]]:
@@ -171,6 +177,14 @@ class Sweep(Result):
         """
         for name in arguments:
             checks.one_of(name, self.arguments, "argument of this sweep")
+            met: dict[Scalar, Scalar] = {}
+            for value in self.values(name):
+                if value in met:
+                    raise ValueError(
+                        f"{name} holds {met[value]} and {value}, which share a place as equal numbers do; "
+                        f"take one of them by where({name}=...)"
+                    )
+                met[value] = value
         results = [name for name in self.columns[:-1] if name not in self.arguments]
         if not results:
             raise ValueError("; ".join(self.failures) or "this sweep has no rows")
@@ -179,7 +193,10 @@ class Sweep(Result):
         for row in rows:
             if isinstance(row[values], str):
                 raise ValueError(f"{values} holds {row[values]!r}, and this takes a column of numbers")
-        return [(row, float(row[values])) for row in rows]  # type: ignore[arg-type]  # checked
+        try:
+            return [(row, float(row[values])) for row in rows]  # type: ignore[arg-type]  # checked
+        except OverflowError:
+            raise ValueError(f"{values} holds a whole number that is larger than any float") from None
 
     def plot(self, x: str, y: str, *, by: str | None = None, ax: Axes | None = None) -> Axes:
         """Draw a result against an argument, a line for each value of another: `plotting.sweep_curves`."""

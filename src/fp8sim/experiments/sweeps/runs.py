@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 from fp8sim import __version__
 from fp8sim._support.text import printable
 from fp8sim.experiments.sweeps.grid import Grid, GridLike, name_of, read_grid
+from fp8sim.experiments.sweeps.identity import digest
 from fp8sim.experiments.sweeps.record import Record, recorded
 from fp8sim.experiments.sweeps.result import Row, Sweep
-from fp8sim.experiments.sweeps.workers import Outcome, check_executor, outcomes_of
+from fp8sim.experiments.sweeps.workers import Outcome, WorkerDied, check_executor, check_worker, outcomes_of
 
 __all__ = ["sweep"]
 
@@ -65,7 +67,9 @@ def sweep(
     ValueError
         If the grid is empty or the function does not take it, or `out` is of another sweep or in use.
     ChildProcessError
-        If a worker dies; the message says how to go on. A cluster of Dask tries again before that.
+        If a worker dies; the message says at which points it may have been, and how to go on: the same again
+        runs those alone, and one that a worker dies at once more has failed. A cluster of Dask tries again
+        before that.
     OSError
         If `out` cannot be written. What is there can be gone on from.
 
@@ -85,20 +89,24 @@ def sweep(
     points = read_grid(grid, measure)
     check_executor(executor, measure, points)
     name = printable(name_of(measure))
-    header = {"measure": name, **points.header(), "versions": _versions()}
-    keep = contextlib.nullcontext() if out is None else recorded(out, header, points)
+    keep = contextlib.nullcontext() if out is None else recorded(out, _header(measure, name, points), points)
     with keep as record:
         try:
             rows = _rows(points, measure, executor, record, on_row)
-        except ChildProcessError as error:
-            words = record.words if record else "pass out=FILE, and the same again goes on from its rows"
+        except WorkerDied as error:
+            words = "pass out=FILE, and the same again goes on from its rows"
+            if record:
+                record.suspect([place for place, _ in error.tasks])
+                words = record.words
             raise ChildProcessError(f"{error}; {words}") from error.__cause__
     return Sweep(name, points.names, rows)
 
 
-def _versions() -> dict[str, str]:
-    """Return what figures may hang on: numpy's generators draw other numbers in some versions."""
-    return {"fp8sim": __version__, "numpy": np.__version__}
+def _header(measure: Callable[..., Any], name: str, grid: Grid) -> dict[str, Any]:
+    """Return what figures hang on; numpy's generators draw other numbers, and Pythons have other code."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    versions = {"fp8sim": __version__, "numpy": np.__version__, "python": python}
+    return {"measure": name, "code": digest(measure, name), **grid.header(), "versions": versions}
 
 
 def _rows(
@@ -118,9 +126,14 @@ def _rows(
 
     for place, outcome in record.outcomes.items() if record else ():
         take(place, outcome)
-    todo = [(place, point) for place, point in enumerate(grid.points) if place not in rows]
-    for place, outcome in outcomes_of(measure, todo, executor):
-        if record:
-            record.add(place, outcome)
-        take(place, outcome)
+    alone = record.suspects if record else []
+    if alone and executor is not None:
+        check_worker(executor, measure)  # so that it is the point which is to blame
+    done = {*rows, *alone}
+    todo = [*([place] for place in alone), [place for place in range(len(grid)) if place not in done]]
+    for places in todo:
+        for place, outcome in outcomes_of(measure, [(i, grid.points[i]) for i in places], executor):
+            if record:
+                record.add(place, outcome)
+            take(place, outcome)
     return tuple(rows[place] for place in range(len(grid)))

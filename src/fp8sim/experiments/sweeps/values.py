@@ -42,7 +42,7 @@ def plain(value: Any) -> Scalar:
             raise ValueError(f"{shown(value)} is too large for a row; pass a float")
         return int(value)
     if isinstance(value, float):
-        return float(value)
+        return math.nan if value != value else float(value)  # one NaN, which is then a key like any other
     if isinstance(value, (str, os.PathLike)):
         return _NUMBERS.get(str(value), str(value))  # as it comes back from a file
     name = getattr(value, "name", None)

@@ -12,12 +12,21 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from itertools import islice
 from typing import Any, TypeAlias
 
-from fp8sim._support.text import printable, shown
+from fp8sim._support.text import addressless, printable, shown
 from fp8sim._support.threads import one_thread
 from fp8sim.experiments.sweeps.grid import Grid, name_of
-from fp8sim.experiments.sweeps.values import Point, plain
+from fp8sim.experiments.sweeps.values import Point, Scalar, plain
 
-__all__ = ["Outcome", "check_executor", "outcomes_of", "run_point", "run_points"]
+__all__ = [
+    "Outcome",
+    "WorkerDied",
+    "check_executor",
+    "check_worker",
+    "columns_of",
+    "outcomes_of",
+    "run_point",
+    "run_points",
+]
 
 Outcome: TypeAlias = "dict[str, Any]"  # {"result": {...}} or {"error": "..."}
 Task: TypeAlias = "tuple[int, Point]"  # place in the grid, and arguments
@@ -30,10 +39,27 @@ _PATIENCE = 5.0  # seconds; that is longer than the start of a worker
 _MOST = 1024  # points of a share at most, and
 _GROWTH = 16  # times as many as in the one before
 _SECONDS = 0.1  # after which a worker hands back the points of its share that it has not begun
+_NAMED = 3  # points in a message at most
 _UNSENT = (
     "{} or a value of its grid cannot be sent to another process ({}); define it with def at the top of a "
     "module, or take threads"
 )
+
+
+class WorkerDied(ChildProcessError):
+    """A worker is gone, or never began; `tasks` are those that it may have been at."""
+
+    def __init__(self, measure: Callable[..., Any], error: Exception, tasks: Sequence[Task] = ()) -> None:
+        words = printable(f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".: "))
+        at = f" at {_points(tasks)}" if tasks else ""
+        super().__init__(f"a worker died{at}, or could not load {name_of(measure)} ({words})")
+        self.tasks = tasks
+
+
+def _points(tasks: Sequence[Task]) -> str:
+    """Write the first points of some, of which any may be to blame."""
+    some = [shown({name: plain(value) for name, value in point.items()}) for _, point in tasks[:_NAMED]]
+    return " or ".join(some) + f" or one of {len(tasks) - _NAMED} more" * (len(tasks) > _NAMED)
 
 
 def run_point(measure: Callable[..., Any], point: Point) -> Outcome:
@@ -48,10 +74,31 @@ def run_point(measure: Callable[..., Any], point: Point) -> Outcome:
     """
     try:
         value = measure(**point)
-        columns = dict(value) if isinstance(value, Mapping) else {"value": value}
-        return {"result": {_column(name, point): plain(x) for name, x in columns.items()}}
-    except Exception as error:
-        return {"error": printable(f"{type(error).__name__}: {error}")}
+        return {"result": columns_of(value if isinstance(value, Mapping) else {"value": value}, point)}
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit too, which would end all of the program
+        return {"error": _said(error)}
+
+
+def columns_of(result: Mapping[Any, Any], point: Point) -> dict[str, Scalar]:
+    """Return results as they stand in a row, or say why they cannot.
+
+    Examples
+    --------
+    >>> columns_of({"half": 1.5}, {"x": 3})
+    {'half': 1.5}
+    """
+    return {_column(name, point): plain(value) for name, value in result.items()}
+
+
+def _said(error: BaseException) -> str:
+    """Return type and message of an error, the same in each run."""
+    try:
+        text = str(error)
+    except Exception as unsaid:
+        text = f"its message cannot be written ({type(unsaid).__name__})"
+    return printable(addressless(f"{type(error).__name__}: {text}"))
 
 
 def _column(name: object, point: Point) -> str:
@@ -89,6 +136,14 @@ def check_executor(executor: Any, measure: Callable[..., Any], grid: Grid) -> No
             raise TypeError(_UNSENT.format(name_of(measure), error)) from None
 
 
+def check_worker(executor: Executor, measure: Callable[..., Any]) -> None:
+    """Refuse an executor whose workers cannot load the function, or do not live."""
+    try:
+        executor.submit(callable, measure).result()
+    except Exception as error:
+        raise WorkerDied(measure, error) from error
+
+
 def outcomes_of(
     measure: Callable[..., Any], tasks: Iterable[Task], executor: Executor | None
 ) -> Iterator[tuple[int, Outcome]]:
@@ -96,7 +151,7 @@ def outcomes_of(
 
     Raises
     ------
-    ChildProcessError
+    WorkerDied
         If a worker dies, or cannot load the function.
     TypeError
         If the executor cannot send the function to its workers.
@@ -123,7 +178,10 @@ def _sent_out(
                 share = share or list(islice(tasks, size))
                 if not share:
                     break
-                future = _submit(executor, measure, [point for _, point in share])
+                try:
+                    future = _submit(executor, measure, [point for _, point in share])
+                except BrokenExecutor as error:
+                    raise WorkerDied(measure, error, _under_way(running, executor)) from error
                 running[future] = share
                 future.add_done_callback(ended.put)
             if not running:
@@ -133,8 +191,12 @@ def _sent_out(
             except queue.Empty:  # points take long, and there may be workers that have none
                 ahead = _AHEAD
                 continue
+            try:  # what the function raises is in there, so that an error is the executor's
+                outcomes, seconds = future.result()
+            except Exception as error:
+                at = _under_way(running, executor) if isinstance(error, BrokenExecutor) else running[future]
+                raise WorkerDied(measure, error, at) from error
             share = running.pop(future)
-            outcomes, seconds = _result(future, measure)
             size = _size(len(share), len(outcomes), seconds)
             ahead = _AHEAD if seconds > _SECONDS / 4 else ahead
             returned += share[len(outcomes) :]
@@ -160,20 +222,11 @@ def _size(asked: int, done: int, seconds: float) -> int:
 def _submit(executor: Executor, measure: Callable[..., Any], points: Sequence[Point]) -> _Share:
     try:
         return executor.submit(run_points, measure, points)
-    except BrokenExecutor as error:
-        raise _lost(error, measure) from error
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise TypeError(_UNSENT.format(name_of(measure), error)) from None
 
 
-def _result(share: _Share, measure: Callable[..., Any]) -> tuple[list[Outcome], float]:
-    """Return what a share gave; what the function raises is in there, so that an error is the executor's."""
-    try:
-        return share.result()
-    except Exception as error:
-        raise _lost(error, measure) from error
-
-
-def _lost(error: Exception, measure: Callable[..., Any]) -> ChildProcessError:
-    words = printable(f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".: "))
-    return ChildProcessError(f"a worker died, or could not load {name_of(measure)} ({words})")
+def _under_way(running: dict[_Share, list[Task]], executor: Executor) -> list[Task]:
+    """Return the tasks that workers may be at: they take shares in order, and may have answered some."""
+    workers = getattr(executor, "_max_workers", 1)
+    return [task for share in islice(running.values(), 2 * workers) for task in share]
