@@ -53,6 +53,7 @@ def made() -> dict[str, Any]:
         "model cost": cost,
         "inventory": cost.inventory if hasattr(cost, "inventory") else None,
         "gemm cost": fp8sim.gemm_cost(64, 64, 64),
+        "model cost": fp8sim.model_cost("llama-3.2-1b", seq_len=64),
         "training": importlib.import_module("fp8sim.experiments.train").recorded_training()[0],
         "device": importlib.import_module("fp8sim.costs").get_device("h800"),
         "generator": np.random.default_rng(0),
@@ -111,6 +112,7 @@ CALLS: dict[str, dict[str, Any]] = {
             "row_errors", "sqnr_db", "ordinary_channel_error",
         )
     },
+    "fp8sim.play": {"part": "block"},
     "fp8sim.metrics.calc_diff": {"x": A, "y": A + np.float32(0.25)},
     "fp8sim.metrics.outlier_channels": {"x": A, "limit": 5.0},
     "fp8sim.metrics.ulp_error": {"x": A, "reference": A + np.float32(0.25), "fmt": "e4m3"},
@@ -143,6 +145,7 @@ if find_spec("matplotlib"):
     CALLS |= {
         "fp8sim.plotting.code_histogram": {"x": A, "fmt": "e4m3"},
         "fp8sim.plotting.cost_bars": {"cost": "@comparison", "quantity": "bytes"},
+        "fp8sim.plotting.flop_bars": {"costs": "@model cost"},
         "fp8sim.plotting.error_against_k": {
             "a": E4M3_A, "b": E4M3_B, "core": "hopper-fp8", "promote_every": (None, 32), "lengths": (4, 8),
         },
@@ -156,7 +159,7 @@ if find_spec("matplotlib"):
 #: Public functions that have no row: what changes the process, takes minutes, or has a category of its own.
 LEFT_OUT = {
     "fp8sim.set_num_threads", "fp8sim.check_gpu", "fp8sim.claims", "fp8sim.experiments.claims.claims", "fp8sim.experiments.train.train",
-    "fp8sim.experiments.claims.count_parts", "fp8sim.experiments.train.recorded_training",
+    "fp8sim.experiments.claims.count_parts", "fp8sim.experiments.train.recorded_training", "fp8sim.experiments.train.failing_training",
     "fp8sim.experiments.data.real_matrices", "fp8sim.experiments.data.sample_model_path",
     "fp8sim.experiments.embeddings.embed_sentences", "fp8sim.experiments.embeddings.sentences",
     "fp8sim.report.html_report", "fp8sim.report.verdict_svg", "fp8sim.report.write_report",

@@ -86,9 +86,10 @@ def model_data() -> dict[str, Any]:
 def _flops(name: str) -> dict[str, float]:
     """Forward flops a token: of what a recipe applies to, of the other GEMMs, of attention a key."""
     matrices = inventory(get_model(name))
-    keys = model_cost(name, seq_len=4096).work.keys / 4096  # that a token meets, for each of its context
+    length = 4096  # any: what a token meets grows with its context, half of it under a causal mask
+    attention = sum(core.flops_per_token(core.keys(length, half=True)) for core in matrices.cores)
     return {
         "fp8_flops": float(matrices.linear_flops),
         "kept_flops": float(matrices.kept_flops),
-        "attention_flops": matrices.core.flops_per_token(keys),
+        "attention_flops": attention / length,
     }
