@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from fp8sim.experiments.claims import Claims
 
-collect_ignore = ["hardware", "libraries", "record_mmasim.py"]  # record words, by what a user need not have
+# What records words, by what a user need not have.
+collect_ignore = ["hardware", "libraries", "record_checkpoints.py", "record_mmasim.py"]
 
 TOO_SLOW = [HealthCheck.too_slow]  # says that the machine is busy, of one test or another
 settings.register_profile("dev", deadline=None, max_examples=60, suppress_health_check=TOO_SLOW)

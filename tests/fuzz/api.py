@@ -53,7 +53,6 @@ def made() -> dict[str, Any]:
         "model cost": cost,
         "inventory": cost.inventory if hasattr(cost, "inventory") else None,
         "gemm cost": fp8sim.gemm_cost(64, 64, 64),
-        "model cost": fp8sim.model_cost("llama-3.2-1b", seq_len=64),
         "training": importlib.import_module("fp8sim.experiments.train").recorded_training()[0],
         "device": importlib.import_module("fp8sim.costs").get_device("h800"),
         "generator": np.random.default_rng(0),
