@@ -155,6 +155,7 @@ NO_ARRAYS = {
     "get_format",
     "get_recipe",
     "model_cost",
+    "play",
     "set_num_threads",
     "sweep",
 }

@@ -60,14 +60,8 @@ class Checkpoint(Result):
 
     Attributes
     ----------
-    names : tuple of str
-        The weights, in order.
     stored : dict
         Everything that is stored in the files of the source, by name.
-    layout : str
-        The spelling of its quantised weights, such as ``deepseek``; several joined by `` + ``; ``plain``.
-    nbytes : int
-        Bytes of everything that is stored.
     source : str
         Where it lies.
     config : Config
@@ -125,7 +119,7 @@ class Checkpoint(Result):
 
     @cached_property
     def layout(self) -> str:
-        """The spelling of the quantised weights."""
+        """The spelling of the quantised weights, such as ``deepseek``; several joined by `` + ``; ``plain``."""
         found = dict.fromkeys(one.layout for one in self if one.layout not in ("plain", ""))
         return " + ".join(found) or "plain"
 
