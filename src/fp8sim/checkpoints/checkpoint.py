@@ -119,7 +119,7 @@ class Checkpoint(Result):
 
     @cached_property
     def layout(self) -> str:
-        """The spelling of the quantised weights: ``deepseek``, ``plain``; several joined by `` + ``."""
+        """The spelling of the quantised weights, such as ``deepseek``; several are joined by plus signs."""
         found = dict.fromkeys(one.layout for one in self if one.layout not in ("plain", ""))
         return " + ".join(found) or "plain"
 
