@@ -70,7 +70,8 @@ _DEEPSEEK_V3 = {
     "tie_word_embeddings": False,
 }
 
-# config.json of deepseek-ai/DeepSeek-V3.2, DeepSeek-V4-Flash and DeepSeek-V4-Pro: shapes and formats.
+# config.json of deepseek-ai/DeepSeek-V3.2 and DeepSeek-V4-Flash: shapes and formats. DeepSeek-V4-Pro's was
+# not at hand: its sizes are from public summaries, held by the published parameters, cache and FLOPs.
 _INDEX = {"index_n_heads": 64, "index_head_dim": 128}
 _UE8M0 = {
     "quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0", "weight_block_size": [128, 128],
@@ -133,7 +134,7 @@ MODELS: dict[str, BuiltIn] = {
         parameters_source="DeepSeek-V4 report, arXiv 2606.19348",
     ),
     "deepseek-v4-pro": BuiltIn(
-        *(_V4_PRO, "deepseek-ai/DeepSeek-V4-Pro config.json on Hugging Face", 1_600_000_000_000, 10**11),
+        *(_V4_PRO, "summaries of DeepSeek-V4-Pro, not its config.json", 1_600_000_000_000, 10**11),
         parameters_source="DeepSeek-V4 report, arXiv 2606.19348",
     ),
     "llama-3.2-1b": _llama("meta-llama/Llama-3.2-1B", 1235814400, 2048, 8192, 16, 32, 8, tied=True),
