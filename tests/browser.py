@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,12 +12,26 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["CHROMEDRIVER", "CHROMIUM", "KEYS", "MISSING", "NO_BROWSER", "Browser", "browsing"]
+__all__ = [
+    "AXE",
+    "CHROMEDRIVER",
+    "CHROMIUM",
+    "KEYS",
+    "MISSING",
+    "NO_AXE",
+    "NO_BROWSER",
+    "Browser",
+    "browsing",
+    "violations",
+]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CHROMEDRIVER = shutil.which("chromedriver")
 MISSING = not (CHROMIUM and CHROMEDRIVER)
 NO_BROWSER = "no browser: needs chromium and chromedriver (Debian: chromium, chromium-driver)"
+#: Where npm puts axe-core: `npm install axe-core` at the root of the repository, or what AXE_CORE says.
+AXE = Path(os.environ.get("AXE_CORE", Path(__file__).parent.parent / "node_modules/axe-core/axe.min.js"))
+NO_AXE = "no axe-core: `npm install axe-core` puts it here, or AXE_CORE says where it is"
 
 KEYS = {
     "Tab": "\ue004",
@@ -124,3 +139,13 @@ def browsing(profile: Path) -> Iterator[Browser]:
         driver.terminate()
         driver.wait(timeout=30)
         driver.stdout.close()
+
+
+def violations(page: Browser) -> list[object]:
+    """Return what axe-core finds on the open page against WCAG 2.2, levels A and AA, and in which elements."""
+    page.run(AXE.read_text(encoding="utf-8") + "; return 0")
+    script = """const [rules, done] = arguments;
+        axe.run(document, { runOnly: rules }).then((found) => done(found.violations.map((v) => [v.id, v.help,
+            v.nodes.map((n) => [n.html.slice(0, 120), n.any.map((c) => c.message).join("; ").slice(0, 200)])])),
+            (problem) => done(String(problem)));"""
+    return page.wait(script, ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"])

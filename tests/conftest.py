@@ -10,6 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from browser import Browser
     from fp8sim.experiments.claims import Claims
 
 # What records words, by what a user need not have.
@@ -24,6 +27,15 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # repeatable 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20_241_226)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium, the same for all tests of a module."""
+    from browser import browsing
+
+    with browsing(tmp_path_factory.mktemp("profile")) as session:
+        yield session
 
 
 @pytest.fixture(scope="session")

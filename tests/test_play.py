@@ -6,15 +6,13 @@ import base64
 import inspect
 import json
 import math
-import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fp8sim
-from browser import MISSING, NO_BROWSER, browsing
+from browser import AXE, MISSING, NO_AXE, NO_BROWSER, violations
 from fp8sim.formats import FORMATS, INT8
 from fp8sim.play import PARTS
 from fp8sim.play.page import page_sources
@@ -32,14 +30,6 @@ MADE = [
     fp8sim.FloatFormat(PLANTED, 4, 3),
 ]
 ALL = {fmt.name: fmt for fmt in [*FORMATS.values(), INT8, *MADE]}
-#: Where npm puts axe-core: `npm install axe-core` at the root of the repository, or what AXE_CORE says.
-AXE = Path(os.environ.get("AXE_CORE", Path(__file__).parent.parent / "node_modules/axe-core/axe.min.js"))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("profile")) as session:
-        yield session
 
 
 @pytest.fixture(scope="module")
@@ -681,18 +671,12 @@ def test_what_changes_is_said_to_those_who_listen(page):
 
 @in_browser
 @pytest.mark.extra
-@pytest.mark.skipif(
-    not AXE.exists(), reason="no axe-core: `npm install axe-core` puts it here, or AXE_CORE says where it is"
-)
+@pytest.mark.skipif(not AXE.exists(), reason=NO_AXE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_axe_finds_no_violation_of_wcag_aa(page, file, width, scheme):
-    script = """const [rules, done] = arguments;
-        axe.run(document, { runOnly: rules }).then((found) => done(found.violations.map(
-            (v) => [v.id, v.help, v.nodes.map((n) => n.html.slice(0, 120))])), (problem) => done(String(problem)));"""
     for place in PLACES:
         page.emulate(width, scheme)
         show(page, file, place)
-        page.run(AXE.read_text(encoding="utf-8") + "; return 0")
-        assert page.wait(script, ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]) == [], place
+        assert violations(page) == [], place
     page.emulate_nothing()

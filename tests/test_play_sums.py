@@ -7,16 +7,14 @@ import dataclasses
 import itertools
 import json
 import math
-import os
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fp8sim
-from browser import MISSING, NO_BROWSER, browsing
+from browser import AXE, MISSING, NO_AXE, NO_BROWSER, violations
 from fp8sim import FloatFormat, get_format
 from fp8sim._support.typing import F32
 from fp8sim.anatomy import explain_dot
@@ -30,14 +28,6 @@ from fp8sim.tensor_cores import (
 )
 
 in_browser = pytest.mark.skipif(MISSING, reason=NO_BROWSER)
-#: Where npm puts axe-core: `npm install axe-core` at the root of the repository, or what AXE_CORE says.
-AXE = Path(os.environ.get("AXE_CORE", Path(__file__).parent.parent / "node_modules/axe-core/axe.min.js"))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("profile")) as session:
-        yield session
 
 
 @pytest.fixture(scope="module")
@@ -772,24 +762,15 @@ def test_it_is_never_wider_than_the_screen_and_every_control_has_a_name(page, st
 
 
 @in_browser
-@pytest.mark.skipif(
-    not AXE.exists(), reason="no axe-core: npm install axe-core at the root, or name it in AXE_CORE"
-)
+@pytest.mark.extra
+@pytest.mark.skipif(not AXE.exists(), reason=NO_AXE)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_no_violation_of_wcag_aa(page, state, scheme):
     for width in (390, 1280):
         page.emulate(width, scheme)
         show(page, f"#{state}")
-        page.run(AXE.read_text(encoding="utf-8") + "; return 0")
-        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-        found = page.wait(
-            """const [tags, done] = arguments;
-            axe.run(document, { runOnly: tags }).then((result) => done(result.violations.map((v) =>
-              [v.id, v.nodes.map((n) => [n.html.slice(0, 120), n.any.map((c) => c.message).join("; ").slice(0, 200)])])))""",
-            tags,
-        )
-        assert found == [], width
+        assert violations(page) == [], width
 
 
 @in_browser

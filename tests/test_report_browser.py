@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from browser import MISSING, NO_BROWSER, browsing
+from browser import MISSING, NO_BROWSER
 from fp8sim import report
 from fp8sim.experiments.claims import QUESTIONS, Claim, Claims
 from fp8sim.experiments.claims.rounding import RoundingError
@@ -17,12 +17,6 @@ from fp8sim.experiments.claims.rules import HALVED
 pytestmark = pytest.mark.skipif(MISSING, reason=NO_BROWSER)
 
 PLANTED = "<!--<script></script ><script>alert(1)</script><img src=x onerror=alert(2)>"
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("profile")) as session:
-        yield session
 
 
 ROWS = (

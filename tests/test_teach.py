@@ -28,7 +28,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import fp8sim
-from browser import CHROMIUM, MISSING, NO_BROWSER, browsing
+from browser import CHROMIUM, MISSING, NO_BROWSER
 from fp8sim.accumulators.exact import _float64_product, exact_dot
 
 ROOT = Path(__file__).parent.parent
@@ -335,9 +335,8 @@ def served(folder: Path):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("profile")) as session:
-        yield session
+def page(browser):
+    return browser
 
 
 @needs_site

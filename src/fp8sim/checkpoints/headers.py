@@ -138,10 +138,11 @@ def load_json(text: bytes, what: str) -> dict[str, Any]:
         raise ValueError(f"{what} begins with a byte order mark; save it as UTF-8 without one")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        entries = dict(pairs)
-        if len(entries) < len(pairs):
-            seen: set[str] = set()
-            raise _Twice(next(key for key, _ in pairs if key in seen or seen.add(key)))  # type: ignore[func-returns-value]
+        entries: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in entries:
+                raise _Twice(key)
+            entries[key] = value
         return entries
 
     def constant(word: str) -> Any:
