@@ -158,7 +158,7 @@ class Emulated:
 def _tensor(codes: AnyArray, fmt: str, copies: int, place: str) -> Any:
     import torch
 
-    tiled = np.tile(codes, (copies, 1))
+    tiled = np.ascontiguousarray(np.tile(codes, (copies, 1)))  # one copy may lie column by column
     if fmt == "tf32":
         return torch.from_numpy(decode(tiled, fmt)).to(place)
     bits = torch.from_numpy(tiled.view(f"i{tiled.itemsize}")).to(place)
