@@ -14,6 +14,8 @@ from numpy.testing import assert_array_equal
 import fp8sim
 from fp8sim import TENSOR_CORES, _kernels
 from fp8sim._support.typing import AnyArray
+from fp8sim.accumulators import TensorCoreSum
+from fp8sim.quantization import Quantized, Scaling
 from silicon import (
     CASTS,
     FORMATS,
@@ -146,6 +148,23 @@ def test_a_wrong_law_of_products_would_be_seen(fault: Case, where: Case) -> None
     for case, inputs, d in affected:
         if case["out"] == "f32":
             assert (expect_product({**case, **fault}, *inputs) != d).any()
+
+
+@pytest.mark.parametrize("scales", ["tensor", "row", "1x128 128x128"])
+def test_scaled_operands_multiply_as_cublas_multiplies_them(scales: str) -> None:
+    """The products of recipes: `fp8-tensor`, `fp8-row` and `deepseek-v3` on this core."""
+    found = [x for x in recorded_products() if x[0]["scales"] == scales and x[0]["out"] == "f32"]
+    assert len(found) >= 3
+    for case, (a, b, a_scale, b_scale), d in found:
+        a_scaling, b_scaling = (Scaling(name) for name in (scales.split() * 2)[:2])
+        a_fmt, b_fmt = (fp8sim.get_format(case[letter]) for letter in "ab")
+        one, nothing = np.float32(1), (0, 0)
+        left = Quantized(fp8sim.encode(a, a_fmt), a_scale, a_fmt, a_scaling, 1, a_scale, one, *nothing)
+        b_codes = fp8sim.encode(np.ascontiguousarray(b.T), b_fmt)
+        b_scale = np.ascontiguousarray(b_scale.T)
+        right = Quantized(b_codes, b_scale, b_fmt, b_scaling, 0, b_scale, one, *nothing)
+        sums = TensorCoreSum("hopper-fp8", promote_every=None if case["fast"] else 128)
+        assert_array_equal(sums.multiply(left, right).view(np.uint32), d, err_msg=str(case))
 
 
 def test_no_product_that_was_compared_differed() -> None:

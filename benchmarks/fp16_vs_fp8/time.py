@@ -85,10 +85,13 @@ def rows(options: Options) -> list[Row]:
         options.notes.append(f"Measured on {gpu.name} ({gpu.made}).")
         if options.given["device"] is None:
             options.chosen["device"] = _device_of(gpu.name) or options.device
-    recipes, found = common.beside(options.recipes), []
+    recipes, found, missing = common.beside(options.recipes), [], {}
     for shape in options.shapes:
-        measured = {} if gpu is None else measure(shape, recipes, gpu, options)
+        measured, refused = ({}, {}) if gpu is None else measure(shape, recipes, gpu, options)
         found += [_row(shape, name, options.device, measured.get(name)) for name in recipes]
+        for recipe_and_why in refused.items():
+            missing.setdefault(recipe_and_why, []).append(common.shape_text(shape))
+    options.notes += [f"Not timed: {name} of {', '.join(of)}: {why}." for (name, why), of in missing.items()]
     timed = common.with_ratios(found, "measured_s", ("shape",), "measured_to_")
     return common.with_ratios(timed, "seconds", ("shape",))
 
@@ -117,9 +120,12 @@ def _row(shape: common.Shape, recipe: str, device: str, measured: float | None) 
     }
 
 
-def measure(shape: common.Shape, recipes: tuple[str, ...], gpu: Gpu, options: Options) -> dict[str, float]:
-    """Time the call of every recipe that this GPU and PyTorch have, in turn; note what they have not."""
+def measure(
+    shape: common.Shape, recipes: tuple[str, ...], gpu: Gpu, options: Options
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Time the call of every recipe that this GPU and PyTorch have, in turn; say why of the others."""
     calls: dict[str, Call] = {}
+    refused: dict[str, str] = {}
     for name in recipes:
         try:
             if name not in CALLS:
@@ -127,9 +133,9 @@ def measure(shape: common.Shape, recipes: tuple[str, ...], gpu: Gpu, options: Op
             calls[name] = _checked(*CALLS[name](shape, gpu.place))
         except Exception as error:  # of many types: what this GPU, or this version of PyTorch, has not
             why = (str(error).splitlines() or [type(error).__name__])[0]
-            options.notes.append(f"Not timed: {name} of {common.shape_text(shape)}: {why}.")
+            refused[name] = why.partition(" when calling ")[0].rstrip(".")  # and PyTorch's own C++ call
     options.packages[:] = ["torch"]
-    return medians(calls, gpu, QUICK_ROUNDS if options.quick else ROUNDS)
+    return medians(calls, gpu, QUICK_ROUNDS if options.quick else ROUNDS), refused
 
 
 def medians(calls: Mapping[str, Call], gpu: Gpu, rounds: int) -> dict[str, float]:

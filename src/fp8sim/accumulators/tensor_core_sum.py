@@ -26,7 +26,8 @@ __all__ = ["TensorCoreSum", "multiply_codes"]
 class TensorCoreSum(Accumulator):
     """The fused steps of a tensor core, chained over k.
 
-    Scales of whole rows or tensors multiply the finished sums. Where scales change along k, a chain
+    Finished sums are multiplied by the product of two scales of tensors, by scales of rows one after the
+    other, B's first: so are cuBLAS's words on an H100 and an H200. Where scales change along k, a chain
     ends with its block, and enters an FP32 sum times its two scales (DeepSeek-V3's promotion). MX and
     NVFP4 cores multiply by the block scales themselves. Codes of a format that the core has not go to it
     in the first one that has their values: E2M1 as E4M3, and E4M3 as BF16.
@@ -75,8 +76,13 @@ class TensorCoreSum(Accumulator):
         k, a_group, b_group = a.shape[1], a.sizes[1], b.sizes[0]
         if a_group >= k and b_group >= k:  # one scale per row of A and column of B
             sums = multiply_codes(a, b, self.core, promote_every=self.promote_every)
+            if not k:
+                return sums
+            a_scales, b_scales = _per_block(a, 1, k), _per_block(b, 0, k)
             with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-                return sums * (_per_block(a, 1, max(k, 1)) * _per_block(b, 0, max(k, 1))) if k else sums
+                if a.scaling.granularity == b.scaling.granularity == "row":
+                    return (sums * b_scales) * a_scales
+                return sums * (a_scales * b_scales)
         every = self.interval(a, b)
         assert every is not None
         if any(size % every for size in (a_group, b_group) if size < k):
