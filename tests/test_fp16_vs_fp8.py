@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import write_answer
 
 import common
 import fp8sim
@@ -222,6 +223,17 @@ def test_training_anew_trains_what_the_record_has_not(report):
 
 
 # --- the page ------------------------------------------------------------------------------------------
+
+
+def test_measured_times_are_those_that_were_recorded():
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- measured begin -->\n{write_answer.measured_times()}\n<!-- measured end -->" in page
+    data = json.loads(write_answer.RECORDED.read_text(encoding="utf-8"))
+    for row in data["rows"]:
+        m, n, k = map(int, row["shape"].split("x"))
+        assert row["seconds"] == fp8sim.gemm_cost(m, n, k, row["recipe"], row["device"]).seconds
+        if row["measured_s"] is not None:
+            assert row["of_roofline"] == row["measured_s"] / row["seconds"] > 1  # no kernel is faster
 
 
 @pytest.mark.skipif(

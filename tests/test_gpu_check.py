@@ -398,3 +398,15 @@ def test_the_driver_is_asked_for_by_nvidias_own_program(monkeypatch):
     assert "driver_version" in devices._driver()
     monkeypatch.setattr(devices.shutil, "which", lambda name: "/bin/false")
     assert devices._driver() == "unknown"
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("fmt", ["e4m3", "bf16", "tf32"])
+def test_operands_lie_row_by_row_whatever_they_were(fmt, copies):
+    """A GPU refuses FP8 that lies otherwise."""
+    pytest.importorskip("torch")
+    columns = np.asfortranarray(fp8sim.encode(np.ones((32, 64)), fmt).view(fp8sim.get_format(fmt).code_dtype))
+    tensor = devices._tensor(columns, fmt, copies, "cpu")
+    assert tensor.is_contiguous()
+    assert tensor.shape == (32 * copies, 64)
