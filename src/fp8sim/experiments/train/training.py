@@ -167,7 +167,8 @@ def _cells(row: RecipeLoss, is_baseline: bool, limit: float) -> list[str]:
         figures = (row.error, row.error_low, row.error_high)
         error = [*(f"{100 * value:+.3f} %" for value in figures), f"{100 * row.largest:.3f} %"]
         verdict = "yes" if row.largest <= limit else "on average" if abs(row.error) <= limit else "no"
-    return [label, f"{row.loss:.4f}", f"{row.loss_spread:.4f}", *error, verdict, *shares]
+    spread = f"{row.loss_spread:.4f}" if row.seeds > 1 else "-"  # one seed has none
+    return [label, f"{row.loss:.4f}", spread, *error, verdict, *shares]
 
 
 def _layer_table(training: Training, gemm: str) -> Table:
