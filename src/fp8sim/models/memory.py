@@ -9,18 +9,42 @@ from fp8sim.costs import Traffic, traffic
 from fp8sim.formats import get_format
 from fp8sim.models.description import Compressed, FeedForward, Latent, Mixture, Recurrent
 from fp8sim.models.layers import Inventory
-from fp8sim.models.matrices import COMPONENTS, Component
+from fp8sim.models.matrices import COMPONENTS, Component, Gemm
 from fp8sim.quantization import Operand, Scaling
-from fp8sim.recipes import Recipe
+from fp8sim.recipes import RECIPES, Recipe
 
 __all__ = [
-    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes", "record_bytes",
-    "state_bytes", "training_states", "weight_bytes",
+    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes", "operands",
+    "record_bytes", "state_bytes", "training_states", "weight_bytes",
 ]  # fmt: skip
 
 _FP32 = 4  # bytes
 _BF16 = 2
 _ROWS = 4096  # tokens over which the scales of an activation are averaged
+
+#: A recipe of routed experts -> that of the model's other linear layers (DeepSeek-V4: inference/model.py).
+_BESIDE_EXPERTS = {"deepseek-v4": "deepseek-v3.1"}
+
+
+def operands(gemm: Gemm, recipe: Recipe) -> tuple[Operand, Operand]:
+    """Return how activations and weights of a linear layer are stored under a recipe.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> gemms = {gemm.name: gemm for gemm in inventory(get_model("deepseek-v4-flash")).gemms}
+    >>> for name in ("wq_a", "expert w2", "router"):
+    ...     print(name, *(one.fmt for one in operands(gemms[name], get_recipe("deepseek-v4"))))
+    wq_a e4m3 e4m3
+    expert w2 e4m3 e2m1
+    router bf16 bf16
+    """
+    if not gemm.quantized:
+        return (Operand(recipe.output),) * 2
+    if gemm.component != "routed experts":
+        recipe = RECIPES.get(_BESIDE_EXPERTS.get(recipe.name, ""), recipe)
+    return recipe.a, recipe.b
 
 
 def weight_bytes(inventory: Inventory, recipe: Recipe) -> dict[Component, Traffic]:
@@ -42,7 +66,7 @@ def weight_bytes(inventory: Inventory, recipe: Recipe) -> dict[Component, Traffi
     scales = dict(elements)
     for gemm in inventory.gemms:
         if gemm.quantized:
-            one = traffic(recipe.b, (gemm.k, gemm.n), axis=0)
+            one = traffic(operands(gemm, recipe)[1], (gemm.k, gemm.n), axis=0)
             elements[gemm.component] += gemm.count * one.elements * gemm.stored
             scales[gemm.component] += gemm.count * one.scales * gemm.stored
         else:

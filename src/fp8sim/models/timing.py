@@ -12,6 +12,7 @@ from fp8sim.costs import Device, Roofline, formats_class, traffic
 from fp8sim.formats import get_format
 from fp8sim.models.layers import Inventory
 from fp8sim.models.matrices import AttentionCore, Component, Gemm
+from fp8sim.models.memory import operands
 from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe
 
@@ -106,8 +107,7 @@ def product_times(inventory: Inventory, recipe: Recipe, work: Workload, device: 
 
 def _gemm_products(gemm: Gemm, recipe: Recipe, work: Workload, device: Device) -> Iterator[ProductTime]:
     """Yield Fprop and, in training, Dgrad and Wgrad."""
-    out, plain = recipe.output.bits / 8, Operand(recipe.output)
-    a, b = (recipe.a, recipe.b) if gemm.quantized else (plain, plain)
+    out, (a, b) = recipe.output.bits / 8, operands(gemm, recipe)
     n, k, rows = gemm.n, gemm.k, work.tokens * gemm.per_token
     width = n * gemm.copies
     matrices = touched(gemm, work.tokens) * gemm.copies  # weights used in one layer
