@@ -8,5 +8,6 @@ from fp8sim.costs.roofline import Bound, Roofline, least_seconds
 
 __all__ = [
     "DEVICES", "OPERAND_CLASSES", "Bound", "CostRatio", "Device", "DeviceLike", "GemmCost", "OperandClass",
-    "Rate", "Roofline", "Traffic", "formats_class", "gemm_cost", "get_device", "least_seconds", "operand_class", "traffic",
+    "Rate", "Roofline", "Traffic", "formats_class", "gemm_cost", "get_device", "least_seconds",
+    "operand_class", "traffic",
 ]  # fmt: skip

@@ -94,9 +94,9 @@ def key_bytes(cache: CacheFormat, attention: Attention) -> int:
     >>> from fp8sim.models import get_model
     >>> key_bytes(KV_CACHES["deepseek-v3.2"], get_model("deepseek-v3.2").attention)
     656
-    >>> v4 = get_model("deepseek-v4-flash").attention
-    >>> [key_bytes(KV_CACHES[name], v4) for name in ("deepseek-v4", "deepseek-v4.1", "mxfp4-latent", "nvfp4-latent")]
-    [584, 528, 368, 384]
+    >>> records = [row for row in KV_CACHES.values() if row.record != "none"]
+    >>> [key_bytes(row, get_model("deepseek-v4-flash").attention) for row in records]
+    [592, 584, 528, 368, 384]
     """
     if isinstance(attention, Recurrent):
         return 0
