@@ -241,11 +241,13 @@ class Deployment:
         return _layers(inventory(self.model), self.recipe, self.device)
 
     @cached_property
-    def _quantizing(self) -> float:
-        """Bytes that quantising a token takes on a device."""
+    def _quantizing(self) -> tuple[float, float]:
+        """Bytes that quantising a token takes on a device: in decoding, and in prefill."""
         tokens = 4096
         work = Workload("decode", seq_len=1, batch=tokens, causal=True)
-        return quantize_bytes(self._absorbed, self.recipe, work) / tokens / self.cut
+        both = self._absorbed, inventory(self.model)
+        decoding, reading = (quantize_bytes(one, self.recipe, work) / tokens / self.cut for one in both)
+        return decoding, reading
 
     def _linear(self, layers: _Layers, tokens: _FLOATS, last: _FLOATS) -> dict[str, _FLOATS]:
         """Return flops, bytes and seconds of the linear layers on a device: (points, layers) each.
@@ -284,7 +286,7 @@ class Deployment:
     def decode(self, batch: _FLOATS, contexts: list[int]) -> Step:
         """Return flops, bytes, bytes of the cache, seconds, and those of them bound by compute, by part."""
         tokens = np.asarray(self.sequences(batch), np.float64)
-        parts = self._by_part(self._decoding, tokens, tokens)
+        parts = self._by_part(self._decoding, tokens, tokens, self._quantizing[0])
         for one in self._cores:
             keys = np.array([one.core.keys(context, half=False) for context in contexts], np.float64)
             read = tokens * keys * one.key_bytes
@@ -294,7 +296,7 @@ class Deployment:
     def prefill(self, contexts: list[int]) -> Step:
         """Return the same of one prompt on every device, or on all of them together."""
         tokens = np.array(contexts, np.float64)
-        parts = self._by_part(self._reading, tokens, np.ones_like(tokens))
+        parts = self._by_part(self._reading, tokens, np.ones_like(tokens), self._quantizing[1])
         for one in self._fresh_cores:
             keys = np.array([one.core.keys(context, half=True) for context in contexts], np.float64)
             whole = np.array([one.core.fixed or n // one.core.ratio for n in contexts], np.float64)
@@ -310,7 +312,7 @@ class Deployment:
         both = figures if before is None else tuple(a + b for a, b in zip(before, figures, strict=True))
         parts["attention"] = both
 
-    def _by_part(self, layers: _Layers, tokens: _FLOATS, last: _FLOATS) -> Step:
+    def _by_part(self, layers: _Layers, tokens: _FLOATS, last: _FLOATS, quantizing: float) -> Step:
         every = self._linear(layers, tokens, last)
         parts: Step = {}
         for name in _PARTS[:2] + _PARTS[3:4]:
@@ -319,8 +321,8 @@ class Deployment:
                 flops, moved, seconds = (every[key][:, here].sum(1) for key in ("flops", "bytes", "seconds"))
                 computing = (every["seconds"] * every["computing"])[:, here].sum(1)
                 parts[name] = (flops, moved, 0 * moved, seconds, computing)
-        if self._quantizing:
-            moved = tokens * self._quantizing
+        if quantizing:
+            moved = tokens * quantizing
             zero = 0 * moved
             parts["quantising"] = (zero, moved, zero, moved / self.device.bandwidth.value, zero)
         return parts

@@ -70,14 +70,14 @@ class ServingSide:
 
     @cached_property
     def largest_batch(self) -> int | None:
-        """Most sequences of this context that fit; None without a limit."""
-        most = _largest(lambda many: bool(self.of.fits(many * self.of.apart, self.context)))
+        """Most sequences of this context that fit; None without a limit, or where none is known."""
+        most = _largest(lambda many: self.of.fits(many * self.of.apart, self.context) is not False)
         return None if most is None else most * self.of.apart
 
     @cached_property
     def largest_context(self) -> int | None:
         """Longest context at which this batch fits; None without a limit."""
-        return _largest(lambda tokens: bool(self.of.fits(self.batch, tokens)))
+        return _largest(lambda tokens: self.of.fits(self.batch, tokens) is not False)
 
     @cached_property
     def decode(self) -> tuple[ServingPart, ...]:

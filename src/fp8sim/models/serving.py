@@ -61,7 +61,7 @@ class ServingCost(Result, Served):
         >>> cost = serving_cost("llama-3.1-8b", "fp8-row", device="h100", batch=64, context=8192, kv="fp8")
         >>> for row in cost.curve(batch=(1, 64, 128)):
         ...     print(row["batch"], row["fits"], row["decode_s"] and round(row["decode_s"] * 1e3, 1))
-        1 True 2.7
+        1 True 2.6
         64 True 12.8
         128 False None
         """

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from fp8sim._support import checks
 from fp8sim._support.quantities import bytes_text, count_text, percent_text, ratio_text, time_text
 from fp8sim._support.results import members, plain_data
 from fp8sim._support.tables import Table
@@ -13,7 +14,7 @@ from fp8sim.models.deployment import ServingMemory, ServingPart
 from fp8sim.models.served import Served, ServingSide
 from fp8sim.models.tables import LEFT_OUT
 
-__all__ = ["serving_dict", "serving_tables"]
+__all__ = ["curve_table", "powers", "serving_dict", "serving_tables"]
 
 
 def serving_tables(cost: Served) -> list[Table]:
@@ -159,8 +160,8 @@ _SERVED: dict[str, Callable[[ServingSide], str]] = {
     "time of a token": lambda side: _known(time_text, side.decode_seconds),
     "tokens a second, a device": lambda side: _known(count_text, side.tokens_per_second),
     "prompt tokens a second, a device": lambda side: _known(count_text, side.prefill_tokens_per_second),
-    "largest batch at this context": lambda side: _limit(side.largest_batch),
-    "largest context at this batch": lambda side: _limit(side.largest_context),
+    "largest batch at this context": lambda side: _limit(side, side.largest_batch),
+    "largest context at this batch": lambda side: _limit(side, side.largest_context),
 }
 
 
@@ -168,5 +169,47 @@ def _known(text: Callable[[float], str], value: float) -> str:
     return "-" if math.isnan(value) else text(value)
 
 
-def _limit(value: int | None) -> str:
-    return "no limit" if value is None else f"{value:,}" if value else "none"
+def _limit(side: ServingSide, value: int | None) -> str:
+    if value is None:
+        return "no limit" if side.of.device.memory else "-"
+    return f"{value:,}" if value else "none"
+
+
+def powers(cost: Served, along: str) -> dict[str, list[int]]:
+    """Return the powers of two of a curve along the batch or the context, up to the first that is too many.
+
+    Examples
+    --------
+    >>> from fp8sim.models import serving_cost
+    >>> powers(serving_cost("llama-3.1-8b", device="h100", batch=1, context=8192), "batch")
+    {'batch': [1, 2, 4, 8, 16, 32, 64]}
+    """
+    side = cost.ours
+    most = side.largest_batch if checks.one_of(along, ("batch", "context"), "curve") == "batch" else None
+    most = side.largest_context if along == "context" else most
+    top = 20 if most is None else most.bit_length()
+    return {along: [1 << power for power in range(top + 1)]}
+
+
+def curve_table(cost: Served, rows: list[dict[str, Any]]) -> Table:
+    """Return the rows of a curve as a table."""
+
+    def time(name: str) -> Callable[[dict[str, Any]], str]:
+        return lambda row: "-" if row[name] is None else time_text(row[name])
+
+    def rate(name: str) -> Callable[[dict[str, Any]], str]:
+        return lambda row: "-" if row[name] is None else count_text(row[name])
+
+    ours, base = _columns(cost)
+    columns: dict[str, Callable[[dict[str, Any]], str]] = {
+        "batch>": lambda row: f"{row['batch']}",
+        "context>": lambda row: f"{row['context']}",
+        "memory>": lambda row: bytes_text(row["bytes"]),
+        "fits": lambda row: {True: "yes", False: "no", None: "-"}[row["fits"]],
+        "first token>": time("time_to_first_token_s"),
+        "a token>": time("decode_s"),
+        f"tokens/s, {ours}>": rate("tokens_per_s_and_device"),
+        f"{base}>": rate("baseline_tokens_per_s_and_device"),
+    }
+    title = f"{cost.model} on {cost.devices} x {cost.device}, {ours}, cache {cost.ours.kv}: of a device"
+    return Table.of(title, columns, rows, ["No time is given for what does not fit."])
