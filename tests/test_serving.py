@@ -409,7 +409,10 @@ def test_servers_are_slower_than_their_rooflines_by_known_ratios():
     assert (prompts.published, prompts.ratio) == (pytest.approx(32_207, abs=1), pytest.approx(4.99, abs=0.01))
     tensorrt = [row for row in check.rows if "TensorRT" in row.source]
     assert len(tensorrt) == len(SERVING) - 2
-    assert all(1 < row.ratio < 3 for row in tensorrt), [(row.what, row.ratio) for row in tensorrt]
+    # the more devices, the more is left out: what they send each other
+    one, many = ([row.ratio for row in tensorrt if (" 1 x" in row.what) == alone] for alone in (True, False))
+    assert all(1.3 < ratio < 1.6 for ratio in one)
+    assert all(1.6 < ratio < 3.7 for ratio in many)
     assert all(1.3 < rows[f"6 GEMMs of DeepGEMM, m = {m}"].ratio < 1.8 for m in (64, 4096))
     assert "leaves out" in str(check)
 

@@ -82,8 +82,6 @@ def _memory_table(cost: Served) -> Table:
     recipes = f"{cost.ours.recipe} against {cost.baseline.recipe}"
     title = f"{cost.model} on {across}{cost.device}{cut}, {recipes}: {what}"
     notes = [f"{name}: {_fit(side)}." for name, side in zip(_columns(cost), _sides(cost), strict=True)]
-    if cost.device.memory is None:
-        notes = [f"The memory of {cost.device} is not at hand: whether it fits is not known."]
     notes.append(
         f"Reserve: {percent_text(cost.ours.of.reserve)} of the memory, left to fragments and the runtime."
     )
@@ -96,7 +94,8 @@ def _sides(cost: Served) -> tuple[ServingSide, ServingSide]:
 
 def _fit(side: ServingSide) -> str:
     memory = side.of.device.memory
-    assert memory is not None
+    if memory is None:
+        return f"whether it fits is not known, as the memory of {side.of.device} is not"
     if side.fits:
         return f"fits, {bytes_text(memory.value - side.memory.total)} to spare of {bytes_text(memory.value)}"
     return f"does not fit, {bytes_text(side.missing_bytes)} too much for {bytes_text(memory.value)}"
