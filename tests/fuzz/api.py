@@ -84,6 +84,10 @@ CALLS: dict[str, dict[str, Any]] = {
         "model": "deepseek-v3", "recipe": "deepseek-v3", "seq_len": 4096, "batch": 1, "phase": "training",
         "device": "h800", "baseline": "bf16", "causal": None, "absorbed": None,
     },
+    "fp8sim.serving_cost": {
+        "model": "llama-3.1-8b", "recipe": "fp8-row", "device": "h100", "devices": 2, "batch": 8, "context": 100,
+        "kv": "fp8", "plan": None, "reserve": 0.1,
+    },
     "fp8sim.accumulators.exact_dot": {"x": A[0], "y": B[:, 0]},
     "fp8sim.accumulators.get_accumulator": {"accumulator": "hopper-fp8/128"},
     "fp8sim.accumulators.sum_error_bound": {"a": "@quantized a", "b": "@quantized b", "accumulator": "@accumulator"},
@@ -116,6 +120,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "fp8sim.metrics.outlier_channels": {"x": A, "limit": 5.0},
     "fp8sim.metrics.ulp_error": {"x": A, "reference": A + np.float32(0.25), "fmt": "e4m3"},
     "fp8sim.models.check_model": {"model": "deepseek-v3"},
+    "fp8sim.models.check_serving": {"model": "llama-3.1-8b"},
     "fp8sim.models.get_model": {"model": "llama-3.1-8b"},
     "fp8sim.quantization.group_sizes": {"granularity": "1x128", "shape": (300, 1000), "axis": -1},
     "fp8sim.quantization.scales_shape": {"granularity": "1x128", "shape": (300, 1000), "axis": -1},

@@ -22,7 +22,7 @@ import numpy as np
 from fp8sim import FORMATS, RECIPES, TENSOR_CORES, cli
 from fp8sim._support import checks
 from fp8sim.costs import DEVICES
-from fp8sim.models import MODELS
+from fp8sim.models import KV_CACHES, MODELS
 from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference import ROUNDINGS
 from fp8sim.training import TRAINING_RECIPES
@@ -61,7 +61,8 @@ VALUES: dict[str, Words] = {
     "--scale-rule": (*SCALE_RULES, "best"),
     "--core": (*TENSOR_CORES, "hopper-fp8/64", "hopper-fp8/0", "warp"),
     "--promote-every": ("32", "128", "64", "1", *INTEGERS),
-    "--phase": ("training", "prefill", "decode", "sleep"),
+    "--phase": ("training", "prefill", "decode", "sleep"), "--kv": (*KV_CACHES, "fp9"), "--curve": ("batch", "context", "x"),
+    "--plan": ("tensor", "expert", "x"), "--devices": ("1", "8", *INTEGERS), "--reserve": ("0", "0.2", "1", "nan", "-1", "x"),
     "--seed": INTEGERS, "--seq-len": ("128", "4096", *INTEGERS), "--batch": ("1", "64", *INTEGERS),
     "--seeds": SMALL, "--steps": SMALL, "--sequences": SMALL, "--context": ("4", "8", *SMALL), "--layers": SMALL,
     "--width": ("8", "16", *SMALL), "--heads": SMALL, "--lr": ("1e-3", "0", "-1", "nan", "inf", "1e400", "x"),

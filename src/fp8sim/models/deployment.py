@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fp8sim.costs import Device, formats_class, least_seconds, traffic
+from fp8sim.costs import Device, formats_class, traffic
+from fp8sim.costs.roofline import least_seconds
 from fp8sim.formats import get_format
 from fp8sim.models.caches import KV_CACHES, CacheFormat, Stream, streams
 from fp8sim.models.description import Latent, ModelDescription

@@ -141,9 +141,8 @@ def _summary(cost: Served) -> Table:
         amounts = one.bytes_per_token, one.baseline_bytes_per_token
         rows.append([f"sent to others a token, by {one.plan}s", *map(bytes_text, amounts)])
         if one.plan == "expert" and amounts[0] < amounts[1]:
-            notes.append(
-                f"FP8 dispatch saves {percent_text(1 - amounts[0] / amounts[1])} of what experts are sent."
-            )
+            saved, fmt = percent_text(1 - amounts[0] / amounts[1]), cost.ours.recipe.a.fmt
+            notes.append(f"Dispatch in {fmt} saves {saved} of what goes to experts and back.")
     if cost.speedup == cost.speedup:
         notes.append(f"Tokens a second: {ratio_text(cost.speedup, 2)} times those of the baseline.")
     if not (cost.fits is not False and cost.baseline.fits is not False):
