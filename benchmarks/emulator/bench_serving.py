@@ -1,4 +1,4 @@
-"""What a configuration of serving takes to work out, and a curve: `python benchmarks/emulator/bench_serving.py`.
+"""What it takes to work out serving: `python benchmarks/emulator/bench_serving.py`.
 
 The peers are pauses: 5 ms a configuration, 1 ms a point of a curve.
 """

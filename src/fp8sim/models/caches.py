@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from fp8sim._support import checks
@@ -112,6 +113,7 @@ def key_bytes(cache: CacheFormat, attention: Attention) -> int:
     return elements + -(-scales // 8) * 8 + 2 * attention.rope_dim
 
 
+@lru_cache(maxsize=1024)
 def _a_token(operand: Operand, width: int) -> tuple[int, int]:
     """Return the bytes of elements and of scales that one token more takes."""
     one, two = (traffic(operand, (tokens, width)) for tokens in (1, 2))

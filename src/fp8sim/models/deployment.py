@@ -16,7 +16,7 @@ from fp8sim.models.caches import KV_CACHES, CacheFormat, Stream, streams
 from fp8sim.models.description import Latent, ModelDescription
 from fp8sim.models.layers import Inventory, inventory
 from fp8sim.models.matrices import AttentionCore, Gemm
-from fp8sim.models.memory import operands, state_bytes, weight_bytes
+from fp8sim.models.memory import matrix_traffic, operands, state_bytes, weight_bytes
 from fp8sim.models.timing import INDEX_FORMATS, Workload, quantize_bytes
 from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe
@@ -109,7 +109,7 @@ def _layers(matrices: Inventory, recipe: Recipe, device: Device) -> _Layers:
     for gemm in matrices.gemms:
         a, b = operands(gemm, recipe)
         moved = _row_bytes(a, gemm.k) + gemm.n * gemm.copies * recipe.output.bits / 8
-        weights = gemm.layers * gemm.copies * _matrix_bytes(b, gemm.k, gemm.n)
+        weights = gemm.layers * gemm.copies * matrix_traffic(b, gemm.k, gemm.n).total
         peak = device.rate(formats_class(a.fmt, b.fmt)).flops
         head = gemm.component == "output head"
         part = "routed experts" if _routed(gemm) else "vocabulary" if head else "linear layers"
@@ -124,11 +124,6 @@ def _layers(matrices: Inventory, recipe: Recipe, device: Device) -> _Layers:
 
 def _routed(gemm: Gemm) -> bool:
     return gemm.component == "routed experts" and gemm.experts > 1
-
-
-@lru_cache(maxsize=4096)
-def _matrix_bytes(operand: Operand, k: int, n: int) -> int:
-    return traffic(operand, (k, n), axis=0).total
 
 
 @lru_cache(maxsize=4096)
@@ -221,9 +216,13 @@ class Deployment:
             self.reserve * capacity,
         )  # fmt: skip
 
-    def fits(self, batch: int, context: int) -> bool | None:
-        """Return whether it fits; None where the memory of the device is not known."""
-        return self.memory(batch, context).total <= self.device.memory.value if self.device.memory else None
+    def fits(self, batch: int, context: int, cache: float | None = None) -> bool | None:
+        """Return whether it fits; None where the memory of the device is not known.
+
+        `cache` are the bytes of a sequence, where they are known already.
+        """
+        memory = self.device.memory
+        return self.memory(batch, context, cache).total <= memory.value if memory else None
 
     # --- time -------------------------------------------------------------------------------------
 
@@ -246,9 +245,10 @@ class Deployment:
         """Bytes that quantising a token takes on a device: in decoding, and in prefill."""
         tokens = 4096
         work = Workload("decode", seq_len=1, batch=tokens, causal=True)
-        both = self._absorbed, inventory(self.model)
-        decoding, reading = (quantize_bytes(one, self.recipe, work) / tokens / self.cut for one in both)
-        return decoding, reading
+        plain = inventory(self.model)
+        both = (plain,) if self._absorbed is plain else (self._absorbed, plain)
+        each = [quantize_bytes(one, self.recipe, work) / tokens / self.cut for one in both]
+        return each[0], each[-1]
 
     def _linear(self, layers: _Layers, tokens: _FLOATS, last: _FLOATS) -> dict[str, _FLOATS]:
         """Return flops, bytes and seconds of the linear layers on a device: (points, layers) each.

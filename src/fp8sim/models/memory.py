@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fp8sim.costs import Traffic, traffic
 from fp8sim.formats import get_format
@@ -14,8 +15,8 @@ from fp8sim.quantization import Operand, Scaling
 from fp8sim.recipes import RECIPES, Recipe
 
 __all__ = [
-    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes", "operands",
-    "record_bytes", "state_bytes", "training_states", "weight_bytes",
+    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes", "matrix_traffic",
+    "operands", "record_bytes", "state_bytes", "training_states", "weight_bytes",
 ]  # fmt: skip
 
 _FP32 = 4  # bytes
@@ -47,6 +48,18 @@ def operands(gemm: Gemm, recipe: Recipe) -> tuple[Operand, Operand]:
     return recipe.a, recipe.b
 
 
+@lru_cache(maxsize=4096)
+def matrix_traffic(operand: Operand, k: int, n: int) -> Traffic:
+    """Return the bytes of one matrix of weights; models have few shapes, and many are asked for again.
+
+    Examples
+    --------
+    >>> matrix_traffic(Operand("e4m3", Scaling("128x128")), 7168, 2048)
+    Traffic(elements=14680064, scales=3584)
+    """
+    return traffic(operand, (k, n), axis=0)
+
+
 def weight_bytes(inventory: Inventory, recipe: Recipe) -> dict[Component, Traffic]:
     """Return the bytes of the weights by component, scales apart.
 
@@ -66,7 +79,7 @@ def weight_bytes(inventory: Inventory, recipe: Recipe) -> dict[Component, Traffi
     scales = dict(elements)
     for gemm in inventory.gemms:
         if gemm.quantized:
-            one = traffic(operands(gemm, recipe)[1], (gemm.k, gemm.n), axis=0)
+            one = matrix_traffic(operands(gemm, recipe)[1], gemm.k, gemm.n)
             elements[gemm.component] += gemm.count * one.elements * gemm.stored
             scales[gemm.component] += gemm.count * one.scales * gemm.stored
         else:

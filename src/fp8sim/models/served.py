@@ -71,7 +71,8 @@ class ServingSide:
     @cached_property
     def largest_batch(self) -> int | None:
         """Most sequences of this context that fit; None without a limit, or where none is known."""
-        most = _largest(lambda many: self.of.fits(many * self.of.apart, self.context) is not False)
+        apart, cache = self.of.apart, self.of.cache_of(self.context)
+        most = _largest(lambda many: self.of.fits(many * apart, self.context, cache) is not False)
         return None if most is None else most * self.of.apart
 
     @cached_property
