@@ -268,6 +268,7 @@ def run(arguments: Words, folder: Path) -> Done:
         with (
             mock.patch.multiple(sys, argv=["fp8sim", *arguments], stdout=streams[0], stderr=streams[1]),
             mock.patch.object(cli, "_on_interrupt", return_value=False),
+            mock.patch("webbrowser.open", return_value=True),  # `play` would open one, where there is one
         ):
             cli.main()
     except SystemExit as stopped:
@@ -287,7 +288,7 @@ def words(rng: np.random.Generator, files: list[str]) -> Words:
     line: list[str] = []
     if name[:1] == ("explain",):
         line += [pick(rng, ARGUMENTS) for _ in range(int(rng.integers(0, 4)))]
-    elif name == ("model",):
+    elif name in (("model",), ("serve",)):
         line.append(pick(rng, (*MODELS, *files)))
     line += SHORT.get(name[0] if name else "", ())
     for option in [pick(rng, options) for _ in range(int(rng.integers(0, 5)))]:
