@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from fp8sim.costs import Traffic, traffic
 from fp8sim.formats import get_format
+from fp8sim.models.caches import KV_CACHES, cache_bytes
 from fp8sim.models.description import Compressed, FeedForward, Latent, Mixture, Recurrent
 from fp8sim.models.layers import Inventory
 from fp8sim.models.matrices import COMPONENTS, Component, Gemm
@@ -228,19 +229,12 @@ def record_bytes(inventory: Inventory, tokens: int) -> int:
     >>> record_bytes(inventory(get_model("deepseek-v3.2")), 1000) / 1000
     48068.0
     """
-    total = 0
-    for kind, layers in inventory.model.attentions.items():
-        if not isinstance(kind, (Latent, Compressed)):
-            raise ValueError(f"{inventory.model} has layers that are not served with DeepSeek's records")
-        index = kind.index.record if kind.index else 0
-        each = kind.record + index
-        if isinstance(kind, Compressed):
-            total += layers * min(tokens, kind.window) * kind.record
-            each = each * (tokens // kind.ratio) if kind.ratio else 0
-        else:
-            each *= tokens
-        total += layers * each
-    return total
+    model = inventory.model
+    if all(isinstance(kind, Latent) for kind in model.attentions):
+        return cache_bytes(model, KV_CACHES["deepseek-v3.2"], tokens)
+    if all(isinstance(kind, Compressed) for kind in model.attentions):
+        return cache_bytes(model, KV_CACHES["deepseek-v4"], tokens)
+    raise ValueError(f"{model} has layers that are not served with DeepSeek's records")
 
 
 def state_bytes(inventory: Inventory) -> int:
