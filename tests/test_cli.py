@@ -20,7 +20,7 @@ from fp8sim.cli import output
 from fp8sim.costs.devices import DEVICES
 from fp8sim.experiments.studies import STUDIES
 from fp8sim.formats import FORMATS
-from fp8sim.models import MODELS
+from fp8sim.models import KV_CACHES, MODELS
 from fp8sim.recipes import RECIPES
 from fp8sim.tensor_cores import TENSOR_CORES
 from fp8sim.training import TRAINING_RECIPES
@@ -68,6 +68,31 @@ def asked(monkeypatch, verdict):
 
     monkeypatch.setattr("fp8sim.experiments.claims.claims", measure)
     return options
+
+
+def test_serve_prints_memory_steps_and_what_is_served(run) -> None:
+    status, out, _ = run("serve", "llama-3.1-8b", "--recipe", "fp8-row", "--kv", "fp8")
+    assert status == 0
+    assert "bf16: does not fit, 13.48 GB too much for 80.00 GB." in out
+    assert re.search(r"attention +274\.88 G +34\.39 GB +10\.3 ms +cache +- ", out)
+    data = json.loads(run("serve", "llama-3.1-8b", "--recipe", "fp8-row", "--kv", "fp8", "--json")[1])
+    assert (data["fits"], data["baseline_fits"], data["baseline_decode_s"]) == (True, False, None)
+    rows = json.loads(run("serve", "llama-3.1-8b", "--curve", "context", "--json")[1])
+    assert [row["context"] for row in rows] == [1 << power for power in range(len(rows))]
+    assert [row["fits"] for row in rows][-2:] == [True, False]
+    assert "deepseek-v3 cache" not in run("serve", "llama-3.1-8b", "--curve", "batch")[1]
+    rows = json.loads(run("serve", "deepseek-v3", "--check", "--json")[1])["rows"]
+    assert rows[0]["published"] == 14_800
+
+
+def test_model_prints_rows_of_the_phase_that_was_asked_for_only(run) -> None:
+    for phase, there, gone in (
+        ("training", "training state", "KV cache, a token"),
+        ("decode", "KV cache, a token", "training"),
+    ):
+        out = run("model", "llama-3.1-8b", "--phase", phase)[1]
+        assert there in out
+        assert gone not in out
 
 
 def test_claims_measures_and_its_json_parses(run, verdict):  # verdict: not without numba
@@ -250,6 +275,7 @@ def test_version_and_help(run):
     [
         (["compare"], [*RECIPES, *DEVICES]),
         (["model"], [*MODELS, *RECIPES, *DEVICES, "training", "prefill", "decode"]),
+        (["serve"], [*MODELS, *RECIPES, *DEVICES, *KV_CACHES, "tensor", "expert"]),
         (["train"], TRAINING_RECIPES),
         (["claims"], DEVICES),
         (["explain", "value"], [*FORMATS, "nearest-even", "stochastic", "saturate", "ieee"]),
@@ -318,6 +344,13 @@ def test_the_package_can_be_run_as_a_module():
         (["model", "deepseek-v4"], "did you mean 'deepseek-v3'"),
         (["model", "deepseek-v3", "--phase", "traning"], "did you mean 'training'"),
         (["model", "deepseek-v3", "--batch", "0"], "batch must be at least 1"),
+        (["serve", "llama-3.1-8b", "--batch", "0"], "batch must be at least 1"),
+        (["serve", "llama-3.1-8b", "--kv", "fp9"], "unknown cache format 'fp9'; did you mean 'fp8'"),
+        (["serve", "llama-3.1-8b", "--kv", "deepseek-v4"], "is a record of latents"),
+        (["serve", "llama-3.1-8b", "--plan", "expert"], "use plan='tensor'"),
+        (["serve", "llama-3.1-8b", "--curve", "time"], "unknown curve 'time'"),
+        (["serve", "llama-3.1-8b", "--reserve", "nan"], "reserve must be a number, got NaN"),
+        (["serve", "qwen3-8b", "--check"], "no published serving of qwen3-8b is at hand; known: deepseek-v3"),
         (["model", "nowhere/config.json"], "nowhere"),
         (["model", "/no\x1b[31mwhere/config.json"], r"\x1b[31mwhere"),
         (["compare", "--shape", "16x32"], "is not MxNxK; write it like 128x2112x7168"),

@@ -156,6 +156,7 @@ NO_ARRAYS = {
     "get_recipe",
     "model_cost",
     "play",
+    "serving_cost",
     "set_num_threads",
     "sweep",
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fp8sim.experiments.sweeps import Sweep, sweep
     from fp8sim.formats import FORMATS, FloatFormat, get_format
     from fp8sim.gemm import matmul
-    from fp8sim.models import ModelCost, model_cost
+    from fp8sim.models import ModelCost, ServingCost, model_cost, serving_cost
     from fp8sim.play import play
     from fp8sim.quantization import Operand, Quantized, Scaling, quantize
     from fp8sim.recipes import RECIPES, Recipe, get_recipe
@@ -37,7 +37,7 @@ _HOMES = {
     "experiments.sweeps": "Sweep sweep",
     "formats": "FORMATS FloatFormat get_format",
     "gemm": "matmul",
-    "models": "ModelCost model_cost",
+    "models": "ModelCost ServingCost model_cost serving_cost",
     "quantization": "Operand Quantized Scaling quantize",
     "recipes": "RECIPES Recipe get_recipe",
     "tensor_cores": "TENSOR_CORES TensorCore tensor_core_matmul",
@@ -46,9 +46,10 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 
 __all__ = [
     "FORMATS", "RECIPES", "TENSOR_CORES", "Comparison", "FloatFormat", "ModelCost", "Operand",
-    "Quantized", "Recipe", "Scaling", "Sweep", "TensorCore", "check_gpu", "claims", "compare", "decode",
-    "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul", "metrics", "model_cost",
-    "play", "quantize", "round_to", "set_num_threads", "sweep", "tensor_core_matmul",
+    "Quantized", "Recipe", "Scaling", "ServingCost", "Sweep", "TensorCore", "check_gpu", "claims", "compare",
+    "decode", "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul", "metrics",
+    "model_cost", "play", "quantize", "round_to", "serving_cost", "set_num_threads", "sweep",
+    "tensor_core_matmul",
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from fp8sim import FORMATS, RECIPES, TENSOR_CORES, cli
 from fp8sim._support import checks
 from fp8sim.costs import DEVICES
-from fp8sim.models import MODELS
+from fp8sim.models import KV_CACHES, MODELS
 from fp8sim.quantization import SCALE_FORMATS, SCALE_RULES
 from fp8sim.reference import ROUNDINGS
 from fp8sim.training import TRAINING_RECIPES
@@ -61,7 +61,8 @@ VALUES: dict[str, Words] = {
     "--scale-rule": (*SCALE_RULES, "best"),
     "--core": (*TENSOR_CORES, "hopper-fp8/64", "hopper-fp8/0", "warp"),
     "--promote-every": ("32", "128", "64", "1", *INTEGERS),
-    "--phase": ("training", "prefill", "decode", "sleep"),
+    "--phase": ("training", "prefill", "decode", "sleep"), "--kv": (*KV_CACHES, "fp9"), "--curve": ("batch", "context", "x"),
+    "--plan": ("tensor", "expert", "x"), "--devices": ("1", "8", *INTEGERS), "--reserve": ("0", "0.2", "1", "nan", "-1", "x"),
     "--seed": INTEGERS, "--seq-len": ("128", "4096", *INTEGERS), "--batch": ("1", "64", *INTEGERS),
     "--seeds": SMALL, "--steps": SMALL, "--sequences": SMALL, "--context": ("4", "8", *SMALL), "--layers": SMALL,
     "--width": ("8", "16", *SMALL), "--heads": SMALL, "--lr": ("1e-3", "0", "-1", "nan", "inf", "1e400", "x"),
@@ -267,6 +268,7 @@ def run(arguments: Words, folder: Path) -> Done:
         with (
             mock.patch.multiple(sys, argv=["fp8sim", *arguments], stdout=streams[0], stderr=streams[1]),
             mock.patch.object(cli, "_on_interrupt", return_value=False),
+            mock.patch("webbrowser.open", return_value=True),  # `play` would open one, where there is one
         ):
             cli.main()
     except SystemExit as stopped:
@@ -286,7 +288,7 @@ def words(rng: np.random.Generator, files: list[str]) -> Words:
     line: list[str] = []
     if name[:1] == ("explain",):
         line += [pick(rng, ARGUMENTS) for _ in range(int(rng.integers(0, 4)))]
-    elif name == ("model",):
+    elif name in (("model",), ("serve",)):
         line.append(pick(rng, (*MODELS, *files)))
     line += SHORT.get(name[0] if name else "", ())
     for option in [pick(rng, options) for _ in range(int(rng.integers(0, 5)))]:

@@ -9,7 +9,7 @@ from fp8sim._support import checks
 
 __all__ = [
     "CLAIM", "CLAIM_SOURCE", "DEEPGEMM_BEST", "DEEPGEMM_H800", "DEEPGEMM_H800_UPDATED", "DEEPSEEK_V3",
-    "MODEL_FIGURES", "SPEEDUPS", "Figure", "GemmSpeed", "Speedup",
+    "MODEL_FIGURES", "SERVING", "SPEEDUPS", "Figure", "GemmSpeed", "ServingFigure", "Speedup",
 ]  # fmt: skip
 
 #: The sentence that the `claims` command takes apart.
@@ -71,6 +71,23 @@ class Speedup(NamedTuple):
     low: float
     high: float
     end_to_end: bool  #: whole training steps or requests; otherwise one layer or GEMM
+    source: str
+
+
+class ServingFigure(NamedTuple):
+    """How fast a server was measured: tokens a second, and what it served."""
+
+    what: str
+    model: str
+    recipe: str
+    device: str
+    devices: int
+    batch: int | None  #: sequences at once, on all devices; None: not published, as many as fit
+    prompt: int  #: tokens of a prompt; of the cache, where only decoding is measured
+    output: int  #: tokens written to each; 0: prompts are read alone
+    kv: str
+    rated: int  #: devices that the rate is of
+    tokens_per_second: float  #: written, or read where none are
     source: str
 
 
@@ -194,4 +211,37 @@ SPEEDUPS: tuple[Speedup, ...] = (
     Speedup("training, MXFP8, B200", 1.28, 1.28, True, _TORCHAO),
     Speedup("training, Megatron-LM", 1.35, 1.42, True, "NVIDIA/Megatron-LM issue #396"),
     Speedup("training, GPT-175B, FP8-LM", 1.75, 1.75, True, "FP8-LM, arXiv 2310.18313"),
+)
+
+_DAY_6 = "deepseek-ai/open-infra-index, day 6"
+_TENSORRT = "NVIDIA/TensorRT-LLM 1.0, performance overview"
+_LLAMA_8B, _LLAMA_70B, _LLAMA_405B = "llama-3.1-8b", "llama-3.3-70b", "llama-3.1-405b"
+
+
+def _tensorrt(
+    model: str, device: str, devices: int, prompt: int, output: int, tokens_per_second: float
+) -> ServingFigure:
+    what = f"{model}, {devices} x {device}, {prompt} in, {output} out"
+    served = model, "fp8-tensor", device, devices, None, prompt, output, "fp8-static", devices
+    return ServingFigure(what, *served, tokens_per_second, _TENSORRT)
+
+
+_NODES = "deepseek-v3", "deepseek-v3", "h800"
+
+#: Serving with FP8 weights as others measured it. DeepSeek-V3's nodes have 8 GPUs; decoding is cut over 144,
+#: at 20 to 22 tokens a second and sequence, so that a GPU has 14,800 / 8 / 21 = 88 sequences, of 4,989 cached
+#: tokens; prompts are read over 32, and 56.3 % of their tokens were found on disk, not computed. Lengths of
+#: prompts are not published. NVIDIA's checkpoints have FP8 caches.
+SERVING: tuple[ServingFigure, ...] = (
+    ServingFigure("decoding, a node", *_NODES, 144, 144 * 88, 4989, 1, "bf16", 8, 14_800, _DAY_6),
+    ServingFigure("prompts, a node", *_NODES, 32, 32, 4096, 0, "bf16", 8, 73_700 * (1 - 0.563), _DAY_6),
+    _tensorrt(_LLAMA_8B, "h100", 1, 128, 2048, 22714),
+    _tensorrt(_LLAMA_8B, "h100", 1, 1000, 1000, 15220),
+    _tensorrt(_LLAMA_8B, "h100", 1, 2048, 2048, 9305),
+    _tensorrt(_LLAMA_8B, "h100", 1, 5000, 500, 3459),
+    _tensorrt(_LLAMA_8B, "h200", 1, 2048, 2048, 12194),
+    _tensorrt(_LLAMA_70B, "h200", 1, 2048, 2048, 2003),
+    _tensorrt(_LLAMA_70B, "h100", 2, 2048, 2048, 3082),
+    _tensorrt(_LLAMA_405B, "h100", 8, 2048, 2048, 2296),
+    _tensorrt("qwen3-235b-a22b", "h100", 8, 2048, 2048, 9924),
 )

@@ -1,4 +1,4 @@
-"""What a GPU can do at best: dense multiply rates, memory bandwidth and capacity, each with its source."""
+"""What a device can do at best: dense multiply rates, memory bandwidth and capacity, each with its source."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Rate(NamedTuple):
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU: peak dense rates by operand class, memory bandwidth and capacity.
+    """A GPU or another accelerator: peak dense rates by operand class, memory bandwidth and capacity.
 
     Parameters
     ----------
@@ -139,8 +139,20 @@ _H100_PCIE = "NVIDIA H100 data sheet, read through archive-lib.hpctech.co.jp"
 _H200_PAGE = f"NVIDIA H200 specifications, nvidia.com/en-us/data-center/h200, read through {_STAS}"
 _H800_SHEET = "NVIDIA H800 data sheet, read through astroC86/gpu-datasheet GPUDatasheet/README.md"
 _FLASHMLA = "deepseek-ai/FlashMLA issue #75 (3.35 TB/s, 990 TFLOPS)"
+_B300_SHEET = f"NVIDIA DGX B300 data sheet, read through {_STAS}"
+_GB300_PAGE = f"NVIDIA GB300 NVL72 specifications, read through {_STAS}"
+_MIG_TABLE = f"NVIDIA multi-instance GPU page, read through {_STAS}"
+_H20_SHEET = "NVIDIA H20 data sheet, read through zangshuxian.com and willitrunai.com"
+_RTX4090 = "NVIDIA Ada GPU Architecture white paper, appendix A, read through hmc-tech.com and waredb.com"
+_RTX5090 = "NVIDIA GeForce RTX 5090 page, read through spheron.network"
+_MI325X = f"AMD Instinct MI325X specifications, read through {_STAS} and awesomeagents.ai"
+_MI355X = f"AMD Instinct MI355X specifications, read through {_STAS}"
+_GAUDI3 = "Intel Gaudi 3 AI Accelerator white paper, 1835 TFLOPS at 1750 MHz"
+_TPU = "Google Cloud documentation, docs.cloud.google.com/tpu/docs"
+_TRAINIUM2 = "AWS Neuron documentation, Trainium2 architecture (read in a copy of its text)"
 _HALF = "half of the 1979 that it prints with sparsity"
 
+_GIB = 1.073741824  # GB
 # Name, title, bandwidth in TB/s, memory in GB, then TFLOP/s: of each operand class, and the highest measured.
 _FIELDS = ("bandwidth", "memory", *list(OPERAND_CLASSES)[:6], "measured_bf16", "measured_fp8")
 _ROWS: tuple[tuple[str, str, tuple[float | None, ...]], ...] = (
@@ -152,8 +164,20 @@ _ROWS: tuple[tuple[str, str, tuple[float | None, ...]], ...] = (
     ("h800", "H800 SXM", (3.35, 80, 66.9, 494.7, 989.5, 989.5, 1979, None, 794.5, 1402.6)),
     ("h200", "H200", (4.8, 141, 66.9, 494.7, 989.5, 989.5, 1979, None, 794.5, 1453.4)),
     ("b200", "B200", (8.0, 180, 80, 1100, 2250, 2250, 4500, 9000, 1745, 3432.5)),
-    ("gb200", "GB200 (one GPU)", (8.0, None, 90, 1250, 2500, 2500, 5000, 10000, 1822, 3615.6)),
+    ("gb200", "GB200 (one GPU)", (8.0, 186, 90, 1250, 2500, 2500, 5000, 10000, 1822, 3615.6)),
     ("mi300x", "MI300X", (5.3, 192, None, None, 1307.4, 1307.4, 2614.9, None, 668.4, None)),
+    ("b300", "B300", (8.0, 288, 80, 1125, 2250, 2250, 4500, 12600, 1769, 3353.3)),
+    ("gb300", "GB300 (one GPU)", (8.0, 288, 80, 1250, 2500, 2500, 5000, 15000, None, None)),
+    ("h20", "H20", (4.0, 96, 44, 74, 148, 148, 296, None, None, None)),
+    ("rtx4090", "RTX 4090", (1.008, 24, 82.58, 82.58, 165.2, 165.2, 330.3, None, None, None)),
+    ("rtx5090", "RTX 5090", (1.792, 32, 105.2, None, 209.6, 209.6, 419.2, 1676, None, None)),
+    ("mi325x", "MI325X", (6.0, 256, 163.4, 653.7, 1307.4, 1307.4, 2614.9, None, 784.9, None)),
+    ("mi355x", "MI355X", (8.0, 288, 157.3, None, 2500, 2500, 5000, 10100, 1565, None)),
+    ("gaudi3", "Gaudi 3", (3.7, 128, None, None, 1835, None, 1835, None, 1243, 1289.5)),
+    ("tpu-v5p", "TPU v5p", (2.765, 95 * _GIB, None, None, 459, None, None, None, None, None)),
+    ("tpu-v6e", "TPU v6e Trillium", (1.64, 32 * _GIB, None, None, 918, None, None, None, None, None)),
+    ("ironwood", "TPU7x Ironwood", (7.37, 192 * _GIB, None, None, 2307, None, 4614, None, None, None)),
+    ("trainium2", "Trainium2", (2.9, 96 * _GIB, 181, 667, 667, 667, 1299, None, None, None)),
 )
 
 # Where a row's figures are published; of those measured, it is _MAMF unless it says otherwise.
@@ -184,14 +208,37 @@ _SOURCES = {
     ("b200", "memory bf16 fp16 fp8 fp4"): _BENCHMARKING,
     ("b200", "fp32 tf32"): _BLACKWELL,
     ("gb200", "bandwidth"): _BENCHMARKING,
+    ("gb200", "memory"): _MIG_TABLE,
     ("gb200", "fp32 tf32"): _BLACKWELL,
     ("gb200", "bf16 fp16"): f"{_BLACKWELL}; {_BENCHMARKING} has 2450",
     ("gb200", "fp8"): f"{_BLACKWELL}; {_BENCHMARKING} has 4900",
     ("gb200", "fp4"): f"{_BLACKWELL}; {_BENCHMARKING} has 9800",
     ("mi300x", "bandwidth bf16 fp16 fp8"): _ROCM,
     ("mi300x", "memory"): f"AMD Instinct MI300X specifications, read through {_STAS}",
+    ("b300", "bandwidth memory fp32 tf32 bf16 fp16 fp8 fp4"): _B300_SHEET,
+    ("gb300", "bandwidth fp32 tf32 bf16 fp16 fp8 fp4"): _GB300_PAGE,
+    ("gb300", "memory"): f"{_GB300_PAGE} (of the B300, which it has)",
+    ("h20", "bandwidth memory fp32 tf32 bf16 fp16"): _H20_SHEET,
+    ("h20", "fp8"): f"{_H20_SHEET}: twice BF16, as every Hopper has",
+    ("rtx4090", "bandwidth memory fp32 tf32 bf16 fp16 fp8"): f"{_RTX4090}: with FP32 sums",
+    ("rtx5090", "bandwidth memory fp32"): _RTX5090,
+    ("rtx5090", "fp4"): f"{_RTX5090}: half of the 3352 that it prints with sparsity",
+    ("rtx5090", "fp8"): f"{_RTX5090}: a quarter of 1676.8, with sparsity and FP16 sums",
+    ("rtx5090", "bf16 fp16"): f"{_RTX5090}: a quarter of 838.4, with sparsity and FP16 sums",
+    ("mi325x", "bandwidth memory fp32 tf32 bf16 fp16 fp8"): _MI325X,
+    ("mi355x", "bandwidth memory fp32 bf16 fp16 fp8 fp4"): _MI355X,
+    ("gaudi3", "bandwidth memory"): f"Intel Gaudi 3 AI Accelerator white paper, read through {_STAS}",
+    ("gaudi3", "bf16 fp8"): f"{_GAUDI3}; {_STAS} has 1677, at the 1600 MHz that it runs at",
+    ("tpu-v5p", "bandwidth memory"): f"{_TPU}/v5p",
+    ("tpu-v5p", "bf16"): f"{_TPU}/tpu7x, which has the same for FP8",
+    ("tpu-v6e", "bandwidth memory"): f"{_TPU}/v6e; a later page has 1.6 TB/s",
+    ("tpu-v6e", "bf16"): f"{_TPU}/tpu7x, which has the same for FP8",
+    ("ironwood", "bandwidth"): f"{_TPU}/tpu7x, read through {_STAS}",
+    ("ironwood", "memory bf16 fp8"): f"{_TPU}/tpu7x",
+    ("trainium2", "bandwidth memory fp32 tf32 bf16 fp16 fp8"): _TRAINIUM2,
 }
-_BLOCK_SCALES = ("b200", "gb200")  # _BLACKWELL: "micro-tensor scaling"; Hopper and CDNA3 have no such unit
+# _BLACKWELL: "micro-tensor scaling"; CDNA4 and RTX Blackwell take MX formats too; Hopper and CDNA3 do not
+_BLOCK_SCALES = ("b200", "gb200", "b300", "gb300", "rtx5090", "mi355x")
 # The dense rate of INT8 in TOP/s, and where it is published.
 _INT8 = {
     "a100": (624, f"{_A100_SHEET}; {_STAS}"),
@@ -199,8 +246,19 @@ _INT8 = {
     "h100-pcie": (1513, f"{_H100_PCIE}: half of the 3026 that it prints with sparsity"),
     "h800": (1978.9, f"{_H100}; the H800 differs in NVLink and FP64 only"),
     "h200": (1978.9, f"{_H100}; the H200 is the same chip"),
+    "h20": (296, _H20_SHEET),
+    "rtx4090": (660.6, _RTX4090),
+    "mi355x": (5000, _MI355X),
+    "tpu-v5p": (918, f"{_TPU}/v5p, read through {_STAS}"),
+    "tpu-v6e": (1836, f"{_TPU}/v6e"),
 }
-_REMARKS = {"mi300x": "its FP8 unit takes the FNUZ forms (E4M3 up to 240), not OCP's"}
+_FNUZ = "its FP8 unit takes the FNUZ forms (E4M3 up to 240), not OCP's"
+_REMARKS = {
+    "mi300x": _FNUZ,
+    "mi325x": _FNUZ,
+    "gaudi3": "its FP8 runs at the rate of its BF16: it saves bytes, and no compute time",
+    "trainium2": "its FP8 unit takes cFP8, exponents of a bias that is set",
+}
 
 
 def _device(name: str, title: str, row: tuple[float | None, ...]) -> Device:

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-__all__ = ["Bound", "Roofline"]
+import numpy as np
+
+__all__ = ["Bound", "Roofline", "least_seconds"]
 
 Bound: TypeAlias = Literal["compute", "memory", "unknown"]
+
+
+def least_seconds(flops: Any, moved: Any, peak: Any, bandwidth: Any) -> Any:
+    """Return the larger of the times of flops and of bytes moved; NaN where a rate is.
+
+    Of numbers, or of arrays of them.
+
+    Examples
+    --------
+    >>> least_seconds(np.array([1e9, 4e9]), 1e9, peak=1e12, bandwidth=5e11)
+    array([0.002, 0.004])
+    """
+    return np.maximum(flops / peak, moved / bandwidth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +60,7 @@ class Roofline:
     @property
     def seconds(self) -> float:
         """The larger of compute and memory time; NaN where one is not known."""
-        if math.isnan(self.compute_seconds):
-            return math.nan
-        return max(self.compute_seconds, self.memory_seconds)
+        return float(least_seconds(self.flops, self.bytes, self.peak, self.bandwidth))
 
     @property
     def bound(self) -> Bound:

@@ -186,11 +186,6 @@ class Latent(Part):
         return self.kv_rank + self.rope_dim
 
     @property
-    def record(self) -> int:
-        """Bytes of a cached key as DeepSeek serves it: the latent in FP8, an FP32 scale each 128, BF16."""
-        return self.kv_rank + 4 * -(-self.kv_rank // 128) + 2 * self.rope_dim
-
-    @property
     def summary(self) -> str:
         """A few words."""
         sparse = f", {self.index.top} keys of an index" if self.index else ""
@@ -268,12 +263,6 @@ class Compressed(Part):
     def cache_width(self) -> int:
         """Elements of one cached key."""
         return self.head_dim
-
-    @property
-    def record(self) -> int:
-        """Bytes of a cached key as DeepSeek serves it: FP8, a scale each 64 padded to 8, rotary in BF16."""
-        plain = self.head_dim - self.rope_dim
-        return plain + -(-plain // 64 // 8) * 8 + 2 * self.rope_dim
 
     @property
     def summary(self) -> str:

@@ -4,23 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fp8sim.costs import Traffic, traffic
 from fp8sim.formats import get_format
+from fp8sim.models.caches import KV_CACHES, cache_bytes
 from fp8sim.models.description import Compressed, FeedForward, Latent, Mixture, Recurrent
 from fp8sim.models.layers import Inventory
-from fp8sim.models.matrices import COMPONENTS, Component
+from fp8sim.models.matrices import COMPONENTS, Component, Gemm
 from fp8sim.quantization import Operand, Scaling
-from fp8sim.recipes import Recipe
+from fp8sim.recipes import RECIPES, Recipe
 
 __all__ = [
-    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes", "record_bytes",
-    "state_bytes", "training_states", "weight_bytes",
+    "KeptTensor", "TrainingState", "expert_traffic", "kept_activations", "kv_cache_bytes", "matrix_traffic",
+    "operands", "record_bytes", "state_bytes", "training_states", "weight_bytes",
 ]  # fmt: skip
 
 _FP32 = 4  # bytes
 _BF16 = 2
 _ROWS = 4096  # tokens over which the scales of an activation are averaged
+
+#: A recipe of routed experts -> that of the model's other linear layers (DeepSeek-V4: inference/model.py).
+_BESIDE_EXPERTS = {"deepseek-v4": "deepseek-v3.1"}
+
+
+def operands(gemm: Gemm, recipe: Recipe) -> tuple[Operand, Operand]:
+    """Return how activations and weights of a linear layer are stored under a recipe.
+
+    Examples
+    --------
+    >>> from fp8sim.models import get_model, inventory
+    >>> from fp8sim.recipes import get_recipe
+    >>> gemms = {gemm.name: gemm for gemm in inventory(get_model("deepseek-v4-flash")).gemms}
+    >>> for name in ("wq_a", "expert w2", "router"):
+    ...     print(name, *(one.fmt for one in operands(gemms[name], get_recipe("deepseek-v4"))))
+    wq_a e4m3 e4m3
+    expert w2 e4m3 e2m1
+    router bf16 bf16
+    """
+    if not gemm.quantized:
+        return (Operand(recipe.output),) * 2
+    if gemm.component != "routed experts":
+        recipe = RECIPES.get(_BESIDE_EXPERTS.get(recipe.name, ""), recipe)
+    return recipe.a, recipe.b
+
+
+@lru_cache(maxsize=4096)
+def matrix_traffic(operand: Operand, k: int, n: int) -> Traffic:
+    """Return the bytes of one matrix of weights; models have few shapes, and many are asked for again.
+
+    Examples
+    --------
+    >>> matrix_traffic(Operand("e4m3", Scaling("128x128")), 7168, 2048)
+    Traffic(elements=14680064, scales=3584)
+    """
+    return traffic(operand, (k, n), axis=0)
 
 
 def weight_bytes(inventory: Inventory, recipe: Recipe) -> dict[Component, Traffic]:
@@ -42,7 +80,7 @@ def weight_bytes(inventory: Inventory, recipe: Recipe) -> dict[Component, Traffi
     scales = dict(elements)
     for gemm in inventory.gemms:
         if gemm.quantized:
-            one = traffic(recipe.b, (gemm.k, gemm.n), axis=0)
+            one = matrix_traffic(operands(gemm, recipe)[1], gemm.k, gemm.n)
             elements[gemm.component] += gemm.count * one.elements * gemm.stored
             scales[gemm.component] += gemm.count * one.scales * gemm.stored
         else:
@@ -191,19 +229,12 @@ def record_bytes(inventory: Inventory, tokens: int) -> int:
     >>> record_bytes(inventory(get_model("deepseek-v3.2")), 1000) / 1000
     48068.0
     """
-    total = 0
-    for kind, layers in inventory.model.attentions.items():
-        if not isinstance(kind, (Latent, Compressed)):
-            raise ValueError(f"{inventory.model} has layers that are not served with DeepSeek's records")
-        index = kind.index.record if kind.index else 0
-        each = kind.record + index
-        if isinstance(kind, Compressed):
-            total += layers * min(tokens, kind.window) * kind.record
-            each = each * (tokens // kind.ratio) if kind.ratio else 0
-        else:
-            each *= tokens
-        total += layers * each
-    return total
+    model = inventory.model
+    if all(isinstance(kind, Latent) for kind in model.attentions):
+        return cache_bytes(model, KV_CACHES["deepseek-v3.2"], tokens)
+    if all(isinstance(kind, Compressed) for kind in model.attentions):
+        return cache_bytes(model, KV_CACHES["deepseek-v4"], tokens)
+    raise ValueError(f"{model} has layers that are not served with DeepSeek's records")
 
 
 def state_bytes(inventory: Inventory) -> int:

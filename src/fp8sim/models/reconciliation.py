@@ -6,18 +6,29 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fp8sim._support.published import DEEPSEEK_V3, MODEL_FIGURES, Figure
+from fp8sim._support.published import (
+    DEEPGEMM_H800,
+    DEEPSEEK_V3,
+    MODEL_FIGURES,
+    SERVING,
+    Figure,
+    GemmSpeed,
+    ServingFigure,
+)
 from fp8sim._support.quantities import figure_text, ratio_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
-from fp8sim.costs import get_device
+from fp8sim.costs import gemm_cost, get_device
 from fp8sim.models.builtin import MODELS, ModelLike, get_model
 from fp8sim.models.cost import ModelCost, model_cost
 from fp8sim.models.layers import Inventory, inventory, mtp_parameters
 from fp8sim.models.memory import record_bytes
+from fp8sim.models.served import ServingSide
+from fp8sim.models.serving import serving_cost
 from fp8sim.models.stored import stored_bytes
+from fp8sim.models.tables import LEFT_OUT
 
-__all__ = ["ModelCheck", "PublishedCheck", "check_model"]
+__all__ = ["ModelCheck", "PublishedCheck", "check_model", "check_serving"]
 
 
 @dataclass(frozen=True)
@@ -201,3 +212,85 @@ def _step_at_roofline(cost: ModelCost) -> str:
 
 def _row(published: Figure, ours: float, how: str) -> PublishedCheck:
     return PublishedCheck(published.what, ours, published.value, published.unit, published.source, how)
+
+
+# --- serving --------------------------------------------------------------------------------------
+
+
+def check_serving(model: str | None = None) -> ModelCheck:
+    """Confront the rooflines of serving with what servers were measured to do.
+
+    Parameters
+    ----------
+    model : str, optional
+        A built-in name: its figures alone; by default all.
+
+    Returns
+    -------
+    ModelCheck
+        A row for each figure: tokens a second at the roofline, as measured, and their ratio, which is
+        what the roofline leaves out.
+
+    Raises
+    ------
+    ValueError
+        If nothing is published here of the model.
+
+    Examples
+    --------
+    >>> for row in check_serving("deepseek-v3").rows[:2]:
+    ...     print(f"{row.what}: {row.ratio:.1f} times what was measured")
+    decoding, a node: 2.7 times what was measured
+    prompts, a node: 5.0 times what was measured
+    """
+    name = None if model is None else get_model(model).name
+    figures = [figure for figure in SERVING if name in (None, figure.model)]
+    if not figures:
+        known = ", ".join(dict.fromkeys(figure.model for figure in SERVING))
+        raise ValueError(f"no published serving of {name} is at hand; known: {known}")
+    rows = [_served(figure) for figure in figures]
+    if name in (None, "deepseek-v3"):
+        rows += [_gemms([row for row in DEEPGEMM_H800 if row.m == m], m) for m in (64, 4096)]
+    notes = ["The ratio is what the roofline leaves out:", *(f"  {what}" for what in LEFT_OUT)]
+    notes += ["  sequences that come and go, caches that are not full, hours in which few ask"]
+    return ModelCheck(f"serving {name}" if name else "serving", tuple(rows), tuple(notes))
+
+
+def _served(figure: ServingFigure) -> PublishedCheck:
+    """Return tokens a second at the roofline, beside those measured."""
+    cached = figure.prompt + figure.output // 2 if figure.batch is None else figure.prompt
+
+    def served(context: int, batch: int) -> ServingSide:
+        return serving_cost(
+            figure.model,
+            figure.recipe,
+            device=figure.device,
+            devices=figure.devices,
+            batch=batch,
+            context=context,
+            kv=figure.kv,
+        ).ours
+
+    if not figure.output:
+        ours, how = served(cached, figure.batch or 1).prefill_tokens_per_second, f"prompts of {cached} tokens"
+    elif figure.batch:
+        ours = served(cached, figure.batch).tokens_per_second
+        how = f"{figure.batch} sequences, each of {cached} tokens"
+    else:
+        batch = served(cached, 1).largest_batch or 1
+        step, first = served(cached, batch).decode_seconds, served(figure.prompt, 1)
+        reading = figure.prompt / first.prefill_tokens_per_second / figure.devices
+        ours = figure.output / (reading + figure.output * step / batch) / figure.devices
+        how = f"as many sequences as fit, {batch}, of {cached} tokens on average, each prompt read once"
+    ours, published = ours * figure.rated, figure.tokens_per_second
+    return PublishedCheck(figure.what, ours, published, "token/s", figure.source, how)
+
+
+def _gemms(rows: list[GemmSpeed], m: int) -> PublishedCheck:
+    """Return the rate of several GEMMs one after the other, beside DeepGEMM's."""
+    costs = [gemm_cost(row.m, row.n, row.k, "deepseek-v3", "h800") for row in rows]
+    flops = sum(cost.flops for cost in costs)
+    measured = sum(cost.flops / (row.tflops * 1e12) for cost, row in zip(costs, rows, strict=True))
+    ours, published = flops / sum(cost.seconds for cost in costs) / 1e12, flops / measured / 1e12
+    what, source = f"{len(rows)} GEMMs of DeepGEMM, m = {m}", "deepseek-ai/DeepGEMM README (commit a6d97a1)"
+    return PublishedCheck(what, ours, published, "TFLOP/s", source, "one after the other on an H800")

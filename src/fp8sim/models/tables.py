@@ -13,7 +13,7 @@ from fp8sim._support.tables import Table
 from fp8sim.costs import operand_class
 from fp8sim.models.accounting import Accounting
 from fp8sim.models.stored import stored_bytes
-from fp8sim.models.timing import ProductTime
+from fp8sim.models.timing import Phase, ProductTime
 
 __all__ = ["LEFT_OUT", "model_dict", "model_tables", "product_table"]
 
@@ -29,7 +29,7 @@ LEFT_OUT: tuple[str, ...] = (
 def model_tables(cost: Accounting) -> list[Table]:
     """Return the component, total and ceiling tables of a model's cost."""
     tables = [_components(cost), _totals(cost), _speedups(cost)]
-    return [*tables, _measured()] if cost.recipe.bits == 8 else tables
+    return [*tables, _measured(cost.work.phase)] if cost.recipe.bits == 8 else tables
 
 
 def product_table(cost: Accounting) -> Table:
@@ -119,13 +119,17 @@ def _notes(cost: Accounting) -> Iterator[str]:
 def _totals(cost: Accounting) -> Table:
     before, narrow, state = cost.training_states
     kv, flops = cost.kv_cache_bytes_per_token, count_text(cost.flops_per_token)
-    pairs = [
-        ("weights, scales included", cost.weight_bytes, cost.baseline_weight_bytes),
+    training = cost.work.phase == "training"
+    of_training = [
         ("training state, FP32 moments", narrow.total, before.total),
         ("training state, BF16 moments", state.total, before.total),
         ("kept for backward, a token", *cost.activation_bytes_per_token),
+    ]
+    pairs = [
+        ("weights, scales included", cost.weight_bytes, cost.baseline_weight_bytes),
+        *(of_training if training else ()),
         ("dispatch and combine, a token, forward", *cost.expert_bytes_per_token),
-        ("KV cache, a token", kv, kv),
+        *(() if training else [("KV cache, a token", kv, kv)]),
     ]
     rows = [
         [what, bytes_text(ours), bytes_text(base), ratio_text(ours / base, 4)]
@@ -144,7 +148,7 @@ def _totals(cost: Accounting) -> Table:
         share = cost.weight_scale_bytes * 8 / (scaled * cost.recipe.b.fmt.bits)
         notes.append(f"Scales add {percent_text(share)} to the weights they scale.")
     saving = before.total - state.total
-    if saving > 0 and cost.recipe.bits < cost.baseline.bits:
+    if training and saving > 0 and cost.recipe.bits < cost.baseline.bits:
         own = percent_text((before.total - narrow.total) / saving)
         notes.append(f"Of the training state saved, {own} is the format's; the rest is BF16 moments.")
     return Table("Totals", ["", f"{cost.recipe}>", f"{cost.baseline}>", "ratio>"], rows, notes)
@@ -168,9 +172,11 @@ def _speedups(cost: Accounting) -> Table:
     return Table("Speed-ups", ["", "of what>", "GEMM>", "whole>"], rows, notes)
 
 
-def _measured() -> Table:
+def _measured(phase: Phase) -> Table:
     rows = []
     for row in SPEEDUPS:
+        if phase != "training" and row.setting.startswith("training"):
+            continue
         span = dict.fromkeys(ratio_text(ratio, 2) for ratio in (row.low, row.high))
         rows.append([row.setting, " to ".join(span), row.source])
     return Table("Published speed-ups of FP8 over BF16", ["", "whole>", "source"], rows)

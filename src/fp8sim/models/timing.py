@@ -12,18 +12,19 @@ from fp8sim.costs import Device, Roofline, formats_class, traffic
 from fp8sim.formats import get_format
 from fp8sim.models.layers import Inventory
 from fp8sim.models.matrices import AttentionCore, Component, Gemm
+from fp8sim.models.memory import operands
 from fp8sim.quantization import Operand
 from fp8sim.recipes import Recipe
 
 __all__ = [
-    "PHASES", "Phase", "Product", "ProductTime", "Workload", "amdahl", "product_times", "quantize_bytes",
-    "touched",
+    "INDEX_FORMATS", "PHASES", "Phase", "Product", "ProductTime", "Workload", "amdahl", "product_times",
+    "quantize_bytes", "touched",
 ]  # fmt: skip
 
 Phase: TypeAlias = Literal["training", "prefill", "decode"]
 
 #: Bits of an index's products -> their format.
-_INDEX_FORMATS = {8: "e4m3", 4: "e2m1"}
+INDEX_FORMATS = {8: "e4m3", 4: "e2m1"}
 
 Product: TypeAlias = Literal["fprop", "dgrad", "wgrad", "backward"]
 
@@ -106,8 +107,7 @@ def product_times(inventory: Inventory, recipe: Recipe, work: Workload, device: 
 
 def _gemm_products(gemm: Gemm, recipe: Recipe, work: Workload, device: Device) -> Iterator[ProductTime]:
     """Yield Fprop and, in training, Dgrad and Wgrad."""
-    out, plain = recipe.output.bits / 8, Operand(recipe.output)
-    a, b = (recipe.a, recipe.b) if gemm.quantized else (plain, plain)
+    out, (a, b) = recipe.output.bits / 8, operands(gemm, recipe)
     n, k, rows = gemm.n, gemm.k, work.tokens * gemm.per_token
     width = n * gemm.copies
     matrices = touched(gemm, work.tokens) * gemm.copies  # weights used in one layer
@@ -157,7 +157,7 @@ def _core_products(
     core: AttentionCore, recipe: Recipe, work: Workload, device: Device
 ) -> Iterator[ProductTime]:
     """Attention as one fused kernel; its backward pass has twice the flops and moves twice the bytes."""
-    fmt = get_format(_INDEX_FORMATS[core.bits]) if core.bits in _INDEX_FORMATS else recipe.output
+    fmt = get_format(INDEX_FORMATS[core.bits]) if core.bits in INDEX_FORMATS else recipe.output
     size, tokens, keys = fmt.bits / 8, work.tokens, work.keys(core)
     whole = work.seq_len // core.ratio if core.fixed is None else core.fixed
     read = keys if work.phase == "decode" else whole
