@@ -88,6 +88,11 @@ def _trained() -> list[Any]:
     return [y, *layer.backward(A[32:64, :48], saved)]
 
 
+def _attended() -> Any:
+    near_one = (A[:64, :128] * np.float32(2.0**100)).reshape(2, 32, 128)
+    return fp8sim.attention(near_one, *(near_one,) * 2, kv="fp8", p_format="e5m2", block=16, causal=True)
+
+
 CASTS = {
     f"{name} {fmt} {rounding} {x.size} {x.dtype}": (
         lambda cast=cast, x=x, fmt=fmt, rounding=rounding: cast(
@@ -135,6 +140,7 @@ WORK: dict[str, Callable[[], Any]] = {
     "float_product": lambda: [float_product(A, B), float_product(*FEW)],
     "norm": lambda: norm(A),
     "compare": lambda: fp8sim.compare(A, B, ["nvfp4", "fp8-row"], bounds=True).to_dict(),
+    "attention": lambda: [getattr(_attended(), name) for name in ("output", "logits", "exact_output")],
     "explain": lambda: asdict(fp8sim.explain(1e-40, "bf16")),
     "explain_block": lambda: asdict(explain_block(A[0, :32], "e4m3")),
     "explain_dot": lambda: explain_dot(HALF[0, :40], HALF[1, :40], "hopper-fp16").to_dict(),

@@ -228,7 +228,8 @@ def attention(
         Storing.of(like, scales, granularity, tensor, what)
         for what, like, tensor in zip("qkv", (q_format, k_like, v_like), given, strict=True)
     )
-    check_stores(stores, sums, used=calibration is not None)
+    p_store = p_operand(p_format)
+    check_stores(stores, p_store, sums, calibrated=calibration is not None)
     layer = Layer(
         heads=len(tensors[0]),
         queries=tensors[0].shape[1],
@@ -237,7 +238,7 @@ def attention(
         scale=_softmax_scale(softmax_scale, tensors[0].shape[2]),
         block=None if block is None else checks.positive_int(block, "block"),
         accumulator=sums,
-        p=p_operand(p_format),
+        p=p_store,
     )
     layer.require_memory(tensors)
     kept = [store.store(tensor, exact=sums is None) for store, tensor in zip(stores, tensors, strict=True)]
@@ -267,7 +268,7 @@ def attention(
 
 def _tensors(given: Sequence[ArrayLike], names: str) -> tuple[FloatArray, ...]:
     """Take tensors of a layer as they are, and refuse what is none."""
-    arrays = tuple(checks.as_float(x, name) for x, name in zip(given, names, strict=True))
+    arrays = tuple(np.ascontiguousarray(checks.as_float(x, n)) for x, n in zip(given, names, strict=True))
     for x, name in zip(arrays, names, strict=True):
         if x.ndim != 3:
             hint = f"; of one head pass {name}[None]" if x.ndim == 2 else ""

@@ -219,20 +219,28 @@ def p_operand(like: StoredLike) -> Operand | None:
     return Operand(operand.fmt, Scaling("tensor", scale_rule=rule, amax=1.0))
 
 
-def check_stores(stores: Sequence[Storing], sums: Accumulator | None, *, used: bool) -> None:
-    """Refuse transforms that do not cancel, scales that no core can take, and calibration without use."""
-    v = stores[2]
+def check_stores(
+    stores: Sequence[Storing], p: Operand | None, sums: Accumulator | None, *, calibrated: bool
+) -> None:
+    """Refuse transforms that do not cancel, calibration without use, and what a core cannot multiply."""
     transforms = [(s.operand.hadamard, s.operand.hadamard_signs) if s.operand else (0, 0) for s in stores]
-    if transforms[0] != transforms[1] or transforms[2] != (0, 0):
+    if transforms[0] != transforms[1] or transforms[2] != (0, 0) or (p is not None and p.hadamard):
         raise ValueError(
-            "the Hadamard transforms of Q and K must be the same, so that they cancel, and V has none; "
-            "write q_format=x, kv=(x, y) with y = dataclasses.replace(x, hadamard=0, hadamard_signs=0)"
+            "the Hadamard transforms of Q and K must be the same, so that they cancel, and V and P have "
+            "none; write q_format=x, kv=(x, y) with y = dataclasses.replace(x, hadamard=0, hadamard_signs=0)"
         )
-    if used and not any(s.scales == "calibrated" for s in stores):
+    if calibrated and not any(s.scales == "calibrated" for s in stores):
         raise ValueError("calibration is given, and nothing here is calibrated; leave it out")
-    values = sums is None or isinstance(sums, (ValueSum, Exact))
-    if not values and v.operand is not None and not (v.granularity == "head" or v.of_tensor):
+    if sums is None or isinstance(sums, (ValueSum, Exact)):
+        return
+    operands = {**{s.what: s.operand for s in stores}, "p": p}
+    if whole := [name for name, operand in operands.items() if operand is None]:
         raise ValueError(
-            f"{sums.name if sums else ''} sums over keys, and the scales of v change from key to key; "
+            f"{sums.name} multiplies codes, and {', '.join(whole)} would stay as given; give q_format, kv "
+            "and p_format formats that it takes, or accumulator='fp32', which sums values"
+        )
+    if not (stores[2].granularity == "head" or stores[2].of_tensor):
+        raise ValueError(
+            f"{sums.name} sums over keys, and the scales of v change from key to key; "
             "use granularity 'tensor' or 'head' for v, or accumulator='fp32', which sums values"
         )
