@@ -683,7 +683,7 @@ def attend(options: dict[str, Any]) -> Any:
     """Attend over a cache of small multiples of a power of two, so that most sums are exact."""
     q, k, v = whole((4, 3, 32), -9, 9, 121), whole((2, 37, 32), -99, 99, 122), whole((2, 37, 32), -9, 9, 123)
     result = fp8sim.attention(q / 8, k / 16, v / 8, **options)
-    return result.logits, result.output, figures(result.to_dict())
+    return result.logits, result.output, figures(result)
 
 
 family("close/losses/smooth", lambda curve: api.smooth(curve), CURVES)

@@ -342,7 +342,7 @@ def disguised(rng: np.random.Generator, x: Any) -> Any:
 
             tensor = torch.from_numpy(np.array(x))
             if kind == "view" and x.ndim > 1:
-                return tensor.T.contiguous().T
+                return tensor.mT.contiguous().mT
             return torch.nn.Parameter(tensor) if kind == "parameter" else tensor
     return laid_out(rng, x)
 

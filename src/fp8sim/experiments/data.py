@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -281,7 +282,7 @@ def attention_tensors(
         channels = rng.choice(head_dim, size=max(1, head_dim // 128), replace=False)
         k[head][:, channels] *= np.float32(size)
         group = slice(head * heads // kv_heads, (head + 1) * heads // kv_heads)
-        q[group, :, channels] /= np.float32(np.sqrt(size))
+        q[group, :, channels] /= np.float32(math.sqrt(size))
     kind = f"K's outlier channels {size:g} times" if size > 1 else "normal"
     return AttentionTensors(q, k, v, f"generated, {kind} ({heads} heads on {kv_heads}, seed {seed})")
 
