@@ -297,6 +297,20 @@ def test_blocks_hardly_matter_where_p_is_not_rounded(outliers):
     assert 0 < relative_error(blocks, whole) < 1e-6
 
 
+@pytest.mark.parametrize("kv", ["int8", "nvfp4"])
+def test_scales_of_tokens_go_with_their_tokens_into_every_block(kv):
+    x = attention_tensors(4, 2, 9, 70, 64, outlier=30)
+    options = {"kv": kv, "block": 16, "causal": True} | ({"granularity": "token"} if kv == "int8" else {})
+    codes, values = (fp8sim.attention(x.q, x.k, x.v, accumulator=a, **options) for a in ("exact", "float64"))
+    visible = np.isfinite(values.logits)
+    np.testing.assert_allclose(codes.logits[visible], values.logits[visible], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(codes.output, values.output, rtol=1e-5, atol=1e-5)
+    assert values["logits"].relative_error == pytest.approx(
+        relative_error(values.logits[visible], values.exact_logits[visible]), rel=1e-12
+    )
+    assert values["output"].relative_error == relative_error(values.output, values.exact_output)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -401,7 +415,7 @@ def test_what_does_not_fit_is_refused(changes, error, words):
 
 def test_what_takes_more_memory_than_there_is_is_refused_before_it_is_begun():
     many = np.broadcast_to(np.float32(1), (1, 10**6, 1))
-    with pytest.raises(ValueError, match=r"1000000 queries and 1000000 keys takes 48.00 TB of memory"):
+    with pytest.raises(ValueError, match=r"1000000 queries and 1000000 keys takes 96.00 TB of memory"):
         fp8sim.attention(many, many, many)
 
 

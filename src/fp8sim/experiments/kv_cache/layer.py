@@ -71,9 +71,10 @@ class Layer:
 
     def require_memory(self, tensors: Sequence[FloatArray]) -> None:
         """Refuse what takes more memory than there can be."""
-        scores = self.heads * self.queries * self.keys  # logits, their truth, weights of both, differences
+        # Of each score the logit, the weight and the error, ours and the true ones: 96 bytes at most at once.
+        scores = self.heads * self.queries * self.keys
         sizes = f"{self.heads} heads, {self.queries} queries and {self.keys} keys"
-        memory.require(48 * scores + 40 * sum(x.size for x in tensors), f"attention of {sizes}")
+        memory.require(96 * scores + 40 * sum(x.size for x in tensors), f"attention of {sizes}")
 
     def visible(self) -> AnyArray:
         """Return which keys each query sees."""
