@@ -679,11 +679,26 @@ def gradient_outliers(seed: int) -> Any:
     return figures(found), str(found)
 
 
+def attend(options: dict[str, Any]) -> Any:
+    """Attend over a cache of small multiples of a power of two, so that most sums are exact."""
+    q, k, v = whole((4, 3, 32), -9, 9, 121), whole((2, 37, 32), -99, 99, 122), whole((2, 37, 32), -9, 9, 123)
+    result = fp8sim.attention(q / 8, k / 16, v / 8, **options)
+    return result.logits, result.output, figures(result)
+
+
 family("close/losses/smooth", lambda curve: api.smooth(curve), CURVES)
 family("close/losses/errors", lambda curve: api.relative_errors(curve[:30], CURVES["bf16-0"]), CURVES)
 family("close/losses/diverged", compare_losses, (True, False))
 family("losses/label", lambda: list(map(api.recipe_label, api.TRAINING_RECIPES)))
 family("numpy/data", generate, ((8, 4, 16), (64, 96, 300)), (0, 3))
+ATTENTIONS = {
+    "fp8": {"kv": "fp8"},
+    "dynamic": {"kv": "e5m2", "scales": "dynamic", "granularity": "head", "causal": True},
+    "token": {"kv": "int8", "granularity": "token", "block": 8},
+    "nvfp4": {"kv": "nvfp4", "q_format": "bf16", "p_format": "fp8"},
+    "hopper": {"kv": "fp8", "q_format": "fp8", "p_format": "fp8", "accumulator": "hopper-fp8"},
+}
+family("rounded/attention", attend, ATTENTIONS)
 family("numpy/rounded/gradient_outliers", gradient_outliers, (0, 1))
 
 # Checkpoints.

@@ -64,6 +64,7 @@ def _inputs() -> tuple[Any, Any]:
 
 A, B = _inputs()
 HALF = fp8sim.round_to(A * np.float32(2.0**100), "fp16")
+HEADS = (A[:64, :128] * np.float32(2.0**100)).reshape(2, 32, 128)
 FEW = A[:3, :32], B[:32, :3]
 NEAR = np.nextafter(A, np.float32(1))
 
@@ -86,6 +87,10 @@ def _trained() -> list[Any]:
     layer = LinearGemms(TRAINING_RECIPES["fp8-delayed"])
     y, saved = layer.forward(A[:32, :64], B[:48, :64])
     return [y, *layer.backward(A[32:64, :48], saved)]
+
+
+def _attended() -> Any:
+    return fp8sim.attention(HEADS, HEADS, HEADS, kv="fp8", p_format="e5m2", block=16, causal=True)
 
 
 CASTS = {
@@ -135,6 +140,7 @@ WORK: dict[str, Callable[[], Any]] = {
     "float_product": lambda: [float_product(A, B), float_product(*FEW)],
     "norm": lambda: norm(A),
     "compare": lambda: fp8sim.compare(A, B, ["nvfp4", "fp8-row"], bounds=True).to_dict(),
+    "attention": lambda: [getattr(_attended(), name) for name in ("output", "logits", "exact_output")],
     "explain": lambda: asdict(fp8sim.explain(1e-40, "bf16")),
     "explain_block": lambda: asdict(explain_block(A[0, :32], "e4m3")),
     "explain_dot": lambda: explain_dot(HALF[0, :40], HALF[1, :40], "hopper-fp16").to_dict(),

@@ -65,7 +65,7 @@ FOR_USERS = [
     *(f"fp8sim.experiments.{name}" for name in ("claims", "comparison", "data", "embeddings", "train")),
     *(
         f"fp8sim.experiments.{name}"
-        for name in ("gpu", "gradient_outliers", "layer_comparison", "studies", "sweeps")
+        for name in ("gpu", "gradient_outliers", "kv_cache", "layer_comparison", "studies", "sweeps")
     ),
 ]
 DOCS = Path(__file__).parent.parent / "docs"

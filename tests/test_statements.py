@@ -18,7 +18,7 @@ import pytest
 import fp8sim
 from fp8sim._support import published
 from fp8sim.cli.train import train_command
-from fp8sim.experiments.data import llm_like_matrices
+from fp8sim.experiments.data import attention_tensors, llm_like_matrices
 from fp8sim.metrics import relative_error, sqnr_db
 from fp8sim.quantization import DIVISIONS, SCALE_RULES
 
@@ -144,6 +144,64 @@ def test_the_worst_rounding_is_what_the_gallery_says():
     x = np.linspace(1, 2, 100_001)
     e4m3, e5m2 = (np.abs(fp8sim.round_to(x, name) / x - 1).max() for name in ("e4m3", "e5m2"))
     assert missing("gallery", f"{percent(e4m3)} at worst in E4M3, {percent(e5m2)} in E5M2") == []
+
+
+# --- attention ------------------------------------------------------------------------------------
+
+
+@cache
+def attended(way: str) -> fp8sim.experiments.kv_cache.Attention:
+    """The layer of the page on attention, by one of its ways to scale."""
+    x = attention_tensors(32, 8, 16, 1024, 128, outlier=300)
+    past = x.k[:, :512], x.v[:, :512]
+    options = {
+        "unity": {},
+        "calibrated": {"calibration": past},
+        "head": {"calibration": past, "granularity": "head"},
+        "wide": {"calibration": tuple(2 * one for one in past), "granularity": "head"},
+    }
+    return fp8sim.attention(x.q, x.k[:, 512:], x.v[:, 512:], **options[way])
+
+
+def test_scales_of_one_and_calibrated_ones_do_what_the_page_on_attention_says():
+    unity, calibrated, head, wide = map(attended, ("unity", "calibrated", "head", "wide"))
+    lost, kept = (percent(one["output"].relative_error) for one in (unity, calibrated))
+    logit, clipped = (f"{one['logits'].max_abs_error:.1f}" for one in (unity, head))
+    assert round(1000 * unity["k"].saturated) == 1
+    assert (
+        missing(
+            "attention",
+            "One element of K in a thousand is beyond 448",
+            f"A logit that is off by {logit} gives a token e^{logit} times its weight",
+            f"the output is {lost} off",
+            f"{lost} becomes {kept}",
+            f"{percent(head['k'].saturated, 3)} of K lie beyond: enough for a logit that is {clipped} off",
+        )
+        == []
+    )
+    assert calibrated["k"].saturated == wide["k"].saturated == 0
+    assert wide["output"].relative_error < 1.1 * calibrated["output"].relative_error
+    small, normal = (math.log2(getattr(E4M3, f"smallest_{which}")) for which in ("subnormal", "normal"))
+    assert (
+        missing("attention", f"below 2^{small - 1:.0f} becomes zero, and what is below 2^{normal:.0f} has")
+        == []
+    )
+
+
+def test_the_transform_helps_fp8_at_random_entries_alone():
+    rng = np.random.default_rng(0)
+
+    def draw(shape: tuple[int, ...]) -> np.ndarray:
+        rare = rng.random(shape) < 0.001
+        return rng.normal(size=shape) + 10 * rare * rng.normal(size=shape)
+
+    q, k, v = (draw((2, 512, 128)) for _ in range(3))
+    fp8 = fp8sim.Operand("e4m3", fp8sim.Scaling("tensor"))
+    before, after = (
+        percent(fp8sim.attention(q, k, v, q_format=one, kv=(one, None))["output"].relative_error, 1)
+        for one in (fp8, dataclasses.replace(fp8, hadamard=128))
+    )
+    assert missing("attention", f"at random entries of Q and K alike, from {before} to {after}") == []
 
 
 # --- operands -------------------------------------------------------------------------------------

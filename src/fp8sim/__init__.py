@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fp8sim.experiments.claims import claims
     from fp8sim.experiments.comparison import Comparison, compare
     from fp8sim.experiments.gpu import check_gpu
+    from fp8sim.experiments.kv_cache import attention
     from fp8sim.experiments.sweeps import Sweep, sweep
     from fp8sim.formats import FORMATS, FloatFormat, get_format
     from fp8sim.gemm import matmul
@@ -34,6 +35,7 @@ _HOMES = {
     "experiments.claims": "claims",
     "experiments.comparison": "Comparison compare",
     "experiments.gpu": "check_gpu",
+    "experiments.kv_cache": "attention",
     "experiments.sweeps": "Sweep sweep",
     "formats": "FORMATS FloatFormat get_format",
     "gemm": "matmul",
@@ -45,10 +47,10 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
-    "FORMATS", "RECIPES", "TENSOR_CORES", "Comparison", "FloatFormat", "ModelCost", "Operand",
-    "Quantized", "Recipe", "Scaling", "ServingCost", "Sweep", "TensorCore", "check_gpu", "claims", "compare",
-    "decode", "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul", "metrics",
-    "model_cost", "play", "quantize", "round_to", "serving_cost", "set_num_threads", "sweep",
+    "Comparison", "FORMATS", "FloatFormat", "ModelCost", "Operand", "Quantized", "RECIPES", "Recipe",
+    "Scaling", "ServingCost", "Sweep", "TENSOR_CORES", "TensorCore", "attention", "check_gpu", "claims",
+    "compare", "decode", "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul",
+    "metrics", "model_cost", "play", "quantize", "round_to", "serving_cost", "set_num_threads", "sweep",
     "tensor_core_matmul",
 ]  # fmt: skip
 

@@ -35,6 +35,7 @@ if HAS_TORCH:
 A = np.linspace(-2, 2, 32, dtype=np.float32).reshape(4, 8)
 B = np.linspace(-1, 3, 24, dtype=np.float32).reshape(8, 3)
 CODES = np.arange(32, dtype=np.uint8).reshape(4, 8)
+Q, K = A.reshape(4, 2, 4), np.linspace(-3, 1, 24, dtype=np.float32).reshape(2, 3, 4)
 E4M3_A, E4M3_B = fp8sim.round_to(A, "e4m3"), fp8sim.round_to(B, "e4m3")
 
 
@@ -78,6 +79,11 @@ CALLS: dict[str, dict[str, Any]] = {
         "scales": None, "a_format": "e4m3", "b_format": "e4m3",
     },
     "fp8sim.compare": {"a": A, "b": B, "recipes": ("bf16", "mxfp8"), "baseline": "bf16", "device": "h100", "bounds": True},
+    "fp8sim.attention": {
+        "q": Q, "k": K, "v": K, "kv": "fp8", "scales": "calibrated", "granularity": "head",
+        "calibration": (K, K), "q_format": None, "p_format": "e4m3", "accumulator": "fp32", "causal": True,
+        "softmax_scale": 0.5, "block": 2,
+    },
     "fp8sim.explain": {"x": 0.3, "fmt": "e4m3", "rounding": "nearest-even", "overflow": None, "rng": None},
     "fp8sim.gemm_cost": {"m": 64, "n": 32, "k": 128, "recipe": "deepseek-v3", "device": "h800"},
     "fp8sim.model_cost": {
@@ -137,6 +143,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "fp8sim.training.get_training_recipe": {"name": "deepseek-v3"},
     "fp8sim.experiments.data.llm_like_activations": {"m": 8, "k": 16, "rng": "@generator"},
     "fp8sim.experiments.data.outlier_channel_activations": {"m": 8, "k": 16, "rng": "@generator", "size": 50.0},
+    "fp8sim.experiments.data.attention_tensors": {
+        "heads": 4, "kv_heads": 2, "queries": 2, "keys": 3, "head_dim": 4, "outlier": 50.0, "seed": 0,
+    },
     "fp8sim.experiments.data.generated_matrices": {"kind": "laplace", "m": 8, "n": 4, "k": 16, "seed": 0},
     "fp8sim.experiments.data.llm_like_matrices": {"m": 8, "n": 4, "k": 16, "seed": 0},
     "fp8sim.experiments.data.weight_matrices": {"weight": A, "name": "w", "m": 8, "seed": 0},
@@ -339,7 +348,7 @@ def disguised(rng: np.random.Generator, x: Any) -> Any:
 
             tensor = torch.from_numpy(np.array(x))
             if kind == "view" and x.ndim > 1:
-                return tensor.T.contiguous().T
+                return tensor.mT.contiguous().mT
             return torch.nn.Parameter(tensor) if kind == "parameter" else tensor
     return laid_out(rng, x)
 

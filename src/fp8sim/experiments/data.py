@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +20,9 @@ from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32, AnyArray, FloatArray
 
 __all__ = [
-    "GENERATORS", "WEIGHT_SIZE", "Matrices", "generated_matrices", "llm_like_activations",
-    "llm_like_matrices", "outlier_channel_activations", "real_matrices", "sample_model_path",
-    "weight_matrices",
+    "GENERATORS", "WEIGHT_SIZE", "AttentionTensors", "Matrices", "attention_tensors", "generated_matrices",
+    "llm_like_activations", "llm_like_matrices", "outlier_channel_activations", "real_matrices",
+    "sample_model_path", "weight_matrices",
 ]  # fmt: skip
 
 WEIGHT_SIZE = np.float32(0.006)  # standard deviation (DeepSeek-V3 report, section 4.2: initialisation)
@@ -33,6 +34,16 @@ class Matrices:
 
     a: FloatArray  #: activations, (m, k)
     b: FloatArray  #: weights, (k, n)
+    source: str  #: in words, for a table
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionTensors:
+    """Queries, keys and values of one layer, and where they come from."""
+
+    q: F32  #: (heads, queries, head_dim)
+    k: F32  #: (kv_heads, keys, head_dim)
+    v: F32  #: (kv_heads, keys, head_dim)
     source: str  #: in words, for a table
 
 
@@ -217,6 +228,63 @@ def llm_like_matrices(m: int, n: int, k: int, *, seed: int = 0) -> Matrices:
     'generated, LLM-like (8x4x16, seed 0)'
     """
     return generated_matrices("llm-like", m, n, k, seed=seed)
+
+
+@default_environment
+def attention_tensors(
+    heads: int, kv_heads: int, queries: int, keys: int, head_dim: int, *, outlier: float = 1.0, seed: int = 0
+) -> AttentionTensors:
+    """Make queries, keys and values of one layer, K with or without outlier channels.
+
+    All are normal. In each head of K one channel in 128, at least one, is `outlier` times as large, the same
+    for all tokens; V has none. So it is in trained models (KIVI, arXiv 2402.02750, figure 2: a few fixed
+    channels of K are large, V shows no pattern). The same channels of Q are smaller by the root of
+    `outlier`, since logits of trained models stay moderate; that, the share and the size are choices
+    of this generator, not measurements.
+
+    Parameters
+    ----------
+    heads, kv_heads : int
+        Heads of Q, a multiple of those of K and V.
+    queries, keys, head_dim : int
+        Tokens that ask, tokens that are asked, and channels of a head.
+    outlier : float
+        How many times larger an outlier channel of K is; 1: there is none.
+    seed : int
+        The same seed gives the same bits.
+
+    Returns
+    -------
+    AttentionTensors
+        Q, K and V.
+
+    Raises
+    ------
+    ValueError
+        If a size is not positive, the heads do not share, or `outlier` is below 1.
+
+    Examples
+    --------
+    >>> x = attention_tensors(8, 2, 4, 64, 128, outlier=300)
+    >>> x.q.shape, x.k.shape, int((np.abs(x.k).max(axis=1) > 100).sum())
+    ((8, 4, 128), (2, 64, 128), 2)
+    """
+    sizes = {"heads": heads, "kv_heads": kv_heads, "queries": queries, "keys": keys, "head_dim": head_dim}
+    heads, kv_heads, queries, keys, head_dim = (checks.positive_int(n, name) for name, n in sizes.items())
+    if heads % kv_heads:
+        raise ValueError(f"heads must be a multiple of kv_heads={kv_heads}, got {heads}")
+    size = checks.within(checks.number(outlier, "outlier"), "outlier", 1, 2.0**64)
+    memory.require(8 * head_dim * (heads * queries + 2 * kv_heads * keys), "generating q, k and v")
+    rng = np.random.default_rng(checks.seed(seed))
+    shapes = (heads, queries, head_dim), (kv_heads, keys, head_dim), (kv_heads, keys, head_dim)
+    q, k, v = (rng.standard_normal(shape, dtype=np.float32) for shape in shapes)
+    for head in range(kv_heads):
+        channels = rng.choice(head_dim, size=max(1, head_dim // 128), replace=False)
+        k[head][:, channels] *= np.float32(size)
+        group = slice(head * heads // kv_heads, (head + 1) * heads // kv_heads)
+        q[group, :, channels] /= np.float32(math.sqrt(size))
+    kind = f"K's outlier channels {size:g} times" if size > 1 else "normal"
+    return AttentionTensors(q, k, v, f"generated, {kind} ({heads} heads on {kv_heads}, seed {seed})")
 
 
 def sample_model_path() -> Path | None:
