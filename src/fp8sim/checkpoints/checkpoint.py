@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fp8sim._support import memory
 from fp8sim._support.quantities import bytes_text, count_text
 from fp8sim._support.results import Part, Result
@@ -154,6 +157,21 @@ class Checkpoint(Result):
             plain = replace(plain_plan(stored), layout="")
             return _described(name, plain, self._refusal(stored, plan.why))
         return _described(name, plan)
+
+    def place(self, name: str) -> Stored:
+        """Return where the codes or values of a weight, or anything else that is stored, lie in which file.
+
+        Raises
+        ------
+        ValueError
+            If there is none of this name; the message lists close names.
+        """
+        return self._stored(name)
+
+    def read_bytes(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return some of the bytes of the codes or values of a weight, as they are stored."""
+        stored = self._stored(name)
+        return self._folder.read(stored.file, stored.start + start, stored.start + stop)
 
     # --- reading --------------------------------------------------------------------------------------
 
