@@ -62,6 +62,8 @@ def conversion(checkpoint: Checkpoint, target: Target, keep: Sequence[str]) -> l
             raise ValueError(
                 printable(f"no tensor fits the pattern {shown(pattern)} to keep; there are {near}, ...")
             )
+    codes = {one.name for one in checkpoint if one.layout != "plain"}
+    names = tuple(name for name in names if not _is_of_activations(name, codes))
     places = {name: checkpoint.place(name) for name in names}
     order = sorted(names, key=lambda name: (places[name].file, places[name].start))
     items = []
@@ -89,6 +91,12 @@ def conversion(checkpoint: Checkpoint, target: Target, keep: Sequence[str]) -> l
                     )
                 )
     return items
+
+
+def _is_of_activations(name: str, codes: set[str]) -> bool:
+    """Whether this is a scale of the activations of a layer whose weight is quantised: it goes with that."""
+    module, _, last = name.rpartition(".")
+    return last in ("input_scale", "output_scale") and f"{module}.weight" in codes
 
 
 def _why_kept(weight: Tensor, target: Target, patterns: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def sweep_command(
     if plot is not None:
         check_picture(plot)
     points = math.prod(map(len, grid.values()))
-    with _processes(workers) as executor, progress(chosen.name, points) as advance:
+    with processes(workers) as executor, progress(chosen.name, points) as advance:
         result = sweep(
             chosen.measure, grid, executor=executor, out=out, on_row=lambda _: advance(chosen.name)
         )
@@ -110,7 +110,7 @@ def _value(text: str, name: str, usual: tuple[Any, ...]) -> Any:
 
 
 @contextmanager
-def _processes(count: int | None) -> Iterator[Executor | None]:
+def processes(count: int | None) -> Iterator[Executor | None]:
     """Start so many processes, or none at all."""
     if count is None:
         yield None
