@@ -426,8 +426,11 @@ def test_directives_are_found_with_the_module_they_name():
         ("fp8sim", "checkpoints"),
         ("fp8sim.checkpoints", "Checkpoint"),
         ("fp8sim.checkpoints", "Tensor"),
+        ("fp8sim.checkpoints", "Written"),
+        ("fp8sim.checkpoints", "WrittenRow"),
         ("fp8sim.checkpoints", "open_checkpoint"),
         ("fp8sim.checkpoints", "read_array"),
+        ("fp8sim.checkpoints", "write_quantized"),
         ("fp8sim", "plotting"),
     ]
 

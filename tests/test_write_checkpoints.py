@@ -92,6 +92,11 @@ def digests(folder):
     }
 
 
+def names_in(folder):
+    """Return the names of what lies in a folder that need not be there."""
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
 def quantised(x, recipe):
     """Quantise as the weights of a recipe, with `fp8sim.quantize`."""
     b = fp8sim.get_recipe(recipe).b
@@ -389,7 +394,7 @@ def test_nan_is_refused_by_the_name_of_its_tensor_and_leaves_no_shard(tmp_path, 
     for recipe in ("deepseek-v3", "fp8-tensor"):
         with pytest.raises(ValueError, match=r"q.weight, from row \d+ on, holds 1 NaN or infinite"):
             write_quantized(tmp_path / "wide", tmp_path / recipe, recipe)
-        assert os.listdir(tmp_path / recipe) == ["fp8sim.json"]
+        assert names_in(tmp_path / recipe) == ["fp8sim.json"]
 
 
 # --- interrupted runs -------------------------------------------------------------------------------------
@@ -472,7 +477,7 @@ def test_a_file_size_limit_is_one_error(tmp_path, rng):
     command = [sys.executable, "-c", code, str(tmp_path / "wide"), str(tmp_path / "out"), "deepseek-v3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "File too large" in done.stderr.splitlines()[-1]
-    assert os.listdir(tmp_path / "out") == ["fp8sim.json"]
+    assert names_in(tmp_path / "out") == ["fp8sim.json"]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a system with signals")
@@ -484,23 +489,27 @@ def test_killed_at_any_moment_and_run_again_the_folder_is_the_same_to_the_byte(t
     write_quantized(wide, tmp_path / "wanted", recipe, shard_bytes=200_000)
     wanted, chance = digests(tmp_path / "wanted"), random.Random(1)
     command = [sys.executable, "-c", RUN, str(wide), str(tmp_path / "out"), recipe]
-    stopped = kills = 0
-    for _ in range(12):
+    stopped = []  # the shards that were there after each kill
+    while len(stopped) < 10:
+        at_once = chance.random() < 0.3
+        before = names_in(tmp_path / "out")
         process = subprocess.Popen(command, stderr=subprocess.PIPE)
-        deadline = time.monotonic() + 60  # the folder is there when the work begins
-        while process.poll() is None and not (tmp_path / "out").exists() and time.monotonic() < deadline:
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0.0, 0.25) if not stopped else chance.uniform(0.2, 1.2))
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            new = [name for name in set(names_in(tmp_path / "out")) - set(before) if at_once or name[0] != "."]
+            if new:
+                break
+        time.sleep(0.05 * chance.random() * chance.random())
         process.kill()
         process.communicate()
-        kills += 1
-        there = digests(tmp_path / "out") if (tmp_path / "out").exists() else {}
+        there = digests(tmp_path / "out")
         if "config.json" in there:
             break
-        stopped += 1
         whole = {name: one for name, one in there.items() if not name.endswith(".part")}
         assert whole.items() <= wanted.items()
+        stopped.append(len(whole))
     assert stopped
+    assert max(stopped) > 1, "no run was killed between two shards"
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.stderr
     assert digests(tmp_path / "out") == wanted

@@ -97,6 +97,10 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "fp8sim.checkpoints.open_checkpoint": {"source": NOWHERE},
     "fp8sim.checkpoints.read_array": {"path": NOWHERE},
+    "fp8sim.checkpoints.write_quantized": {
+        "source": NOWHERE, "out": NOWHERE, "recipe": "fp8-row", "keep": "*.weight", "force": False, "shard_bytes": 1000,
+        "executor": None, "on_tensor": None,
+    },
     "fp8sim.costs.formats_class": {"a": fp8sim.get_format("e4m3"), "b": fp8sim.get_format("bf16")},
     "fp8sim.costs.get_device": {"name": "h800"},
     "fp8sim.costs.operand_class": {"recipe": "@recipe"},

@@ -55,7 +55,12 @@ def read_values(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray
     """
     shape = (stop - start, *plan.shape[1:]) if plan.shape else ()
     wide = BITS[plan.codes.dtype] >= 32 and plan.codes.dtype != "F32" and plan.layout == "plain"
-    out: Any = memory.empty(shape, np.float64 if wide else np.float32)
+    dtype = np.float64 if wide else np.float32
+    if plan.scale is None and 0 < math.prod(shape) <= _PART:
+        part = _numbers(folder, plan, start, stop)
+        if part.dtype == dtype and part.flags.writeable:  # else it is what is cached, or of another type
+            return np.asarray(part.reshape(shape))
+    out: Any = memory.empty(shape, dtype)
     if not out.size:  # however many rows there are of nothing
         return np.asarray(out)
     scales = _Scales(folder, plan, start, stop) if plan.scale is not None else None
