@@ -271,7 +271,9 @@ class Checkpoint(Result):
         codes = matrix.codes
         each = codes.nbytes // max(codes.shape[0], 1)
         exact = each * codes.shape[0] == codes.nbytes  # rows of 4-bit elements may end within a byte
-        where = (codes.start + start * each, codes.start + stop * each) if exact else (codes.start, codes.stop)
+        where = (
+            (codes.start + start * each, codes.start + stop * each) if exact else (codes.start, codes.stop)
+        )
         held = HeldFolder(self._folder, codes.file, *where)
         return lambda i, j: read_values(held, matrix, i, j)
 

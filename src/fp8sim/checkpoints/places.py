@@ -102,7 +102,11 @@ class RemoteFolder(Folder):
         """Return what differs once a file has been written anew, if the file system tells."""
         with _in_one_line(self.label(name)):
             info = self.fs.info(self._path(name))
-        return str(next((info[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if key in info), ""))
+        return str(
+            next(
+                (info[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if key in info), ""
+            )
+        )
 
     def read(self, name: str, start: int, stop: int) -> Bytes:
         """Return the bytes from `start` up to `stop`; a file that has fewer is a ValueError."""

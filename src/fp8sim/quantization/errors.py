@@ -97,11 +97,7 @@ def _compiled(work: Work) -> RowErrors | None:
         return error_rows(x[i:j], squares[i:j], (scales[strips], by[strips]), tile, r, work.nearest)
 
     height = max(LEAST, -(-x.size // (4 * get_num_threads()))) // columns // tile[0] * tile[0]
-    tops, saturated, flushed = zip(
-        *run_in_threads(run, split(rows, max(height, tile[0]))), strict=True
-    )
+    tops, saturated, flushed = zip(*run_in_threads(run, split(rows, max(height, tile[0]))), strict=True)
     if picks and max(tops) == np.inf:
         return None
     return RowErrors(squares, int(sum(saturated)), int(sum(flushed)))
-
-

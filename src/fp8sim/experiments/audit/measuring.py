@@ -7,10 +7,10 @@ over memory where the whole matrix is held, else over the file.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -57,7 +57,7 @@ class Question:
         """The checkpoint, opened once by every worker."""
         return _opened(self.source, self.fingerprint)
 
-    @cached_property
+    @functools.cached_property
     def operands(self) -> dict[str, Any]:
         """How the weights are stored, by recipe."""
         return {recipe.name: recipe.b for recipe in self.recipes}
@@ -70,7 +70,9 @@ class Question:
             rng = np.random.default_rng([self.seed, crc32(name.encode())])
             return GENERATORS[self.activations](self.tokens, k, rng)
         folder, layer = Path(self.activations), name.removesuffix(".weight")
-        file = next((path for path in (folder / f"{layer}.npy", folder / f"{name}.npy") if path.is_file()), None)
+        file = next(
+            (path for path in (folder / f"{layer}.npy", folder / f"{name}.npy") if path.is_file()), None
+        )
         if file is None:
             return None
         a = checks.as_matrix(read_array(file), str(file))
@@ -79,7 +81,7 @@ class Question:
         return a
 
 
-@lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=2)
 def _opened(source: str, fingerprint: str) -> Checkpoint:
     checkpoint = open_checkpoint(source)
     if checkpoint.fingerprint != fingerprint:
@@ -109,9 +111,7 @@ def tallest(recipes: tuple[Recipe, ...], tensor: Tensor) -> int:
 
 
 @default_environment
-def measure(
-    tensor: str, rows: str, find: str, top: float = 0.0, *, question: Question
-) -> dict[str, Any]:
+def measure(tensor: str, rows: str, find: str, top: float = 0.0, *, question: Question) -> dict[str, Any]:
     """Return what was found in rows of a tensor: the largest magnitude, or all there is to know.
 
     `top` is the largest magnitude of a matrix of which this is a part, if that is needed.
@@ -133,7 +133,9 @@ def measure(
             x = read(i, j)
             tally = _measured(x, i, most, question)
             evidence = evidence_of(StoredRows(described, i, j, math.prod(described.shape[:-1])), x)
-            products = {} if inputs is None or not tally.losses else _products(inputs, x, tally, most, question)
+            products = (
+                {} if inputs is None or not tally.losses else _products(inputs, x, tally, most, question)
+            )
             return Tally(**{**vars(tally), "evidence": evidence, **products})
 
         tallies += run_in_threads(one, pieces)
@@ -205,7 +207,9 @@ def _products(a: FloatArray, x: FloatArray, tally: Tally, top: float, question: 
     losses, squares = dict(tally.losses), ZERO
     with one_thread():  # a BLAS may sum in another order with more
         wide = a.astype(np.float64)
-        quantised = {recipe.name: quantize_with(a, recipe.a, axis=1, what="activations") for recipe in question.recipes}
+        quantised = {
+            recipe.name: quantize_with(a, recipe.a, axis=1, what="activations") for recipe in question.recipes
+        }
         sums = {name: ZERO for name in losses}
         for i, j in split(len(x), STRIP):
             exact = np.ascontiguousarray((wide @ x[i:j].T.astype(np.float64)).T)

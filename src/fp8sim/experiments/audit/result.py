@@ -168,7 +168,10 @@ class Audit(Result):
         if not by_name:
             return []
         worst = sorted(by_name, key=lambda name: (-max(row["error"] for row in by_name[name].values()), name))
-        cells = [[_short(name), *(self._cell(by_name[name].get(r)) for r in self.recipes)] for name in worst[:_SHOWN]]
+        cells = [
+            [_short(name), *(self._cell(by_name[name].get(r)) for r in self.recipes)]
+            for name in worst[:_SHOWN]
+        ]
         more = len(worst) - len(cells)
         notes = [f"and {more} more; --json, --csv and --html have all of them"] * (more > 0)
         title = "SQNR of the matrices that lose most"
@@ -209,7 +212,13 @@ def assembled(
         for recipe in recipes
     ]
     kept = [
-        {"name": name, "shape": list(tensor.shape), "format": tensor.format, "nbytes": _stored(tensor), "why": reasons[name]}
+        {
+            "name": name,
+            "shape": list(tensor.shape),
+            "format": tensor.format,
+            "nbytes": _stored(tensor),
+            "why": reasons[name],
+        }
         for name, tensor in tensors.items()
         if reasons[name]
     ]
@@ -222,7 +231,9 @@ def assembled(
         findings += find(name, tensors[name], tally.evidence)
     totals = _totals(list(tensors.values()), recipes, rows, tallies)
     names = tuple(recipe.name for recipe in recipes)
-    return Audit(checkpoint.source, checkpoint.layout, names, tuple(rows), totals, tuple(kept), tuple(findings))
+    return Audit(
+        checkpoint.source, checkpoint.layout, names, tuple(rows), totals, tuple(kept), tuple(findings)
+    )
 
 
 def _stored(tensor: Tensor) -> int:
@@ -250,7 +261,11 @@ def _row(tensor: Tensor, recipe: Recipe, tally: Tally | None) -> dict[str, Any]:
     if tally is not None and loss is not None and not loss.failed:
         error = _relative(loss.squares, tally.energy)
         row |= {"error": error, "sqnr_db": _decibels(error), "worst_row": loss.worst_row}
-        row |= {"worst_row_error": loss.worst, "saturated": loss.saturated / count, "flushed": loss.flushed / count}
+        row |= {
+            "worst_row_error": loss.worst,
+            "saturated": loss.saturated / count,
+            "flushed": loss.flushed / count,
+        }
         if loss.product is not None and tally.product is not None:
             row["product_error"] = _relative(loss.product, tally.product)
     return row
@@ -296,7 +311,10 @@ def _totals(
         own = [row for row in rows if row["recipe"] == recipe.name]
         nbytes = stored + sum(row["nbytes"] - row["stored_nbytes"] for row in own)
         error = None
-        losses = [(tallies[name].losses.get(recipe.name, Loss(failed=True)), tallies[name].energy) for name in measured]
+        losses = [
+            (tallies[name].losses.get(recipe.name, Loss(failed=True)), tallies[name].energy)
+            for name in measured
+        ]
         fine = [(loss.squares, energy) for loss, energy in losses if not loss.failed]
         if fine:
             squares, energy = (sum(column, ZERO) for column in zip(*fine, strict=True))

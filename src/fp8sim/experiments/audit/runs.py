@@ -180,7 +180,9 @@ def _kept(
         "headers": checkpoint.fingerprint,
         "files": checkpoint.changed,
         "recipes": {r.name: f"{r.a} | {r.b} | {r.accumulator.name}" for r in question.recipes},
-        "activations": [question.activations, question.tokens, question.seed] if question.activations else None,
+        "activations": [question.activations, question.tokens, question.seed]
+        if question.activations
+        else None,
         "tasks": len(grid),
         "versions": {"fp8sim": __version__},
     }
@@ -224,7 +226,9 @@ class _Work:
             try:
                 for place, outcome in outcomes_of(self.measure, ready, executor):
                     if "error" in outcome:
-                        raise ValueError(f"{self.tasks[place][0].tensor}: {outcome['error'].partition(': ')[2]}")
+                        raise ValueError(
+                            f"{self.tasks[place][0].tensor}: {outcome['error'].partition(': ')[2]}"
+                        )
                     if record:
                         record.add(place, outcome)
                     deaths = 0

@@ -109,7 +109,9 @@ def loss_of(squares: F64, energy: F64, first: int, saturated: int, flushed: int)
         relative = np.where(squares > 0, np.sqrt(squares / energy), 0.0)
     at = int(relative.argmax()) if relative.size else 0
     worst = float(relative[at]) if relative.size else -1.0
-    return Loss(total_of(squares), worst if not math.isnan(worst) else math.inf, first + at, saturated, flushed)
+    return Loss(
+        total_of(squares), worst if not math.isnan(worst) else math.inf, first + at, saturated, flushed
+    )
 
 
 def merged(tallies: list[Tally]) -> Tally:
