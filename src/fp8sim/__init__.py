@@ -48,9 +48,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names.spli
 
 __all__ = [
     "FORMATS", "RECIPES", "TENSOR_CORES", "Audit", "Comparison", "FloatFormat", "ModelCost", "Operand",
-    "Quantized", "Recipe", "Scaling", "Sweep", "TensorCore", "audit", "check_gpu", "claims", "compare", "decode",
-    "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul", "metrics", "model_cost",
-    "play", "quantize", "round_to", "set_num_threads", "sweep", "tensor_core_matmul",
+    "Quantized", "Recipe", "Scaling", "Sweep", "TensorCore", "audit", "check_gpu", "claims", "compare",
+    "decode", "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul", "metrics",
+    "model_cost", "play", "quantize", "round_to", "set_num_threads", "sweep", "tensor_core_matmul",
 ]  # fmt: skip
 
 

@@ -252,7 +252,8 @@ class Checkpoint(Result):
         >>> from safetensors.numpy import save_file
         >>> from fp8sim.checkpoints import open_checkpoint
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     save_file({"w": np.arange(12, dtype=np.float16).reshape(3, 2, 2)}, Path(folder) / "m.safetensors")
+        ...     stack = np.arange(12, dtype=np.float16).reshape(3, 2, 2)
+        ...     save_file({"w": stack}, Path(folder) / "m.safetensors")
         ...     open_checkpoint(folder).hold("w", 1, 6)(3, 5)
         array([[6., 7.],
                [8., 9.]], dtype=float32)

@@ -63,7 +63,7 @@ def read_values(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray
     if stop - start <= step:
         numbers = _numbers(folder, plan, start, stop).reshape(shape or (1,))
         numbers = numbers if numbers.flags.writeable else numbers.copy()  # what is read may be shared
-        whole = numbers if scales is None else scales.apply(numbers, start)
+        whole: Any = numbers if scales is None else scales.apply(numbers, start)
         return np.asarray(whole, dtype).reshape(shape)
     out: Any = memory.empty(shape, dtype)
     flat = out.reshape(out.shape or (1,))

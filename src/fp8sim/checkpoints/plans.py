@@ -16,8 +16,8 @@ from fp8sim.checkpoints.layouts import FLOATS, LAYOUTS, Block, Layout
 from fp8sim.formats import get_format
 
 __all__ = [
-    "Plan", "Refused", "as_matrix_plan", "find_plan", "is_companion", "may_be_codes", "neighbours", "owners", "plain_plan",
-    "refusal",
+    "Plan", "Refused", "as_matrix_plan", "find_plan", "is_companion", "may_be_codes", "neighbours",
+    "owners", "plain_plan", "refusal",
 ]  # fmt: skip
 
 Find: TypeAlias = "Callable[[str], Stored | None]"

@@ -19,11 +19,12 @@ __all__ = ["cluster", "processes"]
 def cluster(address: str) -> Iterator[Executor]:
     """Connect to the scheduler of a Dask cluster, which stays as it is."""
     try:
-        from distributed import Client
+        import distributed
     except ModuleNotFoundError:
         raise ModuleNotFoundError("a cluster of Dask needs: pip install 'fp8sim[cluster]'") from None
     try:
-        client = Client(address, timeout=10, set_as_default=False)
+        connect: Any = distributed.Client
+        client = connect(address, timeout=10, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         words = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(

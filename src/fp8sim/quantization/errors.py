@@ -1,4 +1,4 @@
-"""What quantising does to each row of a matrix, measured without keeping codes: for matrices cut into parts."""
+"""What quantising does to each row of a matrix, measured without keeping codes."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def square_sums(x: FloatArray, y: FloatArray | None = None) -> F64:
     rows, columns = x.shape
     padded = np.zeros((rows, -(-columns // LANES), LANES))  # adding 0 changes no sum of squares
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        padded.reshape(rows, -1)[:, :columns] = difference * difference
+        padded.reshape(rows, padded.shape[1] * LANES)[:, :columns] = difference * difference
         lanes = np.zeros((rows, LANES))
         for block in range(padded.shape[1]):
             lanes += padded[:, block]

@@ -34,8 +34,10 @@ def kept_because(tensor: Tensor, keep: Sequence[str] = (), embeddings: bool = Fa
         return f"{axes} {'axis' if axes == 1 else 'axes'}: no matrix"
     if tensor.layout == "plain" and tensor.format not in FORMATS and tensor.format != "f64":
         return f"{tensor.format}: no weights"
-    if min(tensor.shape) == 0 or min(tensor.shape[-2:]) == 1:
-        return "a vector in two axes" if min(tensor.shape) else "empty"
+    if min(tensor.shape) == 0:
+        return "empty"
+    if min(tensor.shape[-2:]) == 1:
+        return "one row or column: no matrix"
     if any(fnmatchcase(tensor.name, pattern) for pattern in keep):
         return "kept as asked"
     if not embeddings and _EMBEDDING.fullmatch(_words(tensor.name.lower())[-1]):

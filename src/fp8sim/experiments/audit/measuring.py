@@ -1,8 +1,8 @@
-"""What is measured of rows of a matrix: each is read once, and goes through all recipes while it is in a cache.
+"""What is measured of rows of a matrix: they are read once, and meet all recipes while they are in a cache.
 
-The rows of a cut are held as they are stored, and worked out in pieces: what a worker needs does not grow with
-the tensor. A scale of a whole matrix needs its largest magnitude first, which is found in a pass of its own:
-over memory where the whole matrix is held, else over the file.
+The rows of a cut are held as they are stored, and worked out in pieces: what a worker needs does not grow
+with the tensor. A scale of a whole matrix needs its largest magnitude first, which is found in a pass of its
+own: over memory where the whole matrix is held, else over the file.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def _extremes(x: FloatArray) -> tuple[float, float, float]:
 
 
 def _measured(x: FloatArray, first: int, top: float, question: Question) -> Tally:
-    """Measure rows, the first of which is row `first`; nothing is lost where there is a NaN or an infinity."""
+    """Measure rows, of which the first is row `first`; of a NaN or an infinity there is nothing to lose."""
     largest, smallest, all_of_it = _extremes(x)
     odd = 0 if all_of_it < math.inf else x.size - int(np.count_nonzero(np.isfinite(x)))
     if odd or top == math.inf:
@@ -210,7 +210,7 @@ def _products(a: FloatArray, x: FloatArray, tally: Tally, top: float, question: 
         quantised = {
             recipe.name: quantize_with(a, recipe.a, axis=1, what="activations") for recipe in question.recipes
         }
-        sums = {name: ZERO for name in losses}
+        sums = dict.fromkeys(losses, ZERO)
         for i, j in split(len(x), STRIP):
             exact = np.ascontiguousarray((wide @ x[i:j].T.astype(np.float64)).T)
             squares += total_of(square_sums(exact))

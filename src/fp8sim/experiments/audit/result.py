@@ -38,10 +38,10 @@ class Audit(Result):
     recipes : tuple of str
         What was measured.
     rows : tuple of dict
-        One for each matrix and recipe. ``error`` is the Frobenius error of the weights relative to the weights
-        as they are stored, ``sqnr_db`` the same in decibels, ``worst_row`` the row with the largest relative
-        error of its own, counted through all matrices of a stack; ``nbytes`` is codes and scales. None is what
-        was not measured.
+        One for each matrix and recipe. ``error`` is the Frobenius error of the weights relative to the
+        weights as they are stored, ``sqnr_db`` the same in decibels, ``worst_row`` the row with the largest
+        relative error of its own, counted through all matrices of a stack; ``nbytes`` is codes and scales.
+        None is what was not measured.
     totals : tuple of dict
         The whole checkpoint as it is stored, in BF16 and in FP16, and under each recipe, which leaves what is
         no matrix as it is stored.
@@ -245,7 +245,7 @@ def _row(tensor: Tensor, recipe: Recipe, tally: Tally | None) -> dict[str, Any]:
     layer, kind = layer_and_kind(tensor.name)
     loss = None if tally is None or tally.odd else tally.losses.get(recipe.name)
     count = math.prod(tensor.shape)
-    row = {
+    row: dict[str, Any] = {
         "tensor": tensor.name, "layer": layer, "kind": kind, "shape": list(tensor.shape), "format": tensor.format,
         "granularity": tensor.granularity, "layout": tensor.layout, "stored_nbytes": _stored(tensor),
         "recipe": recipe.name, "nbytes": _nbytes(tensor, recipe), "error": None, "sqnr_db": None,
@@ -293,7 +293,7 @@ def _decibels(error: float) -> float:
 def _totals(
     tensors: list[Tensor], recipes: Sequence[Recipe], rows: list[dict[str, Any]], tallies: Mapping[str, Tally]
 ) -> tuple[dict[str, Any], ...]:
-    """Return what all of it takes as it is stored, in two formats of 16 bits, and under each recipe."""
+    """Return what all of it takes as it is stored, in 16 bits, and under each recipe."""
     parameters = sum(math.prod(tensor.shape) for tensor in tensors)
     stored = sum(map(_stored, tensors))
     wide = 2 * parameters

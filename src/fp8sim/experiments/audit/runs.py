@@ -1,8 +1,8 @@
 """`audit`: every matrix of a checkpoint under several recipes, here or on a cluster, and on after a kill.
 
-Each tensor is cut into ranges of rows; a task is one of them, and gives numbers that add up. A task that needs
-to know the largest magnitude of its matrix waits for the tasks that find it. All are kept in one file, from
-which the same again goes on.
+Each tensor is cut into ranges of rows; a task is one of them, and gives numbers that add up. A task that
+needs to know the largest magnitude of its matrix waits for the tasks that find it. All are kept in one file,
+from which the same again goes on.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ Header = dict[str, Any]
 
 @contextlib.contextmanager
 def recorded(path: str | Path, header: Header, grid: Grid, what: str = "sweep") -> Iterator[Record]:
-    """Keep the rows of a sweep, or of something like it, in a file, for this run alone; begin with those that are there.
+    """Keep the rows of a sweep, or of what else, in a file, for this run alone; begin with those there are.
 
     Each row is written as it comes, and can be cut off anywhere. At the end of the block, if every point is
     there, the rows are in the order of the grid: the bytes of the file do not depend on how it came about.
