@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from tensor_files import KINDS, save, safetensors
+from tensor_files import KINDS, safetensors, save
 
 BF16 = ml_dtypes.bfloat16
 

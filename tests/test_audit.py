@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from fp8sim.experiments.audit.tally import Tally, merged
 from fp8sim.quantization import Operand, Scaling, quantize_with
 from fp8sim.quantization.errors import row_errors, row_squares
 from fp8sim.reference.errors import square_sums
-from test_cli import run  # noqa: F401  # a fixture
+from fp8sim.report import audit_page
 
 unix = pytest.mark.skipif(os.name == "nt", reason="signals and limits are of Unix")
 MANY = ("fp8-tensor", "fp8-row", "deepseek-v3", "mxfp8", "nvfp4", "te-nvfp4", "int8-row", "bf16", "fp16")
@@ -383,7 +384,7 @@ def test_any_cut_in_any_order_gives_the_same_tally(folder, places, chance, which
         }
     )
     parts = []
-    for i, j in zip(ends, ends[1:], strict=False):
+    for i, j in pairwise(ends):
         top = float(np.abs(x[i // rows * rows : i // rows * rows + rows]).max())
         parts.append(Tally.from_row(measure(name, f"{i}:{j}", "errors", top, question=question)))
     chance.shuffle(parts)
@@ -749,3 +750,98 @@ def test_tables_fit_80_columns(whole):
         assert max(map(len, text.splitlines())) <= 80
     assert "bits/parameter" in text
     assert "Kept as stored under every recipe" in text
+
+
+# --- the command and its page ---------------------------------------------------------------------
+
+HOSTILE = '<script>alert(1)</script>.[red]x[/red].\x1b[31m"&\u202e.weight'
+
+
+def test_names_from_files_do_nothing_in_a_page_or_a_terminal(tmp_path):
+    model = {HOSTILE: weights()["lm_head.weight"], f"{HOSTILE}.norm": np.ones(4, np.float32)}
+    audit = fp8sim.audit(one_file(tmp_path, model), runs.DEFAULT_RECIPES)
+    page = audit_page(audit)
+    assert "<script>alert" not in page
+    assert "alert(1)" in page
+    assert "\x1b" not in page + repr(audit)
+    assert "\u202e" not in page + repr(audit)
+    assert "style=" not in page.partition("<body>")[2]
+
+
+def test_a_page_has_findings_first_then_totals_heat_and_matrices(tmp_path, whole, model):
+    page = audit_page(whole)
+    assert 'id="findings"' not in page
+    for name in MANY:
+        assert f"<summary>{name}</summary>" in page
+    assert "self_attn.q_proj" in page
+    assert "https://" not in page
+    codes = np.ones((64, 64), np.float32).astype(E4M3)
+    page = audit_page(fp8sim.audit(one_file(tmp_path, model, **{"lost.weight": codes}), "fp8-row"))
+    assert 0 < page.index('id="findings"') < page.index('id="totals"') < page.index('id="heat"')
+    assert page.index('id="heat"') < page.index('id="matrices"')
+    row = row_of(whole, "lm_head.weight", "mxfp8")
+    assert f'data-value="{row["sqnr_db"]!r}"' in page or f'data-value="{row["sqnr_db"]!r}"' in audit_page(
+        whole
+    )
+
+
+def test_the_command_prints_a_table_of_80_columns_and_writes_files(folder, whole, tmp_path, run):
+    status, out, err = run(
+        "audit", str(folder), "--csv", str(tmp_path / "a.csv"), "--html", str(tmp_path / "a.html")
+    )
+    assert status == 0
+    assert "bits/parameter" in out
+    assert f"wrote {tmp_path / 'a.html'}" in err
+    assert (tmp_path / "a.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 1 + 4 * 7
+
+
+def test_the_command_prints_data_and_goes_on(folder, whole, tmp_path, run):
+    command = [
+        "audit",
+        str(folder),
+        "--json",
+        "--out",
+        str(tmp_path / "out"),
+        *(x for name in MANY for x in ("--recipe", name)),
+    ]
+    status, out, _ = run(*command)
+    assert status == 0
+    assert json.loads(out)["rows"] == json.loads(
+        json.dumps(
+            [{k: None if v in (math.inf, -math.inf) else v for k, v in row.items()} for row in whole.rows]
+        )
+    )
+    assert run(*command)[1] == out
+    assert json.loads((tmp_path / "out" / "audit.json").read_text()) == json.loads(out)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--workers", "2", "--dask", "tcp://x:1"], "pass one of them"),
+        (["--recipe", "fp9"], "unknown recipe 'fp9'"),
+        (["--html", "/nowhere/a.html"], "no folder /nowhere"),
+        (["--csv", "a", "--html", "a"], "--csv and --html are both a"),
+        (["--activations", "odd"], "activations must be a folder"),
+    ],
+)
+def test_the_command_refuses_in_one_line(folder, run, options, line):
+    status, out, err = run("audit", str(folder), *options)
+    assert (status, out) == (2, "")
+    assert line in err
+    assert err.count("\n") == 1
+
+
+def test_the_command_takes_headers_alone_and_processes(folder, run):
+    status, out, _ = run("audit", str(folder), "--headers-only", "--json")
+    assert status == 0
+    assert json.loads(out)["rows"][0]["error"] is None
+
+
+@pytest.mark.extra
+def test_a_scheduler_that_is_not_there_is_said(folder, run):
+    pytest.importorskip("distributed")
+    status, _, err = run("audit", str(folder), "--dask", "nonsense://x")
+    assert status == 2
+    assert "no scheduler of Dask at nonsense://x" in err

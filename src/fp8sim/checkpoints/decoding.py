@@ -55,7 +55,7 @@ def read_values(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray
     """
     shape = (stop - start, *plan.shape[1:]) if plan.shape else ()
     wide = BITS[plan.codes.dtype] >= 32 and plan.codes.dtype != "F32" and plan.layout == "plain"
-    dtype = np.float64 if wide else np.float32
+    dtype: Any = np.float64 if wide else np.float32
     if not math.prod(shape):  # however many rows there are of nothing
         return np.empty(shape, dtype)
     scales = _Scales(folder, plan, start, stop) if plan.scale is not None else None

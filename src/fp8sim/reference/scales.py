@@ -131,7 +131,8 @@ def pick_scales(
     The division by ``fmt.max`` is done in the dtype of `amax`. All multipliers are positive, but for E4M3
     scales, which may underflow to zero as they do on a GPU; `encode` is what encodes these, `stretch` what
     they are multiplied by, and `top` the largest magnitude of groups that are not here. A group of zeros gets
-    the scale 1, or the smallest of E8M0. A scale too large for its format is a ValueError. Every `division` but ``divide`` wants float32.
+    the scale 1, or the smallest of E8M0. A scale too large for its format is a ValueError. Every `division`
+    but ``divide`` wants float32.
 
     Examples
     --------

@@ -118,7 +118,7 @@ class Audit(Result):
 
     def parts(self) -> list[Table]:
         """Return findings, totals and the matrices that lose most."""
-        return [*self._finding_table(), self._total_table(), *self._matrix_table()]
+        return [*self._finding_table(), self.total_table(), *self._matrix_table()]
 
     def _finding_table(self) -> list[Table]:
         rows = [[_short(one.tensor), one.kind, f"{one.text}; {one.advice}"] for one in self.findings[:_SHOWN]]
@@ -128,7 +128,8 @@ class Audit(Result):
         title = f"{count} finding{'s' * (count != 1)}"
         return [Table(title, ["tensor", "kind", "what to do"], rows, notes)] if rows else []
 
-    def _total_table(self) -> Table:
+    def total_table(self) -> Table:
+        """Return what all of the checkpoint takes, and loses, under each recipe."""
         rows = [
             [
                 one["as"],
@@ -246,8 +247,8 @@ def _row(tensor: Tensor, recipe: Recipe, tally: Tally | None) -> dict[str, Any]:
     loss = None if tally is None or tally.odd else tally.losses.get(recipe.name)
     count = math.prod(tensor.shape)
     row: dict[str, Any] = {
-        "tensor": tensor.name, "layer": layer, "kind": kind, "shape": list(tensor.shape), "format": tensor.format,
-        "granularity": tensor.granularity, "layout": tensor.layout, "stored_nbytes": _stored(tensor),
+        "tensor": tensor.name, "layer": layer, "kind": kind, "shape": list(tensor.shape),
+        "format": tensor.format, "granularity": tensor.granularity, "layout": tensor.layout, "stored_nbytes": _stored(tensor),
         "recipe": recipe.name, "nbytes": _nbytes(tensor, recipe), "error": None, "sqnr_db": None,
         "worst_row": None, "worst_row_error": None, "saturated": None, "flushed": None, "product_error": None,
         "largest": None, "smallest": None, "rms": None, "spread_octaves": None,
@@ -301,7 +302,8 @@ def _totals(
 
     def total(name: str, nbytes: int, error: float | None = None) -> dict[str, Any]:
         return {
-            "as": name, "nbytes": nbytes, "bits_per_parameter": 8 * nbytes / parameters if parameters else 0.0,
+            "as": name, "nbytes": nbytes,
+            "bits_per_parameter": 8 * nbytes / parameters if parameters else 0.0,
             "of_bf16": nbytes / wide if wide else 0.0, "error": error,
             "sqnr_db": None if error is None else _decibels(error),
         }  # fmt: skip
