@@ -19,7 +19,7 @@ from fp8sim._kernels.quantize_kernels import (
     round_span,
     scaled,
 )
-from fp8sim.reference.errors import LANES
+from fp8sim._support.products import LANES
 
 __all__ = ["error_rows", "extremes", "square_rows"]
 

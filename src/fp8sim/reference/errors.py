@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fp8sim._support.products import LANES
 from fp8sim._support.typing import F64, FloatArray
 
-__all__ = ["LANES", "square_sums"]
-
-LANES = 64  # enough for any vector unit, and few beside the elements of a row
+__all__ = ["square_sums"]
 
 
 def square_sums(x: FloatArray, y: FloatArray | None = None) -> F64:

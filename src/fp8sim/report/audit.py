@@ -176,8 +176,8 @@ def _heat(audit: Audit) -> Iterable[str]:
         label = f"{_text(recipe)}: kinds of matrices down, layers across"
         yield (
             f'<details{" open" * (number == 0)}><summary>{_text(recipe)}</summary><div class="scroll" '
-            f'tabindex="0" role="region" aria-label="{label}"><table><thead><tr><th scope="col">kind</th>{head}'
-            f"</tr></thead><tbody>{body}</tbody></table></div></details>"
+            f'tabindex="0" role="region" aria-label="{label}"><table><thead><tr><th scope="col">kind</th>'
+            f"{head}</tr></thead><tbody>{body}</tbody></table></div></details>"
         )
 
 

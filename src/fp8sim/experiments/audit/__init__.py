@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from fp8sim.experiments.audit.result import Audit
 from fp8sim.experiments.audit.runs import DEFAULT_RECIPES, audit
-from fp8sim.experiments.audit.seam import Evidence, Finding
+from fp8sim.experiments.audit.seam import Finding
 
-__all__ = ["DEFAULT_RECIPES", "Audit", "Evidence", "Finding", "audit"]
+__all__ = ["DEFAULT_RECIPES", "Audit", "Finding", "audit"]

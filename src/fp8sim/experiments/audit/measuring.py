@@ -19,6 +19,7 @@ import numpy as np
 
 from fp8sim._support import checks
 from fp8sim._support.float_environment import default_environment
+from fp8sim._support.products import float_product
 from fp8sim._support.threads import one_thread, run_in_threads, split
 from fp8sim._support.typing import F32, FloatArray
 from fp8sim.casts import worth_compiling
@@ -206,13 +207,13 @@ def _products(a: FloatArray, x: FloatArray, tally: Tally, top: float, question: 
     """Return what of a tally a product adds: its squares, and those of its errors."""
     losses, squares = dict(tally.losses), ZERO
     with one_thread():  # a BLAS may sum in another order with more
-        wide = a.astype(np.float64)
+        wide = np.ascontiguousarray(a.T, np.float64)
         quantised = {
             recipe.name: quantize_with(a, recipe.a, axis=1, what="activations") for recipe in question.recipes
         }
         sums = dict.fromkeys(losses, ZERO)
         for i, j in split(len(x), STRIP):
-            exact = np.ascontiguousarray((wide @ x[i:j].T.astype(np.float64)).T)
+            exact = float_product(x[i:j].astype(np.float64), wide)
             squares += total_of(square_sums(exact))
             for recipe in question.recipes:
                 if losses[recipe.name].failed:

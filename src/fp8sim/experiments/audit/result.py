@@ -248,7 +248,8 @@ def _row(tensor: Tensor, recipe: Recipe, tally: Tally | None) -> dict[str, Any]:
     count = math.prod(tensor.shape)
     row: dict[str, Any] = {
         "tensor": tensor.name, "layer": layer, "kind": kind, "shape": list(tensor.shape),
-        "format": tensor.format, "granularity": tensor.granularity, "layout": tensor.layout, "stored_nbytes": _stored(tensor),
+        "format": tensor.format, "granularity": tensor.granularity, "layout": tensor.layout,
+        "stored_nbytes": _stored(tensor),
         "recipe": recipe.name, "nbytes": _nbytes(tensor, recipe), "error": None, "sqnr_db": None,
         "worst_row": None, "worst_row_error": None, "saturated": None, "flushed": None, "product_error": None,
         "largest": None, "smallest": None, "rms": None, "spread_octaves": None,
