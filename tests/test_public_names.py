@@ -62,7 +62,10 @@ FOR_USERS = [
     ),
     *(f"fp8sim.{name}" for name in ("metrics", "models", "plotting", "pytorch", "quantization", "recipes")),
     *(f"fp8sim.{name}" for name in ("play", "report", "tensor_cores", "training")),
-    *(f"fp8sim.experiments.{name}" for name in ("claims", "comparison", "data", "embeddings", "train")),
+    *(
+        f"fp8sim.experiments.{name}"
+        for name in ("audit", "claims", "comparison", "data", "embeddings", "train")
+    ),
     *(
         f"fp8sim.experiments.{name}"
         for name in ("gpu", "gradient_outliers", "layer_comparison", "studies", "sweeps")

@@ -496,7 +496,9 @@ def test_killed_at_any_moment_and_run_again_the_folder_is_the_same_to_the_byte(t
         process = subprocess.Popen(command, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
         while process.poll() is None and time.monotonic() < deadline:
-            new = [name for name in set(names_in(tmp_path / "out")) - set(before) if at_once or name[0] != "."]
+            new = [
+                name for name in set(names_in(tmp_path / "out")) - set(before) if at_once or name[0] != "."
+            ]
             if new:
                 break
         time.sleep(0.05 * chance.random() * chance.random())
@@ -545,6 +547,55 @@ def test_memory_is_flat_whatever_the_tensor(tmp_path):
         more = float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         assert more < 400
         shutil.rmtree(tmp_path / recipe)
+
+
+# --- the command line ---------------------------------------------------------------------------------------
+
+
+def command(*arguments):
+    """Run `fp8sim quantize`, and return its exit status, what it prints, and its errors."""
+    line = [sys.executable, "-m", "fp8sim", "quantize", *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_writes_what_the_function_does(tmp_path, rng):
+    wide = source(tmp_path / "wide", weights(rng), 2)
+    written = write_quantized(wide, tmp_path / "a", "nvfp4", keep=["*.1.q_proj"])
+    status, out, err = command(wide, tmp_path / "b", "--recipe", "nvfp4", "--keep", "*.1.q_proj")
+    assert (status, err) == (0, "")
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    for words in ("e2m1 1x16 e4m3", "asked for", "nvfp4-pack-quantized", "0 other files copied"):
+        assert words in out
+    assert max(map(len, str(written).splitlines()[1:])) <= 100
+    status, out, err = command(
+        wide, tmp_path / "c", "--recipe", "nvfp4", "--keep", "*.1.q_proj", "--workers", 2, "--json"
+    )
+    assert (status, err) == (0, "")
+    assert digests(tmp_path / "c") == digests(tmp_path / "a")
+    found = json.loads(out)
+    assert found["nbytes"] == written.nbytes
+    assert found["rows"] == json.loads(json.dumps(written.to_dict()))["rows"]
+
+
+def test_every_error_of_the_command_is_one_line(tmp_path, rng):
+    wide = source(tmp_path / "wide", weights(rng))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x\x1b[31m").write_text("mine")
+    for arguments, words in [
+        ((wide, tmp_path / "out", "--recipe", "deepseek"), "unknown recipe 'deepseek'; did you mean"),
+        ((wide, tmp_path / "out", "--recipe", "bf16"), "there is no layout for the weights of recipe bf16"),
+        ((wide, tmp_path / "out", "--keep", "no*"), "no tensor fits the pattern 'no*'"),
+        ((wide, tmp_path / "full"), r"is not empty (x\x1b[31m); name another folder, or pass"),
+        ((wide, wide), "which is read; name a folder elsewhere"),
+        ((tmp_path / "gone", tmp_path / "out"), "no file "),
+        ((wide,), "Missing argument 'OUT'"),
+    ]:
+        status, out, err = command(*arguments)
+        assert (status, out) == (2, "")
+        assert words in err
+        assert err.count("\n") == 1
+        assert "\x1b" not in err
 
 
 # --- what others make of it ---------------------------------------------------------------------------------

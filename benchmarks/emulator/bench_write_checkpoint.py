@@ -23,7 +23,7 @@ from fp8sim.checkpoints import open_checkpoint, write_quantized
 from harness import Case, Options, Peer
 
 RECIPES = ("deepseek-v3", "fp8-row", "fp8-tensor", "mxfp8", "nvfp4")
-GOAL = 0.3  # GB of BF16 weights a second
+GOAL = 0.3e9  # bytes of BF16 weights a second
 
 
 def cases(options: Options) -> Iterator[Case]:
@@ -34,7 +34,7 @@ def cases(options: Options) -> Iterator[Case]:
         source = Path(folder) / "model.safetensors"
         save_file({f"layers.{i}.weight": np.roll(x, i, 0) for i in range(count)}, source)
         out = Path(folder) / "out"
-        work = count * n * n * 2 / 1e9
+        work = count * n * n * 2
         for recipe in RECIPES:
             yield Case(
                 f"{recipe}, {count} weights of {n} x {n}",
@@ -47,7 +47,7 @@ def cases(options: Options) -> Iterator[Case]:
                     "copying the file": Peer(lambda: lambda: copied(source, out), check=None),
                 },
                 work,
-                "GB",
+                "bytes",
                 GOAL,
             )
 

@@ -67,6 +67,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "fp8sim.decode": {"codes": CODES, "fmt": "e5m2"},
     "fp8sim.get_format": {"fmt": "e4m3"},
     "fp8sim.sweep": {"measure": pow, "grid": {"base": (2,), "exp": (1, 2)}, "executor": None},
+    "fp8sim.audit": {
+        "source": NOWHERE, "recipes": ("mxfp8",), "executor": None, "out": None, "activations": None, "tokens": 2,
+        "seed": 0, "embeddings": False, "keep": (), "headers_only": True,
+    },
     "fp8sim.get_recipe": {"name": "mxfp8"},
     "fp8sim.quantize": {
         "x": A, "fmt": "e4m3", "granularity": "1x4", "axis": -1, "scale_format": "fp32", "scale_rule": "amax",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fp8sim.cli import (  # noqa: F401
+    audit,
     catalogues,
     claims,
     compare,

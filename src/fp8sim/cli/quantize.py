@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fp8sim._support.text import shorten
 from fp8sim.cli.options import Command, Json, app, choose
-from fp8sim.cli.output import show
-from fp8sim.cli.sweep import processes
+from fp8sim.cli.output import byte_progress, show
+from fp8sim.cli.workers import processes
 
 _RECIPES = ("deepseek-v3", "deepseek-v3.1", "fp8-row", "fp8-tensor", "mxfp8", "mxfp4", "nvfp4", "int8-row")
 
@@ -41,34 +37,8 @@ def quantize_command(
     """Write a checkpoint with its weights quantised, in a layout that others load."""
     from fp8sim.checkpoints import write_quantized
 
-    with processes(workers) as executor, _bar() as on_tensor:
+    with processes(workers) as executor, byte_progress("writing") as on_tensor:
         result = write_quantized(
             source, out, recipe, keep=keep or (), force=force, executor=executor, on_tensor=on_tensor
         )
     show(result, as_json=as_json)
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], None] | None]:
-    """Show bytes, bytes a second and the time left on a terminal, and nothing in a pipe."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        "{task.description}",
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def on_tensor(name: str, done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=escape(shorten(name, 40)))
-
-        yield on_tensor
