@@ -589,7 +589,7 @@ def test_every_error_of_the_command_is_one_line(tmp_path, rng):
         ((wide, tmp_path / "full"), r"is not empty (x\x1b[31m); name another folder, or pass"),
         ((wide, wide), "which is read; name a folder elsewhere"),
         ((tmp_path / "gone", tmp_path / "out"), "no file "),
-        ((wide,), "Missing argument 'OUT'"),
+        ((wide,), "Missing argument 'out'"),
     ]:
         status, out, err = command(*arguments)
         assert (status, out) == (2, "")
