@@ -1,6 +1,7 @@
 """How fast a checkpoint is audited, beside reading its file alone; and what memory that takes.
 
-Run it by `python benchmarks/emulator/bench_audit.py`. The peer reads the same file in pieces of 16 MiB, as `cat` does.
+Run it by `python benchmarks/emulator/bench_audit.py`. The peer reads the same file in pieces of 16 MiB, as
+`cat` does.
 
 `python benchmarks/emulator/bench_audit.py --memory 0.1 1 20` prints the peak memory of an audit of a sparse
 checkpoint of so many GB, each in a process of its own; `--one` puts all of it into one tensor.
@@ -116,8 +117,9 @@ def memory(sizes: list[float], one: bool) -> None:
                 capture_output=True, text=True, check=True, env=os.environ,
             )  # fmt: skip
             seconds, peak = map(float, found.stdout.split())
+            what = " in one tensor" if one else ""
             print(
-                f"{size:g} GB{' in one tensor' if one else ''}: peak {peak / 2**20:.0f} MiB, {seconds:.1f} s, "
+                f"{size:g} GB{what}: peak {peak / 2**20:.0f} MiB, {seconds:.1f} s, "
                 f"{size / seconds:.2f} GB/s ({time.perf_counter() - start:.1f} s with the start)",
                 flush=True,
             )
