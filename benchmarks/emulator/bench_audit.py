@@ -1,6 +1,7 @@
 """How fast a checkpoint is audited, beside reading its file alone; and what memory that takes.
 
-Run it by `python benchmarks/emulator/bench_audit.py`. The peer reads the same file in pieces of 16 MiB, as `cat` does.
+Run it by `python benchmarks/emulator/bench_audit.py`. The peer reads the same file in pieces of 16 MiB, as
+`cat` does.
 
 `python benchmarks/emulator/bench_audit.py --memory 0.1 1 20` prints the peak memory of an audit of a sparse
 checkpoint of so many GB, each in a process of its own; `--one` puts all of it into one tensor.
@@ -29,10 +30,12 @@ from harness import Case, Options, Peer
 
 RECIPES = ("fp8-tensor", "fp8-row", "deepseek-v3", "mxfp8")
 PROBE = """
-import resource, sys, time, fp8sim
+import re, sys, time, fp8sim
 start = time.perf_counter()
-fp8sim.audit(sys.argv[1], sys.argv[2].split(","))
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+if sys.argv[1:]:
+    fp8sim.audit(sys.argv[1], sys.argv[2].split(","))
+peak = re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]  # KiB, of this process alone
+print(time.perf_counter() - start, 1024 * int(peak))
 """
 
 
@@ -100,11 +103,8 @@ def read(path: Path) -> int:
 
 def memory(sizes: list[float], one: bool) -> None:
     """Print the peak memory and the time of audits of so many GB."""
-    bare = subprocess.run(
-        [sys.executable, "-c", PROBE.partition("start")[0] + "print(resource.getrusage(0).ru_maxrss * 1024)"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    print(f"import fp8sim: {float(bare.stdout) / 2**20:.0f} MiB")
+    bare = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    print(f"import fp8sim: {float(bare.stdout.split()[1]) / 2**20:.0f} MiB")
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "model.safetensors"
@@ -116,8 +116,9 @@ def memory(sizes: list[float], one: bool) -> None:
                 capture_output=True, text=True, check=True, env=os.environ,
             )  # fmt: skip
             seconds, peak = map(float, found.stdout.split())
+            what = " in one tensor" if one else ""
             print(
-                f"{size:g} GB{' in one tensor' if one else ''}: peak {peak / 2**20:.0f} MiB, {seconds:.1f} s, "
+                f"{size:g} GB{what}: peak {peak / 2**20:.0f} MiB, {seconds:.1f} s, "
                 f"{size / seconds:.2f} GB/s ({time.perf_counter() - start:.1f} s with the start)",
                 flush=True,
             )

@@ -39,7 +39,7 @@ def row_errors(x: ArrayLike, operand: Operand, *, top: float = 0.0, what: str = 
     --------
     >>> from fp8sim.quantization import Scaling
     >>> row_errors([[1.0, 0.3, -0.001]], Operand("e4m3", Scaling("row")))
-    RowErrors(squares=array([0.0001653]), saturated=0, flushed=0)
+    RowErrors(squares=array([0.00020408]), saturated=0, flushed=0)
     """
     work = Work.of(x, operand, -1, what, top)
     measured = None if operand.hadamard else _compiled(work)

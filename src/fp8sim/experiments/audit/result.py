@@ -13,7 +13,7 @@ from fp8sim._support.files import check_target, written
 from fp8sim._support.quantities import bytes_text, decibel_text, number_text, percent_text, ratio_text
 from fp8sim._support.results import Result, data_frame
 from fp8sim._support.tables import Table
-from fp8sim._support.text import printable, shorten
+from fp8sim._support.text import printable
 from fp8sim.checkpoints import Checkpoint, Tensor
 from fp8sim.experiments.audit.matrices import layer_and_kind, stack_of
 from fp8sim.experiments.audit.seam import Finding, find
@@ -184,7 +184,9 @@ class Audit(Result):
 
 
 def _short(name: str) -> str:
-    return shorten(printable(name), _NAME)
+    """Return the end of a name, which says more than its beginning."""
+    text = printable(name)
+    return text if len(text) <= _NAME else f"…{text[1 - _NAME :]}"
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
