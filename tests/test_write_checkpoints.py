@@ -578,7 +578,7 @@ def test_the_command_writes_what_the_function_does(tmp_path, rng):
     assert found["rows"] == json.loads(json.dumps(written.to_dict()))["rows"]
 
 
-def test_every_error_of_the_command_is_one_line(tmp_path, rng):
+def test_every_error_of_the_command_is_one_line(tmp_path, rng, run):
     wide = source(tmp_path / "wide", weights(rng))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x\x1b[31m").write_text("mine")
@@ -591,7 +591,7 @@ def test_every_error_of_the_command_is_one_line(tmp_path, rng):
         ((tmp_path / "gone", tmp_path / "out"), "no file "),
         ((wide,), "Missing argument 'out'"),
     ]:
-        status, out, err = command(*arguments)
+        status, out, err = run("quantize", *map(str, arguments))
         assert (status, out) == (2, "")
         assert words in err
         assert err.count("\n") == 1
