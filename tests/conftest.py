@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,3 +49,22 @@ def verdict() -> Claims:
     if not _kernels.available():
         pytest.skip("without numba, the verdict takes longer than all other tests")
     return fp8sim.claims()
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Run the command line in this process: (exit status, standard output, standard error)."""
+    from fp8sim import cli
+
+    monkeypatch.setattr(
+        signal, "signal", lambda *_: None
+    )  # main() has a process of its own; this is pytest's
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fp8sim", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            cli.main()
+        captured = capsys.readouterr()
+        return stopped.value.code, captured.out, captured.err
+
+    return call

@@ -92,7 +92,7 @@ def main() -> None:
     from contextlib import nullcontext
     from multiprocessing import get_context
 
-    from fp8sim.cli.sweep import _begin  # so that no worker is left when this is killed
+    from fp8sim.cli.workers import _begin  # so that no worker is left when this is killed
 
     file, kind, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
     pools = {

@@ -7,8 +7,8 @@ import pytest
 
 from fp8sim.checkpoints import open_checkpoint, read_array
 from fp8sim.experiments.data import weight_matrices
+from tensor_files import fp8, save, with_header
 from tensor_files import safetensors as file_of
-from tensor_files import save, with_header
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -282,3 +282,11 @@ def test_a_damaged_header_of_an_array_is_refused_in_one_line(tmp_path, header):
     with pytest.raises(ValueError, match=r"is no readable \.npy file of numbers") as refused:
         read_array(tmp_path / "x.npy")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
+def test_scales_that_are_numbers_are_read_by_their_own_name(tmp_path, rng, kind):
+    scales = rng.uniform(0.5, 2, (2, 3)).astype(kind)
+    file = save(tmp_path / "m.safetensors", **{"q:weight": fp8(rng, 256, 384), "q:weight_scale_inv": scales})
+    found = open_checkpoint(file).read("q.weight_scale_inv")
+    np.testing.assert_array_equal(found, scales.astype(np.float32))

@@ -29,23 +29,6 @@ save_file = pytest.importorskip("safetensors.numpy").save_file
 
 
 @pytest.fixture
-def run(capsys, monkeypatch):
-    """Run the command line in this process: (exit status, standard output, standard error)."""
-    monkeypatch.setattr(
-        signal, "signal", lambda *_: None
-    )  # main() has a process of its own; this is pytest's
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fp8sim", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
 def checkpoint(tmp_path, rng):
     tensors = {
         "layer.weight": rng.standard_normal((24, 64), np.float32),

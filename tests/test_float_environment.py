@@ -155,6 +155,7 @@ WORK: dict[str, Callable[[], Any]] = {
 }
 #: Public functions that compute no array: what they give comes from counts, names and files.
 NO_ARRAYS = {
+    "audit",
     "check_gpu",
     "claims",
     "gemm_cost",

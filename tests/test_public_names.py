@@ -62,7 +62,10 @@ FOR_USERS = [
     ),
     *(f"fp8sim.{name}" for name in ("metrics", "models", "plotting", "pytorch", "quantization", "recipes")),
     *(f"fp8sim.{name}" for name in ("play", "report", "tensor_cores", "training")),
-    *(f"fp8sim.experiments.{name}" for name in ("claims", "comparison", "data", "embeddings", "train")),
+    *(
+        f"fp8sim.experiments.{name}"
+        for name in ("audit", "claims", "comparison", "data", "embeddings", "train")
+    ),
     *(
         f"fp8sim.experiments.{name}"
         for name in ("gpu", "gradient_outliers", "kv_cache", "layer_comparison", "studies", "sweeps")
@@ -426,8 +429,11 @@ def test_directives_are_found_with_the_module_they_name():
         ("fp8sim", "checkpoints"),
         ("fp8sim.checkpoints", "Checkpoint"),
         ("fp8sim.checkpoints", "Tensor"),
+        ("fp8sim.checkpoints", "Written"),
+        ("fp8sim.checkpoints", "WrittenRow"),
         ("fp8sim.checkpoints", "open_checkpoint"),
         ("fp8sim.checkpoints", "read_array"),
+        ("fp8sim.checkpoints", "write_quantized"),
         ("fp8sim", "plotting"),
     ]
 

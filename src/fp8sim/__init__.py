@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fp8sim.anatomy import explain
     from fp8sim.casts import decode, encode, round_to
     from fp8sim.costs import gemm_cost
+    from fp8sim.experiments.audit import Audit, audit
     from fp8sim.experiments.claims import claims
     from fp8sim.experiments.comparison import Comparison, compare
     from fp8sim.experiments.gpu import check_gpu
@@ -32,6 +33,7 @@ _HOMES = {
     "anatomy": "explain",
     "casts": "decode encode round_to",
     "costs": "gemm_cost",
+    "experiments.audit": "Audit audit",
     "experiments.claims": "claims",
     "experiments.comparison": "Comparison compare",
     "experiments.gpu": "check_gpu",
@@ -47,11 +49,11 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
-    "Comparison", "FORMATS", "FloatFormat", "ModelCost", "Operand", "Quantized", "RECIPES", "Recipe",
-    "Scaling", "ServingCost", "Sweep", "TENSOR_CORES", "TensorCore", "attention", "check_gpu", "claims",
-    "compare", "decode", "encode", "explain", "gemm_cost", "get_format", "get_recipe", "matmul",
-    "metrics", "model_cost", "play", "quantize", "round_to", "serving_cost", "set_num_threads", "sweep",
-    "tensor_core_matmul",
+    "FORMATS", "RECIPES", "TENSOR_CORES", "Audit", "Comparison", "FloatFormat", "ModelCost", "Operand",
+    "Quantized", "Recipe", "Scaling", "ServingCost", "Sweep", "TensorCore", "attention", "audit",
+    "check_gpu", "claims", "compare", "decode", "encode", "explain", "gemm_cost", "get_format",
+    "get_recipe", "matmul", "metrics", "model_cost", "play", "quantize", "round_to", "serving_cost",
+    "set_num_threads", "sweep", "tensor_core_matmul",
 ]  # fmt: skip
 
 

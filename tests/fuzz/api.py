@@ -68,6 +68,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "fp8sim.decode": {"codes": CODES, "fmt": "e5m2"},
     "fp8sim.get_format": {"fmt": "e4m3"},
     "fp8sim.sweep": {"measure": pow, "grid": {"base": (2,), "exp": (1, 2)}, "executor": None},
+    "fp8sim.audit": {
+        "source": NOWHERE, "recipes": ("mxfp8",), "executor": None, "out": None, "activations": None, "tokens": 2,
+        "seed": 0, "embeddings": False, "keep": (), "headers_only": True,
+    },
     "fp8sim.get_recipe": {"name": "mxfp8"},
     "fp8sim.quantize": {
         "x": A, "fmt": "e4m3", "granularity": "1x4", "axis": -1, "scale_format": "fp32", "scale_rule": "amax",
@@ -107,6 +111,10 @@ CALLS: dict[str, dict[str, Any]] = {
     },
     "fp8sim.checkpoints.open_checkpoint": {"source": NOWHERE},
     "fp8sim.checkpoints.read_array": {"path": NOWHERE},
+    "fp8sim.checkpoints.write_quantized": {
+        "source": NOWHERE, "out": NOWHERE, "recipe": "fp8-row", "keep": "*.weight", "force": False, "shard_bytes": 1000,
+        "executor": None, "on_tensor": None,
+    },
     "fp8sim.costs.formats_class": {"a": fp8sim.get_format("e4m3"), "b": fp8sim.get_format("bf16")},
     "fp8sim.costs.get_device": {"name": "h800"},
     "fp8sim.costs.operand_class": {"recipe": "@recipe"},

@@ -30,9 +30,10 @@ from fp8sim._kernels._jit import intrinsic, jit
 from fp8sim.formats import FloatFormat
 
 __all__ = [
-    "ENDLESS", "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "complement",
-    "count_lost", "dequantize_rows", "given", "largest", "look_up", "nearest", "quantize_rows",
-    "round_trip_rows", "scale_rule", "scaled", "shift", "spread", "value_magnitude",
+    "BLOCK", "ENDLESS", "INFINITY", "MAGNITUDE", "SIGN", "Nearest", "Rule", "code_magnitude", "complement",
+    "count_lost", "dequantize_rows", "given", "largest", "look_up", "nearest", "prepare_span",
+    "quantize_rows", "round_span", "round_trip_rows", "scale_rule", "scaled", "shift", "spread",
+    "value_magnitude",
 ]  # fmt: skip
 
 MAGNITUDE = np.uint32(0x7FFFFFFF)  # all bits of a float32 but the sign
@@ -336,6 +337,15 @@ def _round_again(x: Any, by: Any, back: Any, multiply: Any, out: Any, p: Any) ->
 
 
 @jit
+def round_span(x: Any, by: Any, back: Any, multiply: Any, out: Any, p: Any) -> Any:
+    """Round scaled numbers and scale back; return their extreme magnitudes, as bits."""
+    worst, least = _scale_round(x, by, back, multiply, out, p)
+    if worst >= p.over or least < max(p.cutoff, np.uint32(1)):
+        _round_again(x, by, back, multiply, out, p)
+    return worst, least
+
+
+@jit
 def count_lost(x: Any, p: Any) -> Any:
     """Count the finite numbers beyond the largest value, and those other than zero that become zero."""
     saturated, flushed = 0, 0
@@ -347,7 +357,7 @@ def count_lost(x: Any, p: Any) -> Any:
 
 
 @jit
-def _prepare(place: Any, grids: Any, tile_columns: int, r: Any, scratch: Any) -> Any:
+def prepare_span(place: Any, grids: Any, tile_columns: int, r: Any, scratch: Any) -> Any:
     """Pick the scales of a span of columns unless given, and spread what elements are scaled by and back by.
 
     `place` is some lines of bits, their strip of the grids and the span. Returns the largest scale picked.
@@ -385,7 +395,7 @@ def quantize_rows(x: Any, codes: Any, grids: Any, tile: Any, r: Any, p: Any) -> 
         first, last = strip * tile[0], min((strip + 1) * tile[0], x.shape[0])
         for start in range(0, columns, width):
             stop = min(start + width, columns)
-            top = max(top, _prepare((bits[first:last], strip, (start, stop)), grids, tile[1], r, scratch))
+            top = max(top, prepare_span((bits[first:last], strip, (start, stop)), grids, tile[1], r, scratch))
             by = scratch[1][: stop - start]
             for row in range(first, last):
                 values, part = x[row][start:stop], codes[row][start:stop]
@@ -409,13 +419,11 @@ def round_trip_rows(x: Any, out: Any, grids: Any, tile: Any, r: Any, p: Any) -> 
         first, last = strip * tile[0], min((strip + 1) * tile[0], x.shape[0])
         for start in range(0, columns, width):
             stop = min(start + width, columns)
-            top = max(top, _prepare((bits[first:last], strip, (start, stop)), grids, tile[1], r, scratch))
+            top = max(top, prepare_span((bits[first:last], strip, (start, stop)), grids, tile[1], r, scratch))
             by, back = scratch[1][: stop - start], scratch[2][: stop - start]
             for row in range(first, last):
                 values, part = x[row][start:stop], out[row][start:stop]
-                worst, least = _scale_round(values, by, back, r.multiply, part, p)
-                if worst >= p.over or least < max(p.cutoff, np.uint32(1)):
-                    _round_again(values, by, back, r.multiply, part, p)
+                round_span(values, by, back, r.multiply, part, p)
     return top
 
 

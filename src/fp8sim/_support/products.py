@@ -13,7 +13,10 @@ from fp8sim._support.float_environment import default_environment
 from fp8sim._support.threads import run_in_threads, split
 from fp8sim._support.typing import AnyArray, FloatArray
 
-__all__ = ["float_product", "norm"]
+__all__ = ["LANES", "float_product", "norm"]
+
+#: Running sums in which a row of squares is added up: enough for any vector unit, few beside a row.
+LANES = 64
 
 #: Rows, columns and terms of a block. OpenBLAS does 2^18 multiply-adds in one thread, 9,216 where one side
 #: is a vector.

@@ -23,6 +23,7 @@ __all__ = ["Shared", "get_num_threads", "one_thread", "run_in_threads", "set_num
 _MOST = 256  # threads of the pool at most; it starts one only where none is idle
 
 _num_threads: int | None = None
+_busy = threading.local()  # whether the tasks that a thread is at one of have all threads
 
 
 def get_num_threads() -> int:
@@ -172,7 +173,8 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
     """Call ``function(*task)`` for every task, in threads, and return the results in order.
 
     The tasks must not write to the same memory: then neither their order nor the number of threads
-    can change a result. The calling thread works too, so that a call from within a task cannot hang.
+    can change a result. The calling thread works too, so that a call from within a task cannot hang; where
+    all threads are at tasks already, it does all of its own.
 
     Examples
     --------
@@ -182,10 +184,11 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
     todo = list(tasks)
     results: list[Any] = [None] * len(todo)
     turns = deque(range(len(todo)))
-    share = function, todo, turns, results
-    workers = min(get_num_threads(), len(todo))
-    if workers < 2:
-        _work(share)
+    threads = get_num_threads()
+    workers = min(threads, len(todo))
+    share = function, todo, turns, results, workers == threads
+    if workers < 2 or getattr(_busy, "all", False):
+        _one_by_one(share)
         return results
     from concurrent.futures import wait  # not needed by whoever only imports fp8sim
 
@@ -204,12 +207,20 @@ def run_in_threads(function: Callable[..., Any], tasks: Iterable[Sequence[Any]])
     return results
 
 
-@default_environment  # a thread of the pool has that of whoever started it
 def _work(share: tuple[Any, ...], place: Place | None = None) -> None:
     """Take one turn after the other, until none is left."""
-    function, todo, turns, results = share
     if place:
         place.take()
+    _busy.all = share[-1]
+    try:
+        _one_by_one(share)
+    finally:
+        _busy.all = False
+
+
+@default_environment  # a thread of the pool has that of whoever started it
+def _one_by_one(share: tuple[Any, ...]) -> None:
+    function, todo, turns, results, _ = share
     while True:
         try:
             turn = turns.popleft()

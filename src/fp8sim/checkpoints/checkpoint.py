@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fp8sim._support import memory
 from fp8sim._support.quantities import bytes_text, count_text
 from fp8sim._support.results import Part, Result
 from fp8sim._support.tables import Table
 from fp8sim._support.text import printable, shown
-from fp8sim._support.typing import AnyArray
+from fp8sim._support.typing import AnyArray, FloatArray
 from fp8sim.checkpoints.config import Config
 from fp8sim.checkpoints.decoding import read_codes, read_values
 from fp8sim.checkpoints.headers import BITS, Header, Stored, load_json, read_header
-from fp8sim.checkpoints.places import Folder
+from fp8sim.checkpoints.places import Folder, HeldFolder
 from fp8sim.checkpoints.plans import (
     Plan,
     Refused,
+    as_matrix_plan,
     find_plan,
     is_companion,
     neighbours,
@@ -128,6 +134,19 @@ class Checkpoint(Result):
         """Bytes of everything that is stored."""
         return sum(one.nbytes for one in self.stored.values())
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all that the headers say: names, types, shapes and places."""
+        lines = "\n".join(repr(tuple(self.stored[name])) for name in sorted(self.stored))
+        return hashlib.sha256(lines.encode(errors="backslashreplace")).hexdigest()[:16]
+
+    @cached_property
+    def changed(self) -> str:
+        """A digest of when the files were written: another once one has been written anew."""
+        files = sorted({one.file for one in self.stored.values()})
+        lines = "\n".join(f"{file} {self._folder.changed(file)}" for file in files)
+        return hashlib.sha256(lines.encode(errors="backslashreplace")).hexdigest()[:16]
+
     def __len__(self) -> int:
         """Return the number of weights."""
         return len(self._codes)
@@ -154,6 +173,21 @@ class Checkpoint(Result):
             plain = replace(plain_plan(stored), layout="")
             return _described(name, plain, self._refusal(stored, plan.why))
         return _described(name, plan)
+
+    def place(self, name: str) -> Stored:
+        """Return where the codes or values of a weight, or anything else that is stored, lie in which file.
+
+        Raises
+        ------
+        ValueError
+            If there is none of this name; the message lists close names.
+        """
+        return self._stored(name)
+
+    def read_bytes(self, name: str, start: int, stop: int) -> NDArray[np.uint8]:
+        """Return some of the bytes of the codes or values of a weight, as they are stored."""
+        stored = self._stored(name)
+        return self._folder.read(stored.file, stored.start + start, stored.start + stop)
 
     # --- reading --------------------------------------------------------------------------------------
 
@@ -212,6 +246,56 @@ class Checkpoint(Result):
         self._check_remarks(plan)
         return read_values(self._folder, plan, start, stop)
 
+    def hold(self, name: str, start: int, stop: int) -> Callable[[int, int], FloatArray]:
+        """Hold rows of a weight in memory as they are stored, and return what gives values of any of them.
+
+        A stack of matrices, as of experts, is one of all their rows here; what is stored is read once.
+
+        Parameters
+        ----------
+        name : str
+            A weight of two axes or more.
+        start, stop : int
+            Which rows of the matrix, or of all matrices of the stack.
+
+        Returns
+        -------
+        callable
+            Takes two places from `start` to `stop`; returns values as `read` does, of two axes.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> from pathlib import Path
+        >>> from safetensors.numpy import save_file
+        >>> from fp8sim.checkpoints import open_checkpoint
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     stack = np.arange(12, dtype=np.float16).reshape(3, 2, 2)
+        ...     save_file({"w": stack}, Path(folder) / "m.safetensors")
+        ...     open_checkpoint(folder).hold("w", 1, 6)(3, 5)
+        array([[6., 7.],
+               [8., 9.]], dtype=float32)
+        """
+        stored = self._stored(name)
+        plan = self._plan(stored)
+        if isinstance(plan, Refused):
+            raise ValueError(self._refusal(stored, plan.why))
+        self._check_remarks(plan)
+        matrix = as_matrix_plan(plan)
+        if matrix is None:  # whole matrices, decoded
+            rows = math.prod(plan.shape[1:-1])
+            first = start // rows
+            values = read_values(self._folder, plan, first, -(-stop // rows)).reshape(-1, plan.shape[-1])
+            return lambda i, j: values[i - first * rows : j - first * rows]
+        codes = matrix.codes
+        each = codes.nbytes // max(codes.shape[0], 1)
+        exact = each * codes.shape[0] == codes.nbytes  # rows of 4-bit elements may end within a byte
+        where = (
+            (codes.start + start * each, codes.start + stop * each) if exact else (codes.start, codes.stop)
+        )
+        held = HeldFolder(self._folder, codes.file, *where)
+        return lambda i, j: read_values(held, matrix, i, j)
+
     def _stored(self, name: str) -> Stored:
         if not isinstance(name, str):
             raise TypeError(f"the name of a tensor must be text, got {shown(name)}")
@@ -235,18 +319,21 @@ class Checkpoint(Result):
         if stored.dtype == "C64":
             return Refused("complex numbers are no weights of a matrix product")
         if self._is_companion(stored.name):
-            for name in owners(stored.name):
-                owner = self._find(name)
-                if owner is not None and owner.name != stored.name:
-                    plan = self._plan(owner)
-                    if isinstance(plan, Plan) and plan.scale is not None and plan.scale.name == stored.name:
-                        return Plan("scale", stored, stored.shape, plan.scale_format)
-            return (
-                Plan("scale", stored, stored.shape, plain_plan(stored).element)
-                if _is_fp8(stored)
-                else plain_plan(stored)
-            )
+            return self._companion_plan(stored)
         return find_plan(stored, self._find, self.config)
+
+    def _companion_plan(self, stored: Stored) -> Plan:
+        """Return how scales are read: codes of a byte as those that they are, what is wider as it is."""
+        if BITS[stored.dtype] > 8:
+            return plain_plan(stored)
+        for name in owners(stored.name):
+            owner = self._find(name)
+            if owner is not None and owner.name != stored.name:
+                plan = self._plan(owner)
+                if isinstance(plan, Plan) and plan.scale is not None and plan.scale.name == stored.name:
+                    return Plan("scale", stored, stored.shape, plan.scale_format)
+        plain = plain_plan(stored)
+        return Plan("scale", stored, stored.shape, plain.element) if _is_fp8(stored) else plain
 
     def _is_companion(self, name: str) -> bool:
         return name == "scaled_fp8" or is_companion(name, self.stored.get)

@@ -55,12 +55,18 @@ def read_values(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray
     """
     shape = (stop - start, *plan.shape[1:]) if plan.shape else ()
     wide = BITS[plan.codes.dtype] >= 32 and plan.codes.dtype != "F32" and plan.layout == "plain"
-    out: Any = memory.empty(shape, np.float64 if wide else np.float32)
-    if not out.size:  # however many rows there are of nothing
-        return np.asarray(out)
+    dtype: Any = np.float64 if wide else np.float32
+    if not math.prod(shape):  # however many rows there are of nothing
+        return np.empty(shape, dtype)
     scales = _Scales(folder, plan, start, stop) if plan.scale is not None else None
+    step = max(1, _PART // max(1, math.prod(shape[1:])))
+    if stop - start <= step:
+        numbers = _numbers(folder, plan, start, stop).reshape(shape or (1,))
+        numbers = numbers if numbers.flags.writeable else numbers.copy()  # what is read may be shared
+        whole: Any = numbers if scales is None else scales.apply(numbers, start)
+        return np.asarray(whole, dtype).reshape(shape)
+    out: Any = memory.empty(shape, dtype)
     flat = out.reshape(out.shape or (1,))
-    step = max(1, _PART // max(1, math.prod(flat.shape[1:])))
     for first in range(start, stop, step):
         last = min(first + step, stop)
         part = _numbers(folder, plan, first, last).reshape(last - first, *flat.shape[1:])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fp8sim._support.files import check_source
 from fp8sim._support.text import printable
 
-__all__ = ["Folder", "RemoteFolder", "is_url", "locate"]
+__all__ = ["Folder", "HeldFolder", "RemoteFolder", "is_url", "locate"]
 
 Bytes: TypeAlias = NDArray[np.uint8]
 
@@ -45,6 +45,10 @@ class Folder:
     def size(self, name: str) -> int:
         """Return the bytes of a file."""
         return int(check_source(self.path / name).stat().st_size)
+
+    def changed(self, name: str) -> str:
+        """Return what differs once a file has been written anew, if the file system tells."""
+        return str(check_source(self.path / name).stat().st_mtime_ns)
 
     def read(self, name: str, start: int, stop: int) -> Bytes:
         """Return the bytes from `start` up to `stop`; a file that has fewer is a ValueError."""
@@ -94,11 +98,44 @@ class RemoteFolder(Folder):
             raise ValueError(f"{self.label(name)}: the server does not tell its size; download it first")
         return int(size)
 
+    def changed(self, name: str) -> str:
+        """Return what differs once a file has been written anew, if the file system tells."""
+        with _in_one_line(self.label(name)):
+            info = self.fs.info(self._path(name))
+        return str(
+            next(
+                (info[key] for key in ("ETag", "etag", "mtime", "LastModified", "created") if key in info), ""
+            )
+        )
+
     def read(self, name: str, start: int, stop: int) -> Bytes:
         """Return the bytes from `start` up to `stop`; a file that has fewer is a ValueError."""
         with _in_one_line(self.label(name)):
             found = self.fs.cat_file(self._path(name), start=start, end=stop) if stop > start else b""
         return self._whole(np.frombuffer(found, np.uint8), name, stop - start)
+
+
+class HeldFolder(Folder):
+    """A folder of which a range of bytes of a file is in memory: it is read once, however often asked for.
+
+    Examples
+    --------
+    >>> held = HeldFolder(Folder(Path(__file__).parent), "places.py", 3, 9)
+    >>> held.read("places.py", 3, 8).tobytes()
+    b'Where'
+    """
+
+    def __init__(self, folder: Folder, name: str, start: int, stop: int) -> None:
+        super().__init__(folder.path)
+        self.folder, self.name, self.start, self.stop = folder, name, start, stop
+        self.bytes = folder.read(name, start, stop)
+        self.bytes.flags.writeable = False
+
+    def read(self, name: str, start: int, stop: int) -> Bytes:
+        """Return the bytes from `start` up to `stop`, from memory where they are there."""
+        if name == self.name and self.start <= start <= stop <= self.stop:
+            return self.bytes[start - self.start : stop - self.start]
+        return self.folder.read(name, start, stop)
 
 
 def is_url(source: object) -> bool:

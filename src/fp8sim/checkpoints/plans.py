@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
@@ -16,8 +16,8 @@ from fp8sim.checkpoints.layouts import FLOATS, LAYOUTS, Block, Layout
 from fp8sim.formats import get_format
 
 __all__ = [
-    "Plan", "Refused", "find_plan", "is_companion", "may_be_codes", "neighbours", "owners", "plain_plan",
-    "refusal",
+    "Plan", "Refused", "as_matrix_plan", "find_plan", "is_companion", "may_be_codes", "neighbours",
+    "owners", "plain_plan", "refusal",
 ]  # fmt: skip
 
 Find: TypeAlias = "Callable[[str], Stored | None]"
@@ -81,6 +81,32 @@ def plain_plan(stored: Stored) -> Plan:
     kind = stored.dtype
     element = kind.lower() if kind == "F64" or kind[0] in "IUC" or kind == "BOOL" else get_format(kind).name
     return Plan("plain", stored, stored.shape, element)
+
+
+def as_matrix_plan(plan: Plan) -> Plan | None:
+    """Return the plan of a stack of matrices as one of all their rows; None if groups would not stay whole.
+
+    Examples
+    --------
+    >>> as_matrix_plan(plain_plan(Stored("w", "BF16", (4, 2, 3), "m", 0, 48))).shape
+    (8, 3)
+    """
+    shape, stored = plan.shape, plan.codes
+    if len(shape) <= 2:
+        return plan
+    count, rows = math.prod(shape[:-2]), shape[-2]
+    lead = stored.shape[: len(shape) - 2]
+    codes = stored._replace(shape=(count * rows, math.prod(stored.shape[len(lead) + 1 :])))
+    if plan.scale is None:
+        return replace(plan, codes=codes, shape=(count * rows, shape[-1]))
+    one = math.prod(plan.scale_shape) == 1
+    whole = plan.scale_shape[:-2] == shape[:-2] and rows % plan.sizes[-2] == 0
+    each = plan.second is not None and math.prod(plan.second.shape) != 1
+    if plan.swizzled or each or not (one or whole):
+        return None
+    scales = (1, 1) if one else (math.prod(plan.scale_shape[:-1]), plan.scale_shape[-1])
+    sizes = (count * rows, shape[-1]) if one else plan.sizes[-2:]
+    return replace(plan, codes=codes, shape=(count * rows, shape[-1]), scale_shape=scales, sizes=sizes)
 
 
 def find_plan(stored: Stored, find: Find, config: Config) -> Plan | Refused:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from fp8sim.cli import catalogues, claims, compare, explain, gpu, model, play, serve, sweep, train  # noqa: F401
+from fp8sim.cli import (  # noqa: F401
+    audit,
+    catalogues,
+    claims,
+    compare,
+    explain,
+    gpu,
+    model,
+    play,
+    quantize,
+    serve,
+    sweep,
+    train,
+)
 from fp8sim.cli.options import app
 
 __all__ = ["app"]

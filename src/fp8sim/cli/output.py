@@ -13,9 +13,9 @@ import typer
 
 from fp8sim._support.files import check_target, written
 from fp8sim._support.results import Part, Result, plain_data
-from fp8sim._support.text import printable
+from fp8sim._support.text import printable, shorten
 
-__all__ = ["check_picture", "print_json", "progress", "save_picture", "say_written", "show"]
+__all__ = ["byte_progress", "check_picture", "print_json", "progress", "save_picture", "say_written", "show"]
 
 
 def show(*results: Result | Part, as_json: bool = False) -> None:
@@ -51,6 +51,33 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[str], None]]:
 
         def advance(step: str) -> None:
             bar.update(task, advance=1, description=step)
+
+        yield advance
+
+
+@contextmanager
+def byte_progress(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show on a terminal how many bytes are done, how fast, and the time that is left."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    words = TextColumn("{task.description}", markup=False)
+    columns = words, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(step: str, done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, description=printable(shorten(step, 30)))
 
         yield advance
 

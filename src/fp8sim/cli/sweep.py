@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,10 +12,8 @@ from fp8sim._support import checks
 from fp8sim._support.files import check_distinct, check_target
 from fp8sim.cli.options import Command, Json, app, choose
 from fp8sim.cli.output import check_picture, print_json, progress, save_picture, say_written, show
+from fp8sim.cli.workers import processes
 from fp8sim.experiments.studies import STUDIES
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
 
 
 @app.command("sweep", cls=Command)
@@ -60,7 +53,7 @@ def sweep_command(
     if plot is not None:
         check_picture(plot)
     points = math.prod(map(len, grid.values()))
-    with _processes(workers) as executor, progress(chosen.name, points) as advance:
+    with processes(workers) as executor, progress(chosen.name, points) as advance:
         result = sweep(
             chosen.measure, grid, executor=executor, out=out, on_row=lambda _: advance(chosen.name)
         )
@@ -107,59 +100,3 @@ def _value(text: str, name: str, usual: tuple[Any, ...]) -> Any:
     except ValueError:
         such_as = ",".join(map(str, usual[:2])).lower()
         raise ValueError(f"--set {name}={text} is no number; write it like --set {name}={such_as}") from None
-
-
-@contextmanager
-def _processes(count: int | None) -> Iterator[Executor | None]:
-    """Start so many processes, or none at all."""
-    if count is None:
-        yield None
-        return
-    import multiprocessing
-    from concurrent.futures import InvalidStateError, ProcessPoolExecutor
-
-    usual = threading.excepthook
-
-    def hook(args: Any) -> None:
-        """Say nothing of a share that was cancelled as its worker died: both are the interrupt's doing."""
-        if not issubclass(args.exc_type, InvalidStateError):
-            usual(args)
-
-    spawn = multiprocessing.get_context("spawn")  # a process with threads cannot be forked safely
-    threading.excepthook = hook
-    with ProcessPoolExecutor(count, spawn, initializer=_begin) as pool:
-        _start(pool)
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise  # and the hook stays: the pool's own thread may live until the command ends
-    threading.excepthook = usual
-
-
-def _start(pool: Executor) -> None:
-    """Start the processes with interrupts held back, for good: it is this one that is interrupted."""
-    if not hasattr(signal, "pthread_sigmask"):
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        pool.submit(int)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _begin() -> None:
-    """Let a worker end with the command: at once and without a word, however that ends."""
-    import multiprocessing
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
-
-
-def _end_after(parent: Any) -> None:
-    parent.join()
-    os._exit(1)

@@ -44,11 +44,13 @@ def quantize_with(
     rng: np.random.Generator | None = None,
     random_bits: int | None = None,
     scales: Scales | None = None,
+    top: float = 0.0,
     what: str = "x",
 ) -> Quantized:
     """Quantise as `quantize` does, with format and scaling in one `Operand`.
 
-    `scales` are known beforehand (delayed, static), instead of picked ones; errors call the array `what`.
+    `scales` are known beforehand (delayed, static), instead of picked ones. Of rows of a larger tensor `top`
+    is its largest magnitude, so that they get the codes that they have in it. Errors call the array `what`.
 
     Examples
     --------
@@ -58,7 +60,7 @@ def quantize_with(
     checks.of_kind(operand, Operand, "operand")
     checks.one_of(rounding, ROUNDINGS, "rounding")
     check_random_bits(random_bits, rounding)
-    work = Work.of(x, operand, axis, what)
+    work = Work.of(x, operand, axis, what, top)
     result = work.in_one_pass() if scales is None and rounding == "nearest-even" else None
     if result is None:
         if scales is None:

@@ -46,9 +46,10 @@ class Work:
     axis: int
     what: str
     compiled: bool  #: whether the steps are compiled
+    top: float = 0.0  #: largest magnitude of the tensor that this is rows of
 
     @classmethod
-    def of(cls, x: ArrayLike, operand: Operand, axis: int, what: str) -> Work:
+    def of(cls, x: ArrayLike, operand: Operand, axis: int, what: str, top: float = 0.0) -> Work:
         """Check the array and the format."""
         array, fmt = checks.as_float(x, what), operand.fmt
         if not (fmt.signed and fmt.zero):
@@ -59,7 +60,7 @@ class Work:
         if operand.hadamard:
             array = transform(array, operand, axis, what)
         odd = not operand.is_scaled and not fmt.has_nan  # `encode` refuses what such a format has not
-        return cls(array, operand, sizes, axis, what, worth_compiling(array.size) and not odd)
+        return cls(array, operand, sizes, axis, what, worth_compiling(array.size) and not odd, top)
 
     @property
     def policy(self) -> Overflow:
@@ -76,6 +77,7 @@ class Work:
         """Whether kernels can pick each scale from its own group while that is in a cache."""
         scaling = self.operand.scaling
         own_scales = self.operand.is_scaled and scaling.scale_format != "e4m3" and not scaling.is_calibrated
+        own_scales = own_scales and not (self.top and scaling.granularity == "tensor")
         if not (self.compiled and own_scales and self.x.dtype == np.float32):
             return False
         return self.operand.fmt.emax >= 1 and self.tiling.rows <= TALLEST and self.tiling.columns <= WIDEST
@@ -122,6 +124,8 @@ class Work:
         if not np.isfinite(amax).all():
             checks.finite(self.x, self.what, "a group that holds one has no scale")
         scaling = self.operand.scaling
+        if scaling.granularity == "tensor":
+            amax = np.maximum(amax, amax.dtype.type(self.top))
         if scaling.amax is not None:
             amax = np.full_like(amax, scaling.amax)
         elif scaling.percentile < 100:
@@ -135,12 +139,13 @@ class Work:
             scale_rule=scaling.scale_rule,
             amax_floor=scaling.amax_floor,
             division=scaling.division,
+            top=self.top,
             encode=encode,
         )
         if not (scaling.four_over_six and amax.size):
             return pick()
         six, four = pick(), pick(stretch=1.5)
-        top = np.float32(max(amax.max(initial=0), scaling.amax_floor))
+        top = np.float32(max(amax.max(initial=0), scaling.amax_floor, self.top))
         return choose(six, four, self._errors(four, top) < self._errors(six, top))
 
     def _errors(self, scales: Scales, top: np.float32) -> F32:

@@ -123,14 +123,16 @@ def pick_scales(
     amax_floor: float = 0.0,
     division: str = "divide",
     stretch: float = 1.0,
+    top: float = 0.0,
     encode: Encode = encode_nearest,
 ) -> Scales:
     """Pick the scale of each group from its largest magnitude, by the rules of `Scaling`.
 
     The division by ``fmt.max`` is done in the dtype of `amax`. All multipliers are positive, but for E4M3
-    scales, which may underflow to zero as they do on a GPU; `encode` is what encodes these, and `stretch`
-    what they are multiplied by. A group of zeros gets the scale 1, or the smallest of E8M0. A scale too
-    large for its format is a ValueError. Every `division` but ``divide`` wants float32.
+    scales, which may underflow to zero as they do on a GPU; `encode` is what encodes these, `stretch` what
+    they are multiplied by, and `top` the largest magnitude of groups that are not here. A group of zeros gets
+    the scale 1, or the smallest of E8M0. A scale too large for its format is a ValueError. Every `division`
+    but ``divide`` wants float32.
 
     Examples
     --------
@@ -146,8 +148,8 @@ def pick_scales(
     amax = np.maximum(amax, amax.dtype.type(amax_floor))
     if scale_format == "e4m3":
         if division == "te-nvfp4":
-            return _te_nvfp4_scales(amax, fmt, scale_rule, stretch, encode)
-        return _nvfp4_scales(amax, fmt, scale_rule, stretch, encode)
+            return _te_nvfp4_scales(amax, fmt, scale_rule, stretch, top, encode)
+        return _nvfp4_scales(amax, fmt, scale_rule, stretch, top, encode)
     if scale_rule == "amax":
         multipliers = None if division == "divide" else pick_multipliers(amax, fmt.max)
         divisor = multipliers if division == "te-current" else None
@@ -178,21 +180,21 @@ def pick_multipliers(amax: FloatArray, largest: float) -> F32:
 
 
 def _nvfp4_scales(
-    amax: FloatArray, fmt: FloatFormat, scale_rule: str | None, stretch: float, encode: Encode
+    amax: FloatArray, fmt: FloatFormat, scale_rule: str | None, stretch: float, most: float, encode: Encode
 ) -> Scales:
     """E4M3 scales under one FP32 scale, so that the largest of them is 448 (TransformerEngine)."""
     bound = _BOUND[scale_rule != "amax"]
     if fmt.max * bound > float(np.finfo(amax.dtype).max):
         amax = amax.astype(np.float64)  # that of BF16 and wider formats is beyond float32
     dtype = amax.dtype.type
-    top = amax.max(initial=0)
+    top = amax.max(initial=dtype(most))
     with np.errstate(over="ignore"):  # of a format whose values are all small: refused by `_positive_fp32`
         tensor = _positive_fp32(np.asarray(top / dtype(fmt.max * bound)), np.asarray(top))
         return _under(tensor, amax / dtype(fmt.max) / dtype(tensor) * dtype(stretch), amax, encode)
 
 
 def _te_nvfp4_scales(
-    amax: FloatArray, fmt: FloatFormat, scale_rule: str | None, stretch: float, encode: Encode
+    amax: FloatArray, fmt: FloatFormat, scale_rule: str | None, stretch: float, most: float, encode: Encode
 ) -> Scales:
     """E4M3 scales as TransformerEngine works them out: by reciprocals, each operation rounded to FP32.
 
@@ -201,7 +203,7 @@ def _te_nvfp4_scales(
     multiplied by the largest finite number, so that they saturate; what they stand for is zero.
     """
     bound, largest, one = _BOUND[scale_rule != "amax"], np.float32(fmt.max), np.float32(1)
-    top = np.asarray(amax.max(initial=0))
+    top = np.asarray(amax.max(initial=amax.dtype.type(most)))
     tensor = _positive_fp32(top / np.float32(fmt.max * bound), top)
     wide = pick_multipliers(top, fmt.max * bound)
     with np.errstate(over="ignore", divide="ignore"):

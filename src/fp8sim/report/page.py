@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from string import Template
 
 from fp8sim._support.files import check_target, written
 from fp8sim._support.quantities import ratio_text
-from fp8sim._support.tables import Table
 from fp8sim._support.web import asset, content_policy, embedded_json, framed
 from fp8sim.experiments.claims import QUESTIONS, Claim, Claims
 from fp8sim.experiments.claims.row import Question
@@ -22,6 +20,7 @@ from fp8sim.play import play
 from fp8sim.play.page import page_sources
 from fp8sim.report import pictures
 from fp8sim.report.svg import picture_style, slug
+from fp8sim.report.tables import scrolled
 
 __all__ = ["html_report", "write_report"]
 
@@ -84,7 +83,7 @@ def html_report(result: Claims, comparison: Comparison | None = None, *, data: s
         summary="\n".join(f'<p class="summary">{html.escape(words)}</p>' for words in result.bottom_line),
         answers=_definitions(answers.items()),
         verdicts="\n".join(groups),
-        scales="\n".join(_scrolled(table) for table in result.rounding_tables()),
+        scales="\n".join(scrolled(table) for table in result.rounding_tables()),
         pictures="\n".join(_pictures(result, comparison, data)),
         sources="\n".join(_source(i, source, result.rows) for i, source in enumerate(sources, 1)),
         setting=_definitions(_setting(result)),
@@ -169,16 +168,6 @@ def _row(number: int, row: Claim, sources: list[str]) -> str:
         f'<td role="cell" data-label="agreement">{agreement}</td>'
         f'<td role="cell" class="verdict {slug(row.verdict)}">{sign} {escape(row.verdict)}</td></tr>'
     )
-
-
-def _scrolled(table: Table) -> str:
-    """Return a table that scrolls where it is wider than the screen, in the page's own style.
-
-    Its policy allows no style of a table's own.
-    """
-    unstyled = re.sub(r' style="[^"]*"', "", table.html())
-    name = html.escape(table.title)
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{name}">{unstyled}</div>'
 
 
 def _pictures(result: Claims, comparison: Comparison | None, data: str) -> Iterable[str]:

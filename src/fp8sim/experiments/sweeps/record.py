@@ -26,8 +26,8 @@ Header = dict[str, Any]
 
 
 @contextlib.contextmanager
-def recorded(path: str | Path, header: Header, grid: Grid) -> Iterator[Record]:
-    """Keep the rows of a sweep in a file, for this run alone; begin with those that are there.
+def recorded(path: str | Path, header: Header, grid: Grid, what: str = "sweep") -> Iterator[Record]:
+    """Keep the rows of a sweep, or of what else, in a file, for this run alone; begin with those there are.
 
     Each row is written as it comes, and can be cut off anywhere. At the end of the block, if every point is
     there, the rows are in the order of the grid: the bytes of the file do not depend on how it came about.
@@ -62,7 +62,7 @@ def recorded(path: str | Path, header: Header, grid: Grid) -> Iterator[Record]:
     with _trouble(path, None):
         target.touch()
     with locked(target):
-        record = Record(path, target, {"fp8sim sweep": FORMAT, **header}, grid)
+        record = Record(path, target, {f"fp8sim {what}": FORMAT, **header}, grid)
         with contextlib.closing(record.stream):
             yield record
         record.finish()
@@ -73,7 +73,7 @@ class Record:
 
     def __init__(self, path: str | Path, target: Path, header: Header, grid: Grid) -> None:
         self.path, self.target, self.header = path, target, to_json(header)
-        self.points = grid.rows
+        self.points, self.kind = grid.rows, next(iter(header))
         self.outcomes: dict[int, Outcome] = {}  #: place in the grid -> what is there
         self.suspects: list[int] = []  #: places at which a worker may have died: to be run alone
         content = read_bytes(target)
@@ -119,6 +119,11 @@ class Record:
                 file.write(f"{self._line(place, self.outcomes[place])}\n".encode())
 
     @property
+    def what(self) -> str:
+        """What the file is of: the word that its first line begins with."""
+        return self.kind.removeprefix("fp8sim ")
+
+    @property
     def words(self) -> str:
         """What there is to go on from."""
         count = f"{len(self.outcomes)} of {len(self.points)} rows"
@@ -160,16 +165,17 @@ class Record:
         theirs, ours = None, from_json(self.header)
         with contextlib.suppress(ValueError, RecursionError):
             theirs = from_json(first)
-        if not isinstance(theirs, dict) or not isinstance(theirs.get("fp8sim sweep"), int):
+        if not isinstance(theirs, dict) or not isinstance(theirs.get(self.kind), int):
             raise self._no_sweep()
-        if theirs["fp8sim sweep"] > FORMAT:
+        if theirs[self.kind] > FORMAT:
             raise ValueError(f"{self.path} is of a newer fp8sim; name another file, or update")
         if to_json(theirs) != self.header:  # which tells orders apart too
             difference = "; ".join(_differences(theirs, ours)) or "its arguments are in another order"
-            raise ValueError(f"{self.path} is of another sweep: {difference}; name another file")
+            raise ValueError(f"{self.path} is of another {self.what}: {difference}; name another file")
 
     def _no_sweep(self) -> ValueError:
-        return ValueError(f"{self.path} is no file of a sweep; name another one")
+        article = "an" if self.what[0] in "aeiou" else "a"
+        return ValueError(f"{self.path} is no file of {article} {self.what}; name another one")
 
 
 def _differences(theirs: Header, ours: Header) -> Iterator[str]:
