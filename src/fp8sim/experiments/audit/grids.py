@@ -157,9 +157,7 @@ def _fitting(v: F64, tops: F64, grid: Grid, out: str) -> AnyArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         lo = np.where(there, low / codes, 0).max(axis=-1)
         hi = np.where(there, high / codes, np.inf).min(axis=-1)
-    # code * scale is rounded to FP32 before it is to a narrower format: 2^-24 either way
-    slack = 2.0**-50 if out == "fp32" else 2.0**-23
-    fitting: AnyArray = (lo <= hi * (1 + slack)) & ~(there & (codes == 0)).any(axis=-1)
+    fitting: AnyArray = (lo <= hi) & ~(there & (codes == 0)).any(axis=-1)
     return fitting
 
 
@@ -179,12 +177,19 @@ def _narrowed(low: F64, high: F64, there: AnyArray, scales: tuple[F64, F64]) -> 
 
 
 def _rounding_intervals(v: F64, out: str) -> tuple[F64, F64]:
-    """Return what is rounded to each value: from half a unit in the last place below to half one above."""
+    """Return what is rounded to each value: from half a unit in the last place below to half one above.
+
+    What is halfway goes to the even neighbour: the interval of an odd one is open. Sums and quotients of
+    float64 err by less than 2^-51; a product is rounded to FP32 before it is to a narrower format, by 2^-24.
+    """
     fmt = get_format(out)
     significand, exponent = np.frexp(v)
-    half = np.ldexp(0.5, np.maximum(exponent - 1, fmt.emin) - fmt.mantissa_bits)
+    place = np.maximum(exponent - 1, fmt.emin) - fmt.mantissa_bits
+    half = np.ldexp(0.5, place)
     below = np.where((significand == 0.5) & (exponent - 1 > fmt.emin), half / 2, half)
-    return v - below, v + half
+    odd = np.ldexp(v, -place) % 2 == 1
+    inward = np.where(odd, 2.0**-49, -(2.0**-51) if out == "fp32" else -(2.0**-24))
+    return (v - below) * (1 + inward), (v + half) * (1 - inward)
 
 
 def surviving(values: F32, fmt: str) -> dict[str, int]:
