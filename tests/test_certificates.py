@@ -82,7 +82,9 @@ def test_e8m0_scales_lose_nothing_where_they_are_powers_of_two(data):
     odd = powers(exponents) * F32(1.25)
     new = recode(codes, odd, 6, "e8m0", fmt=fmt)
     np.testing.assert_array_equal(new.scales, powers(exponents + 1))
-    want = fp8sim.round_to(codes * np.repeat(odd.astype(np.float64), 6, axis=1) / np.repeat(new.scales, 6, axis=1), fmt)
+    want = fp8sim.round_to(
+        codes * np.repeat(odd.astype(np.float64), 6, axis=1) / np.repeat(new.scales, 6, axis=1), fmt
+    )
     np.testing.assert_array_equal(new.codes.astype(F32), want.astype(F32))
 
 
@@ -90,7 +92,10 @@ def mxfp4(folder, codes, exponents):
     """Write an MXFP4 weight of codes (0 to 15) and exponents of its scales."""
     codes = np.asarray(codes, np.uint8)
     scales = (np.asarray(exponents) + 127).astype(np.uint8).view(ml_dtypes.float8_e8m0fnu)
-    save(folder / "m.safetensors", **{"q:weight_packed": codes[..., ::2] | codes[..., 1::2] << 4, "q:weight_scale": scales})
+    save(
+        folder / "m.safetensors",
+        **{"q:weight_packed": codes[..., ::2] | codes[..., 1::2] << 4, "q:weight_scale": scales},
+    )
     return open_checkpoint(folder)
 
 
@@ -149,7 +154,12 @@ def test_matrices_of_a_stack_are_converted_each_for_itself(tmp_path, rng):
     checkpoint = mxfp4(tmp_path, codes.reshape(2, 40, 64), exponents)
     assert certify(checkpoint, "q.weight", "fp8-128x128").lossless
     found = certify(checkpoint, "q.weight", "nvfp4")
-    assert (found.changed, found.flushed, found.worst.place, found.worst.error) == (40 * 64, 40 * 64, (1, 0, 0), 1.0)
+    assert (found.changed, found.flushed, found.worst.place, found.worst.error) == (
+        40 * 64,
+        40 * 64,
+        (1, 0, 0),
+        1.0,
+    )
 
 
 def test_fp32_blocks_to_e8m0_are_lossless_only_for_powers_of_two(tmp_path, rng):
@@ -166,9 +176,16 @@ def test_fp32_blocks_to_e8m0_are_lossless_only_for_powers_of_two(tmp_path, rng):
 
 
 def test_what_a_conversion_is_not_for_is_refused(tmp_path, rng):
-    save(tmp_path / "m.safetensors", **{"w": rng.standard_normal((4, 4)).astype(F32), "q:weight": fp8(rng, 4, 4), "q:weight_scale": F32([0.3])})
+    save(
+        tmp_path / "m.safetensors",
+        **{
+            "w": rng.standard_normal((4, 4)).astype(F32),
+            "q:weight": fp8(rng, 4, 4),
+            "q:weight_scale": F32([0.3]),
+        },
+    )
     checkpoint = open_checkpoint(tmp_path)
-    with pytest.raises(ValueError, match="fp8-128x128 converts codes of e2m1 with scales; q.weight is e4m3 tensor"):
+    with pytest.raises(ValueError, match=r"converts codes of e2m1 with scales; q\.weight is e4m3 tensor"):
         certify(checkpoint, "q.weight", "fp8-128x128")
     with pytest.raises(ValueError, match="w is fp32 without scales; quantise its values"):
         certify(checkpoint, "w", "e8m0")

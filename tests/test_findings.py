@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 
@@ -37,7 +38,9 @@ def judged(checkpoint, cut=None):
             for start in range(0, lines, cut or lines):
                 rows = start, min(start + (cut or lines), lines)
                 part = evidence(checkpoint.take_apart(tensor.name, rows), values[slice(*rows)])
-                seen[tensor.name] = seen[tensor.name].merge(Evidence.from_dict(json.loads(json.dumps(part.to_dict()))))
+                seen[tensor.name] = seen[tensor.name].merge(
+                    Evidence.from_dict(json.loads(json.dumps(part.to_dict())))
+                )
         found += find(tensor.name, tensor, seen.get(tensor.name))
     return seen, [*found, *find_across(checkpoint, seen)]
 
@@ -112,7 +115,10 @@ def mislabelled(dtype, largest, as_dtype, **fields):
     return per_row(codes.view(as_dtype), scales)
 
 
-CONFIG_4 = {"quant_method": "compressed-tensors", "config_groups": {"a": {"weights": {"type": "float", "num_bits": 4, "group_size": 32}}}}
+CONFIG_4 = {
+    "quant_method": "compressed-tensors",
+    "config_groups": {"a": {"weights": {"type": "float", "num_bits": 4, "group_size": 32}}},
+}
 
 row_codes, row_scales = fp8_row()
 block_codes, block_scales = blocks()
@@ -176,7 +182,9 @@ def test_a_planted_fault_is_found_and_no_other(tmp_path, planted):
 def test_a_shard_that_is_there_twice_is_found(tmp_path):
     names = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
     for file, layer in zip(names, "ab", strict=True):
-        save(tmp_path / file, **{f"{layer}:q:weight": bf16(weights(1)), f"{layer}:k:weight": bf16(weights(2))})
+        save(
+            tmp_path / file, **{f"{layer}:q:weight": bf16(weights(1)), f"{layer}:k:weight": bf16(weights(2))}
+        )
     (finding,) = judged(open_checkpoint(tmp_path))[1]
     assert (finding.kind, finding.tensor) == ("duplicated-shard", names[1])
     (tmp_path / names[1]).write_bytes((tmp_path / names[0]).read_bytes())
@@ -222,12 +230,14 @@ def test_evidence_of_any_cuts_in_any_order_is_the_same(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     fmt = data.draw(st.sampled_from(["bf16", "fp16", "fp32"]))
     lines, columns = data.draw(st.integers(1, 7)), data.draw(st.sampled_from([1, 16, 40]))
-    levels = data.draw(st.sampled_from([[0, 1], [0, 1, 1.5, -2, 3], np.arange(-8, 8), rng.standard_normal(300)]))
+    levels = data.draw(
+        st.sampled_from([[0, 1], [0, 1, 1.5, -2, 3], np.arange(-8, 8), rng.standard_normal(300)])
+    )
     x = rng.choice(np.asarray(levels, np.float64), (lines, columns)) * rng.choice([1, 0.1, 0.0], (lines, 1))
     x = fp8sim.round_to(x.astype(F32), fmt)
     whole = evidence(Coded(fmt, 0, lines), x)
     bounds = sorted({0, lines, *data.draw(st.lists(st.integers(0, lines), max_size=3))})
-    parts = [evidence(Coded(fmt, i, j), x[i:j]) for i, j in zip(bounds, bounds[1:], strict=False)]
+    parts = [evidence(Coded(fmt, i, j), x[i:j]) for i, j in itertools.pairwise(bounds)]
     merged = Evidence()
     for part in data.draw(st.permutations(parts)):
         merged = merged.merge(part)
@@ -291,8 +301,14 @@ def test_random_weights_are_on_no_grid_however_small_the_groups(fmt):
 
 def test_few_and_sparse_values_are_no_evidence(tmp_path):
     sparse = np.where(np.random.default_rng(0).random((256, 512)) < 0.02, weights(1, 256, 512), 0).astype(F32)
+    levels = np.random.default_rng(1).choice(weights(4, 12), (64, 128))
     signs = np.sign(weights(2)) * F32(0.37)
-    tensors = {"sparse": bf16(sparse), "signs": bf16(signs), "few": bf16(weights(3, 2, 8))}
+    tensors = {
+        "sparse": bf16(sparse),
+        "signs": bf16(signs),
+        "levels": bf16(levels),
+        "few": bf16(weights(3, 2, 8)),
+    }
     assert judged(written(tmp_path, tensors))[1] == []
 
 
@@ -328,4 +344,7 @@ def test_codes_and_scales_of_any_lines_multiply_to_the_values(tmp_path, rng):
             apart = checkpoint.take_apart(tensor.name, (start, stop))
             decoded = fp8sim.decode(apart.codes, apart.format).astype(np.float64)
             np.testing.assert_array_equal((decoded * apart.spread()).astype(F32), values[start:stop])
-        assert checkpoint.take_apart(tensor.name).first.sum() * apart.scales.shape[1] == checkpoint.take_apart(tensor.name).scales.size
+        assert (
+            checkpoint.take_apart(tensor.name).first.sum() * apart.scales.shape[1]
+            == checkpoint.take_apart(tensor.name).scales.size
+        )

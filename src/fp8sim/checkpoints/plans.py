@@ -231,7 +231,7 @@ def _match(layout: Layout, stem: str, codes: Stored, find: Find, config: Config)
         return Refused(contradiction)
     shape = _unpacked(codes, element, layout.joined)
     if shape is None:
-        return Refused(f"a line of its bytes holds no whole number of {element} elements")
+        return None
     if (unread := _unread(stem, layout, find)) is not None:
         return Refused(f"{unread.name} is not read, and changes what it stands for")
     zero = _first(find, stem, layout.zero, ("I8",))

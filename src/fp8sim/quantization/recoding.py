@@ -6,6 +6,7 @@ lost where a code has no equal in the new format.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -47,6 +48,12 @@ class Recoded(NamedTuple):
     above: float = 1.0  #: scale of the tensor, of which `scales` are multiples
 
 
+def _under_the_tensor(exponents: AnyArray, top: int) -> AnyArray:
+    """Return exponents of E4M3 scales times that of the tensor, which is the largest over 2^8."""
+    tensor = top - _E4M3[1]
+    return np.asarray(np.clip(exponents - tensor, *_E4M3) + tensor)
+
+
 #: name -> how scales are picked.
 RECODINGS: dict[str, Recoding] = {
     row.name: row
@@ -62,9 +69,9 @@ RECODINGS: dict[str, Recoding] = {
             ("e4m3", "e5m2", "e2m1", "e4m3fnuz", "e5m2fnuz"), False, lambda e, top: np.clip(e, *_E8M0),
         ),
         Recoding(
-            "nvfp4", "E2M1 with an E4M3 scale for 16 and one for the tensor: the largest scale / 2^8",
-            "the same codes: an E8M0 scale is an E4M3 one, from 2^-9 to 2^8, times that of the tensor", (1, 16),
-            "e2m1", ("e2m1",), True, lambda e, top: np.clip(e - (top - _E4M3[1]), *_E4M3) + top - _E4M3[1],
+            "nvfp4", "E2M1 with an E4M3 scale for 16, under one of the tensor: the largest / 2^8",
+            "the same codes: an E8M0 scale is an E4M3 one, from 2^-9 to 2^8, times that of the tensor",
+            (1, 16), "e2m1", ("e2m1",), True, _under_the_tensor,
         ),
     )
 }  # fmt: skip
@@ -107,13 +114,13 @@ def recode(
     exponents = _exponents(np.asarray(scales, np.float64), row)
     old = np.repeat(scales.astype(np.float64), columns, axis=-1)
     values = codes.astype(np.float64) * old[:, : codes.shape[1]]
-    top = floor_log2(np.float64([largest]))[0] if largest else int(exponents.max(initial=-127))
+    top = math.frexp(largest)[1] - 1 if largest else int(exponents.max(initial=-127))
     size = row.sizes[1] or columns
     spread = np.repeat(exponents, columns, axis=-1)[:, : codes.shape[1]]
-    new = row.exponents(_largest(spread, row.sizes[0] or 1, size), int(top))
+    new = row.exponents(_largest(spread, row.sizes[0] or 1, size), top)
     each = np.repeat(new, size, axis=-1)[:, : codes.shape[1]]
     out = encode(values / np.ldexp(1.0, each), row.fmt or fmt)
-    above = float(np.ldexp(1.0, int(top) - _E4M3[1])) if to == "nvfp4" else 1.0
+    above = float(np.ldexp(1.0, top - _E4M3[1])) if to == "nvfp4" else 1.0
     return Recoded(out, np.ldexp(1.0, new).astype(np.float32), size, above)
 
 
@@ -130,7 +137,7 @@ def _exponents(scales: F64, row: Recoding) -> AnyArray:
             f"{row.name} is for scales that are powers of two, got {float(scales[~exact].flat[0]):g}; "
             "quantise the values instead"
         )
-    return exponents + ~exact
+    return np.asarray(exponents + ~exact)
 
 
 def _largest(each: AnyArray, rows: int, columns: int) -> AnyArray:

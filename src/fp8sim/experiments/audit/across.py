@@ -39,7 +39,7 @@ def find_across(checkpoint: Checkpoint, seen: Mapping[str, Evidence]) -> tuple[F
     ...     seen = {name: evidence(model.take_apart(name), model.read(name)) for name in model.names}
     ...     for finding in find_across(model, seen):
     ...         print(finding)
-    head: its values are those of embedding, to the last bit: 128 B are stored twice; store them once and tie them
+    head: its values are those of embedding, to the last bit: 128 B twice; store them once and tie them
     """
     twins = list(_twins(checkpoint, seen))
     files = _twin_files(checkpoint, twins)
@@ -56,7 +56,7 @@ def find_across(checkpoint: Checkpoint, seen: Mapping[str, Evidence]) -> tuple[F
         if checkpoint.file_of(name) in files:
             continue
         size = bytes_text(checkpoint[name].nbytes)
-        text = f"its values are those of {other}, to the last bit: {size} are stored twice"
+        text = f"its values are those of {other}, to the last bit: {size} twice"
         found.append(Finding(name, "duplicated", printable(text), "store them once and tie them"))
     headline = _headline(checkpoint)
     return (*found, *([headline] if headline else []))
@@ -98,7 +98,9 @@ def _twin_files(checkpoint: Checkpoint, twins: list[tuple[str, str]]) -> dict[st
     for name in matrices:
         if name not in twice:
             where.pop(checkpoint.file_of(name), None)
-    return {file: min(others) for file, others in sorted(where.items()) if len(others) == 1 and file not in others}
+    return {
+        file: min(others) for file, others in sorted(where.items()) if len(others) == 1 and file not in others
+    }
 
 
 #: quant_method -> the bits it promises, where the configuration names none.

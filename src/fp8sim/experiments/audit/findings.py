@@ -13,7 +13,7 @@ from fp8sim._support.quantities import percent_text
 from fp8sim._support.text import printable
 from fp8sim._support.typing import F64
 from fp8sim.checkpoints import Tensor
-from fp8sim.experiments.audit.grids import GRANULARITIES, GRIDS, WIDER, Kind, bearing, on_grid
+from fp8sim.experiments.audit.grids import GRANULARITIES, GRIDS, WIDER, Kind, on_grid
 from fp8sim.experiments.audit.stored_evidence import Evidence, evidence
 from fp8sim.formats import get_format
 from fp8sim.reference.codes import decode_table
@@ -21,6 +21,10 @@ from fp8sim.reference.codes import decode_table
 __all__ = ["DISTINCT", "FINDINGS", "Check", "Evidence", "Finding", "evidence", "find"]
 
 DISTINCT = 4  # magnitudes below which any weights look quantised: zeros, ones, signs
+_MANY = 257
+#: Different magnitudes that weights must have before a grid says something: few levels fit a fine one under
+#: some scale by chance, such as those of a mask.
+_ENOUGH = {"e2m1": 5, "int4": 6, "e5m2": 10, "e4m3": 16, "int8": 48}
 _BEARING = 64  # values that must bear out what others were quantised from: by chance, one in 2^64 at most
 
 
@@ -195,17 +199,18 @@ def _code_values(fmt: str) -> F64:
 
 
 def _coarser(tensor: Tensor, seen: Evidence) -> str:
-    """Say what the values were quantised from: the coarsest grid, with the fewest scales, that has them all."""
+    """Say what values were quantised from: the coarsest grid, with the fewest scales, that has them all."""
     if len(tensor.shape) < 2:
         return ""
     if seen.codes:
         return _coarser_codes(tensor, seen)
-    if seen.magnitudes is not None and len(seen.magnitudes) < DISTINCT:
-        return ""
+    different = _MANY if seen.magnitudes is None else len(seen.magnitudes)
     grids = {tuple(key.split(" ")): count for key, count in (seen.grids or {}).items() if " " in key}
     for grid in GRIDS:
+        if different < _ENOUGH[grid.name]:
+            continue
         outs = ("", tensor.format, *WIDER.get(tensor.format, ()))
-        if seen.magnitudes and _bears(seen):
+        if seen.magnitudes and seen.elements >= 4 * _BEARING:
             v = np.array([seen.magnitudes])
             for out in outs:
                 if on_grid(v if out else v.astype(np.float32), grid, Kind(grid.name, out)):
@@ -217,13 +222,13 @@ def _coarser(tensor: Tensor, seen: Evidence) -> str:
     return ""
 
 
-def _bears(seen: Evidence) -> bool:
-    """Whether enough values of few magnitudes tell something: others than zero and the largest."""
-    assert seen.magnitudes is not None
-    return seen.elements >= 4 * _BEARING and bearing(np.float32([seen.magnitudes]), 0) >= DISTINCT - 1
-
-
-_GRID_NAMES = {"e2m1": "E2M1 (FP4)", "e5m2": "E5M2 (FP8)", "e4m3": "E4M3 (FP8)", "int4": "INT4", "int8": "INT8"}
+_GRID_NAMES = {
+    "e2m1": "E2M1 (FP4)",
+    "e5m2": "E5M2 (FP8)",
+    "e4m3": "E4M3 (FP8)",
+    "int4": "INT4",
+    "int8": "INT8",
+}
 _SHARED = {"tensor": "one scale for all", "row": "one scale a row"}
 
 
@@ -283,7 +288,7 @@ FINDINGS: tuple[Check, ...] = (
     ),
     Check(
         "uncalibrated-scales", _uncalibrated,
-        "it was cast without calibration: quantise it from the original weights, to the largest of each group",
+        "it was cast without calibration: quantise the original weights, to the largest of each group",
     ),
     Check(
         "fnuz-as-ocp", _fnuz_as_ocp,

@@ -9,7 +9,6 @@ a proof, not a likelihood.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
