@@ -161,3 +161,17 @@ def test_what_cannot_be_chosen_is_refused(rows, budget, kind, words):
     with pytest.raises(kind, match=words):
         keep_wide(rows, **budget)
     assert set(METHODS) == {"auto", "exact", "greedy"}
+
+
+def test_hard_tables_equal_brute_force(rng):
+    # bytes and errors that hardly differ from each other: the bound is far off, and much is searched
+    for _ in range(150):
+        rows = []
+        for i in range(7):
+            size, error = int(rng.integers(50, 70)), float(rng.integers(50, 70))
+            rows += [(f"{i}", "bf16", 2 * size, 0.0), (f"{i}", "fp8", size, error)]
+        budget = float(rng.integers(500, 800))
+        best = brute(rows, 2, 3, budget)
+        if best is not None:
+            choice = keep_wide(rows, nbytes=budget)
+            assert (choice.error, choice.gap) == (float(best), 0)
