@@ -540,3 +540,12 @@ def test_a_damaged_configuration_is_named(tmp_path, case):
     save(tmp_path / "model.safetensors", w=np.ones(1, F32))
     with pytest.raises(ValueError, match=rf"config\.json.*{words}"):
         open_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("columns", [32, 64])
+def test_mxfp4_of_few_columns_is_not_taken_for_mxfp6(tmp_path, rng, columns):
+    packed, scales = rng.integers(0, 256, (5, columns // 2)).astype(np.uint8), powers(rng, 5, columns // 32)
+    file = save(tmp_path / "m.safetensors", **{"q:weight_packed": packed, "q:weight_scale": scales})
+    granularity = "row" if columns == 32 else "1x32"
+    want = scaled(unpacked(packed), scales, (1, 32))
+    same(open_checkpoint(file), "q.weight", want, "mxfp4-pack-quantized", granularity)

@@ -428,6 +428,7 @@ def test_directives_are_found_with_the_module_they_name():
         ("fp8sim", "RECIPES"),
         ("fp8sim", "checkpoints"),
         ("fp8sim.checkpoints", "Checkpoint"),
+        ("fp8sim.checkpoints", "Coded"),
         ("fp8sim.checkpoints", "Tensor"),
         ("fp8sim.checkpoints", "Written"),
         ("fp8sim.checkpoints", "WrittenRow"),

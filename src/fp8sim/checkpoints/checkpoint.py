@@ -22,7 +22,7 @@ from fp8sim._support.tables import Table
 from fp8sim._support.text import printable, shown
 from fp8sim._support.typing import AnyArray, FloatArray
 from fp8sim.checkpoints.config import Config
-from fp8sim.checkpoints.decoding import read_codes, read_values
+from fp8sim.checkpoints.decoding import Coded, read_coded, read_codes, read_values
 from fp8sim.checkpoints.headers import BITS, Header, Stored, load_json, read_header
 from fp8sim.checkpoints.places import Folder, HeldFolder
 from fp8sim.checkpoints.plans import (
@@ -238,13 +238,43 @@ class Checkpoint(Result):
                 _share(stored.shape, start, stop) * max(1, BITS[stored.dtype] // 8), f"tensor {name}"
             )
             return read_codes(self._folder, stored, start, stop)
+        plan = self._readable(stored)
+        start, stop = _bounds(rows, plan.shape, name)
+        memory.require(4 * _share(plan.shape, start, stop), f"tensor {name}")
+        return read_values(self._folder, plan, start, stop)
+
+    def take_apart(self, name: str, lines: Rows = None) -> Coded:
+        """Read the codes of some lines of a weight, one an element, and the scales of their groups.
+
+        Of a weight that is its own values nothing is read, and there are none. Lines are rows of the last
+        axis, those of all matrices of a stack counted through. Errors are those of `read`.
+
+        Examples
+        --------
+        >>> import tempfile, numpy as np
+        >>> from pathlib import Path
+        >>> from safetensors.numpy import save_file
+        >>> from fp8sim.checkpoints import open_checkpoint
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     codes, scale = np.array([[2, -3], [5, 7]], np.int8), np.array([[0.5], [0.25]], np.float32)
+        ...     save_file({"w": codes, "w_scale": scale}, Path(folder) / "model.safetensors")
+        ...     apart = open_checkpoint(folder).take_apart("w", lines=(1, 2))
+        >>> apart.format, apart.codes, apart.scales, apart.columns
+        ('int8', array([[5, 7]], dtype=int8), array([[0.25]], dtype=float32), 2)
+        """
+        plan = self._readable(self._stored(name))
+        shape = (_share(plan.shape[:-1], 0, plan.shape[0]) if len(plan.shape) > 1 else 1, *plan.shape[-1:])
+        start, stop = _bounds(lines, shape, name)
+        memory.require(2 * _share(shape, start, stop), f"tensor {name}")
+        return read_coded(self._folder, plan, start, stop)
+
+    def _readable(self, stored: Stored) -> Plan:
+        """Return how the values of a tensor are read, or refuse it."""
         plan = self._plan(stored)
         if isinstance(plan, Refused):
             raise ValueError(self._refusal(stored, plan.why))
-        start, stop = _bounds(rows, plan.shape, name)
-        memory.require(4 * _share(plan.shape, start, stop), f"tensor {name}")
         self._check_remarks(plan)
-        return read_values(self._folder, plan, start, stop)
+        return plan
 
     def hold(self, name: str, start: int, stop: int) -> Callable[[int, int], FloatArray]:
         """Hold rows of a weight in memory as they are stored, and return what gives values of any of them.

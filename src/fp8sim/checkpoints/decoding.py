@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,9 +17,32 @@ from fp8sim.checkpoints.plans import Plan
 from fp8sim.formats import get_format
 from fp8sim.reference.codes import decode_table
 
-__all__ = ["read_codes", "read_values"]
+__all__ = ["Coded", "read_coded", "read_codes", "read_values"]
 
 _PART = 1 << 22  # elements that are worked out at a time: the memory beside the result stays small
+
+
+class Coded(NamedTuple):
+    """Lines of a weight taken apart: a code for each element, and the scales of the groups that hold them.
+
+    A line is a row of the last axis; those of all matrices of a stack are counted through.
+    """
+
+    format: str  #: of the elements
+    start: int  #: the first line
+    stop: int
+    codes: AnyArray | None = None  #: (lines, columns): bits, of integers their value; None where plain
+    scales: FloatArray | None = None  #: (groups, groups of a line)
+    group: AnyArray | None = None  #: of each line, which row of `scales` holds for it
+    first: AnyArray | None = None  #: of each line, whether its groups begin with it
+    columns: int = 0  #: elements of a line that share a scale
+
+    def spread(self) -> AnyArray:
+        """Return the scale of every element."""
+        assert self.codes is not None
+        assert self.scales is not None
+        per_line = self.scales[self.group]
+        return np.repeat(per_line, self.columns, -1)[:, : self.codes.shape[1]]
 
 
 def read_codes(folder: Folder, stored: Stored, start: int, stop: int) -> AnyArray:
@@ -72,6 +95,60 @@ def read_values(folder: Folder, plan: Plan, start: int, stop: int) -> FloatArray
         part = _numbers(folder, plan, first, last).reshape(last - first, *flat.shape[1:])
         flat[first - start : last - start] = part if scales is None else scales.apply(part, first)
     return np.asarray(out)
+
+
+def read_coded(folder: Folder, plan: Plan, start: int, stop: int) -> Coded:
+    """Return codes and scales of lines; of a weight that is its own values nothing is read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> scale = Stored("s", "F32", (), "m", 2, 6)
+    >>> plan = Plan("float-quantized", Stored("w", "F8_E4M3", (2, 1), "m", 0, 2), (2, 1), "e4m3", scale,
+    ...             (1, 1), "fp32", (2, 1))
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     _ = (Path(path) / "m").write_bytes(bytes([56, 126]) + np.float32(0.5).tobytes())
+    ...     read_coded(Folder(Path(path)), plan, 1, 2).codes
+    array([[126]], dtype=uint8)
+    """
+    if plan.scale is None:
+        return Coded(plan.element, start, stop)
+    stored, element = plan.codes, plan.element
+    count, columns = math.prod(plan.shape[:-1]), plan.shape[-1] if plan.shape else 1
+    if element == "e2m3" and stored.dtype == "U8":
+        stored = stored._replace(dtype="F6_E2M3", shape=plan.shape)
+    stored = stored._replace(shape=(count, math.prod(stored.shape) // max(count, 1)))
+    codes: AnyArray = _elements(folder, stored, start, stop)
+    if element in ("e2m1", "int4") and stored.dtype != "F4":
+        halves = (codes >> 4, codes & 15) if plan.high_first else (codes & 15, codes >> 4)
+        codes = np.stack(halves, axis=-1)
+    if element == "int4":  # compressed-tensors adds 8
+        codes = codes.view(np.int8) - np.int8(8)
+    elif element.startswith("int"):
+        codes = _integers(codes, stored).astype(np.int8)
+    group, first, (begin, end) = _groups_of_lines(plan, start, stop)
+    scales = _Scales(folder, plan, begin, end).scales
+    scales = scales.reshape(-1, scales.shape[-1] if scales.ndim else 1)
+    size = plan.sizes[-1] if plan.sizes else 1
+    return Coded(element, start, stop, codes.reshape(-1, columns), scales, group, first, size)
+
+
+def _groups_of_lines(plan: Plan, start: int, stop: int) -> tuple[AnyArray, AnyArray, tuple[int, int]]:
+    """Return which row of the scales holds for each line, where groups begin, and the rows of axis 0."""
+    shape, sizes, counts = plan.shape[:-1], plan.sizes[:-1], plan.scale_shape[:-1]
+    lines, within = np.arange(start, stop), math.prod(shape[1:])
+    begin, end = (start // within, -(-stop // within)) if shape else (0, 1)
+    if len(plan.shape) == 1:
+        begin, end = 0, plan.shape[0]
+    group, first = np.zeros(len(lines), np.int64), np.ones(len(lines), bool)
+    for axis, (at, size, count) in enumerate(
+        zip(np.unravel_index(lines, shape) if shape else (), sizes, counts, strict=True)
+    ):
+        first &= at % size == 0
+        base = begin // size if axis == 0 and count > 1 else 0
+        group = group * (count if axis else 1) + (at // size - base if count > 1 else 0)
+    return group, first, (begin, end)
 
 
 def _elements(folder: Folder, stored: Stored, start: int, stop: int) -> Bytes:

@@ -256,6 +256,8 @@ def _match(layout: Layout, stem: str, codes: Stored, find: Find, config: Config)
     if contradiction:
         return Refused(contradiction)
     shape = _unpacked(codes, element, layout.joined)
+    if shape is None:
+        return None
     if (unread := _unread(stem, layout, find)) is not None:
         return Refused(f"{unread.name} is not read, and changes what it stands for")
     zero = _first(find, stem, layout.zero, ("I8",))
@@ -311,14 +313,17 @@ def _scale_format(scale: Stored) -> str:
     return "e8m0" if scale.dtype == "U8" else _format_name(scale.dtype)
 
 
-def _unpacked(codes: Stored, element: str, joined: bool) -> Shape:
-    """Return the shape of the elements: the last axis holds as many of them as its bits do."""
+def _unpacked(codes: Stored, element: str, joined: bool) -> Shape | None:
+    """Return the shape of the elements: the last axis holds as many of them as its bits do, None if none."""
     shape = codes.shape
     if joined and len(shape) >= 2:
         shape = (*shape[:-2], shape[-2] * shape[-1])
     if codes.dtype in ("U8", "I8", "I32") and shape:
         bits = int(element[3:]) if element.startswith("int") else get_format(element).bits
-        shape = (*shape[:-1], shape[-1] * BITS[codes.dtype] // bits)
+        columns, rest = divmod(shape[-1] * BITS[codes.dtype], bits)
+        if rest:  # 64 elements of MXFP4 would be 42 of MXFP6, and have as many scales
+            return None
+        shape = (*shape[:-1], columns)
     return shape
 
 
