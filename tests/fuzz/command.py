@@ -267,6 +267,7 @@ def run(arguments: Words, folder: Path) -> Done:
         with (
             mock.patch.multiple(sys, argv=["fp8sim", *arguments], stdout=streams[0], stderr=streams[1]),
             mock.patch.object(cli, "_on_interrupt", return_value=False),
+            mock.patch("webbrowser.open", return_value=True),
         ):
             cli.main()
     except SystemExit as stopped:
