@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fp8sim.checkpoints import Tensor
 from fp8sim.formats import FORMATS
 
-__all__ = ["HELD", "Cut", "cuts", "kept_because", "layer_and_kind", "stack_of"]
+__all__ = ["HELD", "Cut", "cuts", "has_values", "kept_because", "layer_and_kind", "stack_of"]
 
 HELD = 1 << 27  # bytes that a worker holds of a tensor, as it is stored
 _CUT = 1 << 25  # bytes of a cut, where a matrix is larger than that
@@ -32,7 +32,7 @@ def kept_because(tensor: Tensor, keep: Sequence[str] = (), embeddings: bool = Fa
     axes = len(tensor.shape)
     if axes not in (2, 3):
         return f"{axes} {'axis' if axes == 1 else 'axes'}: no matrix"
-    if tensor.layout == "plain" and tensor.format not in FORMATS and tensor.format != "f64":
+    if not _is_float(tensor):
         return f"{tensor.format}: no weights"
     if min(tensor.shape) == 0:
         return "empty"
@@ -43,6 +43,21 @@ def kept_because(tensor: Tensor, keep: Sequence[str] = (), embeddings: bool = Fa
     if not embeddings and _EMBEDDING.fullmatch(_words(tensor.name.lower())[-1]):
         return "an embedding"
     return ""
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether a tensor has numbers that something can be seen in: matrices, norms, biases, embeddings.
+
+    Examples
+    --------
+    >>> has_values(Tensor("norm.weight", (64,), "bf16", "", "", "plain", 128, 0))
+    True
+    """
+    return bool(tensor.shape) and min(tensor.shape) > 0 and not tensor.refused and _is_float(tensor)
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.layout != "plain" or tensor.format in FORMATS or tensor.format == "f64"
 
 
 def layer_and_kind(name: str) -> tuple[int | None, str]:
@@ -74,7 +89,8 @@ def stack_of(shape: tuple[int, ...]) -> tuple[int, int, int]:
     >>> stack_of((4, 2, 3)), stack_of((2, 3))
     ((4, 2, 3), (1, 2, 3))
     """
-    return math.prod(shape[:-2]), shape[-2], shape[-1]
+    rows, columns = (1, 1, *shape)[-2:]
+    return math.prod(shape[:-2]), rows, columns
 
 
 class Cut(NamedTuple):

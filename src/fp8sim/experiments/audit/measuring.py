@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -25,7 +25,7 @@ from fp8sim._support.typing import F32, FloatArray
 from fp8sim.casts import worth_compiling
 from fp8sim.checkpoints import Checkpoint, Tensor, open_checkpoint, read_array
 from fp8sim.experiments.audit.matrices import stack_of
-from fp8sim.experiments.audit.seam import StoredRows, evidence_of
+from fp8sim.experiments.audit.seam import evidence_of
 from fp8sim.experiments.audit.sums import ZERO, total_of
 from fp8sim.experiments.audit.tally import Loss, Tally, loss_of, merged
 from fp8sim.experiments.data import GENERATORS
@@ -113,34 +113,41 @@ def tallest(recipes: tuple[Recipe, ...], tensor: Tensor) -> int:
 
 @default_environment
 def measure(tensor: str, rows: str, find: str, top: float = 0.0, *, question: Question) -> dict[str, Any]:
-    """Return what was found in rows of a tensor: the largest magnitude, or all there is to know.
+    """Return what was found in rows of a tensor: its largest magnitude, or all there is to know.
 
-    `top` is the largest magnitude of a matrix of which this is a part, if that is needed.
+    `find` is ``largest``, ``errors``, or ``evidence`` of what is no matrix; `top` is the largest magnitude of
+    a matrix of which this is a part, if that is needed.
     """
-    described = question.checkpoint[tensor]
-    start, stop = map(int, rows.split(":"))
-    read = question.checkpoint.hold(tensor, start, stop)
+    checkpoint = question.checkpoint
+    described, (start, stop) = checkpoint[tensor], map(int, rows.split(":"))
+    if len(described.shape) < 2:
+        values = checkpoint.read(tensor).reshape(1, -1)
+        return _with_evidence(_extent(values), checkpoint, (tensor, 0, 1), values).to_row()
+    read = checkpoint.hold(tensor, start, stop)
     if find == "largest":
         return {"largest": _largest(read, _pieces(described, start, stop, STRIP))}
     tall = tallest(question.recipes, described)
-    inputs = question.inputs(tensor, described.shape[-1])
+    inputs = question.inputs(tensor, described.shape[-1]) if find == "errors" else None
     tallies: list[Tally] = []
     for first, last in _matrices(described, start, stop):
         pieces, most = _pieces(described, first, last, tall), top
-        if not most and len(pieces) > 1 and needs_largest(question.recipes):
+        if find == "errors" and not most and len(pieces) > 1 and needs_largest(question.recipes):
             most = _largest(read, pieces)
 
         def one(i: int, j: int, most: float = most) -> Tally:
             x = read(i, j)
-            tally = _measured(x, i, most, question)
-            evidence = evidence_of(StoredRows(described, i, j, math.prod(described.shape[:-1])), x)
-            products = (
-                {} if inputs is None or not tally.losses else _products(inputs, x, tally, most, question)
-            )
-            return Tally(**{**vars(tally), "evidence": evidence, **products})
+            tally = _extent(x)
+            if find == "errors" and not tally.odd and most < math.inf:
+                tally = _measured(x, tally, i, most, question)
+                tally = tally if inputs is None else _with_product(inputs, x, tally, most, question)
+            return _with_evidence(tally, checkpoint, (tensor, i, j), x)
 
         tallies += run_in_threads(one, pieces)
     return merged(tallies).to_row()
+
+
+def _with_evidence(tally: Tally, checkpoint: Checkpoint, of: tuple[str, int, int], x: FloatArray) -> Tally:
+    return replace(tally, evidence=evidence_of(checkpoint, *of, x))
 
 
 def _matrices(tensor: Tensor, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -185,26 +192,29 @@ def _extremes(x: FloatArray) -> tuple[float, float, float]:
     return float(largest), float(smallest), float(largest) if there.size == x.size else math.inf
 
 
-def _measured(x: FloatArray, first: int, top: float, question: Question) -> Tally:
-    """Measure rows, of which the first is row `first`; of a NaN or an infinity there is nothing to lose."""
+def _extent(x: FloatArray) -> Tally:
+    """Return what there is to know of rows before anything is done to them."""
     largest, smallest, all_of_it = _extremes(x)
     odd = 0 if all_of_it < math.inf else x.size - int(np.count_nonzero(np.isfinite(x)))
-    if odd or top == math.inf:
-        return Tally(x.size, largest, smallest, odd, ZERO)
+    return Tally(x.size, largest, smallest, odd, ZERO)
+
+
+def _measured(x: FloatArray, tally: Tally, first: int, top: float, question: Question) -> Tally:
+    """Add what recipes cost rows, of which the first is row `first`, and all are finite."""
     energy = row_squares(x)
     losses: dict[str, Loss] = {}
     for name, operand in question.operands.items():
         try:
-            found = row_errors(x, operand, top=top or largest)
+            found = row_errors(x, operand, top=top or tally.largest)
         except ValueError:  # a scale beyond its format; the values are finite
             losses[name] = Loss(failed=True)
         else:
             losses[name] = loss_of(found.squares, energy, first, found.saturated, found.flushed)
-    return Tally(x.size, largest, smallest, odd, total_of(energy), losses=losses)
+    return replace(tally, energy=total_of(energy), losses=losses)
 
 
-def _products(a: FloatArray, x: FloatArray, tally: Tally, top: float, question: Question) -> dict[str, Any]:
-    """Return what of a tally a product adds: its squares, and those of its errors."""
+def _with_product(a: FloatArray, x: FloatArray, tally: Tally, top: float, question: Question) -> Tally:
+    """Add the squares of a product, and of what it is off by under each recipe."""
     losses, squares = dict(tally.losses), ZERO
     with one_thread():  # a BLAS may sum in another order with more
         wide = np.ascontiguousarray(a.T, np.float64)
@@ -221,5 +231,5 @@ def _products(a: FloatArray, x: FloatArray, tally: Tally, top: float, question: 
                 b = quantize_with(x[i:j], recipe.b, top=top or tally.largest)
                 product: F32 = np.ascontiguousarray(multiply_quantized(quantised[recipe.name], b.T, recipe).T)
                 sums[recipe.name] += total_of(square_sums(product.astype(np.float64), exact))
-    losses = {name: Loss(**{**vars(loss), "product": sums[name]}) for name, loss in losses.items()}
-    return {"losses": losses, "product": squares}
+    losses = {name: replace(loss, product=sums[name]) for name, loss in losses.items()}
+    return replace(tally, losses=losses, product=squares)

@@ -16,7 +16,7 @@ from fp8sim._support.tables import Table
 from fp8sim._support.text import printable
 from fp8sim.checkpoints import Checkpoint, Tensor
 from fp8sim.experiments.audit.matrices import layer_and_kind, stack_of
-from fp8sim.experiments.audit.seam import Finding, find
+from fp8sim.experiments.audit.seam import Finding, find, find_across
 from fp8sim.experiments.audit.sums import ZERO
 from fp8sim.experiments.audit.tally import Loss, Tally
 from fp8sim.recipes import Recipe
@@ -225,13 +225,10 @@ def assembled(
         for name, tensor in tensors.items()
         if reasons[name]
     ]
-    findings = [
-        Finding(name, "not read", tensor.refused, "look for its scales in another file")
-        for name, tensor in tensors.items()
-        if tensor.refused
-    ]
-    for name, tally in tallies.items():
-        findings += find(name, tensors[name], tally.evidence)
+    seen = {name: tally.evidence for name, tally in tallies.items()}
+    findings = [one for name, tensor in tensors.items() for one in find(name, tensor, seen.get(name))]
+    findings += find_across(checkpoint, seen)
+    tallies = {name: tally for name, tally in tallies.items() if not reasons[name]}
     totals = _totals(list(tensors.values()), recipes, rows, tallies)
     names = tuple(recipe.name for recipe in recipes)
     return Audit(

@@ -23,7 +23,7 @@ from fp8sim._support.files import named, written
 from fp8sim._support.results import plain_data
 from fp8sim._support.text import shown
 from fp8sim.checkpoints import Checkpoint, Tensor, open_checkpoint
-from fp8sim.experiments.audit.matrices import Cut, cuts, kept_because
+from fp8sim.experiments.audit.matrices import Cut, cuts, has_values, kept_because, stack_of
 from fp8sim.experiments.audit.measuring import Question, measure, needs_largest, tallest
 from fp8sim.experiments.audit.result import Audit, assembled
 from fp8sim.experiments.audit.tally import Tally, merged
@@ -120,12 +120,13 @@ def audit(
     patterns = tuple(checks.several(keep, str, "keep"))
     checkpoint = open_checkpoint(source)
     reasons = {tensor.name: kept_because(tensor, patterns, embeddings) for tensor in checkpoint}
-    matrices = [tensor for tensor in checkpoint if not reasons[tensor.name]]
+    tensors = {tensor.name: tensor for tensor in checkpoint if has_values(tensor)}
+    matrices = {name for name in tensors if not reasons[name]}
     options: Any = (_inputs(activations), checks.positive_int(tokens, "tokens"), checks.seed(seed))
     if headers_only:
         return assembled(checkpoint, chosen, reasons, {})
     question = Question(os.fspath(source), checkpoint.fingerprint, chosen, *options)
-    work = _Work(checkpoint, matrices, question, on_part)
+    work = _Work(tensors, matrices, question, on_part)
     with _kept(out, checkpoint, question, work.grid) as record:
         work.run(executor, record)
         result = assembled(checkpoint, chosen, reasons, work.tallies())
@@ -194,17 +195,19 @@ class _Work:
     """The tasks of an audit: which there are, which can be done now, and what came of them."""
 
     def __init__(
-        self, checkpoint: Checkpoint, matrices: list[Tensor], question: Question, on_part: Progress | None
+        self, tensors: dict[str, Tensor], matrices: set[str], question: Question, on_part: Progress | None
     ) -> None:
         self.measure = functools.partial(measure, question=question)
         self.on_part = on_part
         self.tasks: list[tuple[Cut, str]] = []
         self.size: list[int] = []  # bytes of each
-        for tensor in matrices:
+        for tensor in tensors.values():
             each = list(cuts(tensor, tallest(question.recipes, tensor)))
-            first = ["largest"] * (not each[0].whole and needs_largest(question.recipes))
-            total = max(1, each[-1].stop)
-            for find in (*first, "errors"):
+            total, finds = max(1, each[-1].stop), ["evidence"]
+            if tensor.name in matrices:
+                first = not each[0].whole and needs_largest(question.recipes)
+                finds = ["largest"] * first + ["errors"]
+            for find in finds:
                 self.tasks += [(one, find) for one in each]
                 self.size += [tensor.nbytes * (one.stop - one.start) // total for one in each]
         rows = tuple({"tensor": cut.tensor, "rows": cut.rows, "find": find} for cut, find in self.tasks)
@@ -214,7 +217,7 @@ class _Work:
         self.done = 0  # bytes
         self._waiting: dict[str, list[int]] = defaultdict(list)  # tensor -> tasks that need its largest
         self._unseen: dict[str, int] = defaultdict(int)  # tensor -> tasks that find it, not done
-        self._rows = {tensor.name: tensor.shape[-2] for tensor in matrices}
+        self._rows = {tensor.name: stack_of(tensor.shape)[1] for tensor in tensors.values()}
         self._tops: dict[tuple[str, int], float] = defaultdict(float)  # tensor, matrix of it -> largest
 
     def run(self, executor: Executor | None, record: Record | None) -> None:
@@ -292,7 +295,7 @@ class _Work:
         parts: dict[str, list[Tally]] = defaultdict(list)
         for place in sorted(self.found):
             cut, find = self.tasks[place]
-            if find == "errors":
+            if find != "largest":
                 parts[cut.tensor].append(Tally.from_row(self.found[place]))
         return {name: merged(some) for name, some in parts.items()}
 

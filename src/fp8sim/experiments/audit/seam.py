@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from fp8sim._support.typing import FloatArray
-from fp8sim.checkpoints import Tensor
+from fp8sim.checkpoints import Checkpoint, Tensor
 
-__all__ = ["Evidence", "Finding", "StoredRows", "evidence_of", "find"]
-
-
-class StoredRows(NamedTuple):
-    """Rows of a tensor as they are stored."""
-
-    tensor: Tensor
-    start: int
-    stop: int
-    rows: int  #: of the whole tensor
+__all__ = ["Evidence", "Finding", "evidence_of", "find", "find_across"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +25,7 @@ class Evidence:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Evidence:
+    def from_dict(cls, data: Mapping[str, Any]) -> Evidence:
         """Read what `to_dict` wrote."""
         return cls(**data)
 
@@ -48,11 +40,18 @@ class Finding:
     advice: str
 
 
-def evidence_of(stored: StoredRows, values: FloatArray) -> Evidence:
-    """Look at rows."""
+def evidence_of(checkpoint: Checkpoint, name: str, start: int, stop: int, values: FloatArray) -> Evidence:
+    """Look at rows of a tensor, and at what they stand for."""
     return Evidence()
 
 
-def find(name: str, tensor: Tensor, evidence: Evidence) -> tuple[Finding, ...]:
+def find(name: str, tensor: Tensor, seen: Evidence | None = None) -> tuple[Finding, ...]:
     """Return what is to be said of a tensor."""
+    if not tensor.refused:
+        return ()
+    return (Finding(name, "not-read", tensor.refused, "look for its scales in another file"),)
+
+
+def find_across(checkpoint: Checkpoint, seen: Mapping[str, Evidence]) -> tuple[Finding, ...]:
+    """Return what is to be said of several tensors together."""
     return ()
