@@ -14,7 +14,7 @@ from fp8sim._support.text import printable
 from fp8sim._support.typing import F64
 from fp8sim.checkpoints import Tensor
 from fp8sim.experiments.audit.grids import GRANULARITIES, GRIDS, WIDER, Kind, on_grid
-from fp8sim.experiments.audit.stored_evidence import Evidence, evidence
+from fp8sim.experiments.audit.stored_evidence import Evidence, evidence, tested_lines
 from fp8sim.formats import get_format
 from fp8sim.reference.codes import decode_table
 
@@ -214,11 +214,13 @@ def _coarser(tensor: Tensor, seen: Evidence) -> str:
             v = np.array([seen.magnitudes])
             for out in outs:
                 if on_grid(v if out else v.astype(np.float32), grid, Kind(grid.name, out)):
-                    return _was(grid.name, "tensor", out)
+                    return f"every value {_was(grid.name, 'tensor', out)}"
         for name in GRANULARITIES:
             for out in outs:
                 if grids.get((grid.name, name, out), 0) >= _BEARING:
-                    return _was(grid.name, name, out)
+                    tested = tested_lines(tensor.shape[-1]) * tensor.shape[-1]
+                    who = "value" if seen.elements <= tested else f"one of the first {tested:,} values"
+                    return f"every {who} {_was(grid.name, name, out)}"
     return ""
 
 
@@ -238,7 +240,7 @@ def _was(grid: str, granularity: str, out: str) -> str:
         + " (1x128 or 128x128)" * (granularity == "1x128")
     )
     scales = f", rounded to {out.upper()}" if out else ", a power of two"
-    return f"every value is a code of {_GRID_NAMES[grid]} times its scale{scales}; {who}"
+    return f"is a code of {_GRID_NAMES[grid]} times its scale{scales}; {who}"
 
 
 def _coarser_codes(tensor: Tensor, seen: Evidence) -> str:

@@ -25,7 +25,7 @@ from fp8sim._support.typing import F32, FloatArray
 from fp8sim.casts import worth_compiling
 from fp8sim.checkpoints import Checkpoint, Tensor, open_checkpoint, read_array
 from fp8sim.experiments.audit.matrices import stack_of
-from fp8sim.experiments.audit.seam import evidence_of
+from fp8sim.experiments.audit.stored_evidence import evidence
 from fp8sim.experiments.audit.sums import ZERO, total_of
 from fp8sim.experiments.audit.tally import Loss, Tally, loss_of, merged
 from fp8sim.experiments.data import GENERATORS
@@ -147,7 +147,8 @@ def measure(tensor: str, rows: str, find: str, top: float = 0.0, *, question: Qu
 
 
 def _with_evidence(tally: Tally, checkpoint: Checkpoint, of: tuple[str, int, int], x: FloatArray) -> Tally:
-    return replace(tally, evidence=evidence_of(checkpoint, *of, x))
+    name, start, stop = of
+    return replace(tally, evidence=evidence(checkpoint.take_apart(name, (start, stop)), x))
 
 
 def _matrices(tensor: Tensor, start: int, stop: int) -> Iterator[tuple[int, int]]:

@@ -15,8 +15,9 @@ from fp8sim._support.results import Result, data_frame
 from fp8sim._support.tables import Table
 from fp8sim._support.text import printable
 from fp8sim.checkpoints import Checkpoint, Tensor
+from fp8sim.experiments.audit.across import find_across
+from fp8sim.experiments.audit.findings import Finding, find
 from fp8sim.experiments.audit.matrices import layer_and_kind, stack_of
-from fp8sim.experiments.audit.seam import Finding, find, find_across
 from fp8sim.experiments.audit.sums import ZERO
 from fp8sim.experiments.audit.tally import Loss, Tally
 from fp8sim.recipes import Recipe

@@ -14,11 +14,12 @@ from fp8sim.checkpoints import Coded
 from fp8sim.experiments.audit.grids import surviving
 from fp8sim.formats import get_format
 
-__all__ = ["Evidence", "evidence"]
+__all__ = ["Evidence", "evidence", "tested_lines"]
 
 _CHUNK = 1 << 16  # elements looked at together
 _FEW = 8  # places that are kept
 _MAGNITUDES = 256  # more different ones than any grid of 8 bits has
+_TESTED = 1 << 16  # elements of a tensor that are tested for grids, which takes long where they are on one
 _MASK = (1 << 53) - 1  # of a fingerprint: whole numbers that every reader of JSON holds
 
 
@@ -44,7 +45,9 @@ class Evidence:
     dead_at: tuple[int, ...] = ()  #: the first of them
     fingerprint: int = 0  #: of the values and the lines they stand in
     magnitudes: tuple[float, ...] | None = ()  #: other than zero, of weights without scales; None: too many
-    grids: dict[str, int] | None = None  #: what values may have been, and how many bear it out; None: any
+    grids: dict[str, int] | None = (
+        None  #: what the first lines may have been, and how many values bear it out
+    )
     codes: dict[str, int] = field(default_factory=dict)  #: how often each is there
     groups: int = 0  #: that share a scale
     zero_scales: int = 0
@@ -128,13 +131,26 @@ def evidence(stored: Coded, values: FloatArray) -> Evidence:
             f"{len(lines)} lines of values are not the lines {stored.start} to {stored.stop} of their codes"
         )
     plain = stored.codes is None and stored.format in ("fp32", "bf16", "fp16")
-    return Evidence(
-        lines.size,
-        **_of_values(lines, stored.start),
-        magnitudes=_magnitudes(lines) if plain else (),
-        grids=surviving(lines, stored.format) if plain and lines.size else None,
-        **_of_scales(stored),
-    )
+    tested = lines[: max(0, tested_lines(lines.shape[1]) - stored.start)]
+    with np.errstate(all="ignore"):
+        return Evidence(
+            lines.size,
+            **_of_values(lines, stored.start),
+            magnitudes=_magnitudes(lines) if plain else (),
+            grids=surviving(tested, stored.format) if plain and tested.size else None,
+            **_of_scales(stored),
+        )
+
+
+def tested_lines(columns: int) -> int:
+    """Return how many lines of a tensor are tested for grids, the first ones.
+
+    Examples
+    --------
+    >>> tested_lines(7168), tested_lines(10**6)
+    (9, 1)
+    """
+    return max(1, _TESTED // max(1, columns))
 
 
 def _of_values(lines: AnyArray, start: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fp8sim._support.typing import F64
-from fp8sim.experiments.audit.seam import Evidence
+from fp8sim.experiments.audit.stored_evidence import Evidence
 from fp8sim.experiments.audit.sums import ZERO, Total, total_of
 
 __all__ = ["Loss", "Tally", "loss_of", "merged"]
