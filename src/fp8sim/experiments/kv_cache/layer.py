@@ -108,8 +108,7 @@ class Layer:
                 p, faded = (np.exp(x - shift).astype(dtype) for x in (scores, above))
                 added = p.sum(axis=1, dtype=np.float64, keepdims=True)
                 total = (total.astype(np.float64) * faded + added).astype(dtype)
-                values = v.part(shared, start, stop)
-                mix = mix * faded + self._product(self._store_p(p, rounded), _over_keys(values))
+                mix = mix * faded + self._product(self._store_p(p, rounded), v.part(shared, start, stop))
                 mix = mix.astype(dtype, copy=False)
             output[head] = mix / total
         return output, logits, rounded
@@ -132,11 +131,3 @@ class Layer:
         assert a.codes is not None  # there are codes wherever all is not float64
         assert b.codes is not None
         return self.accumulator.multiply(a.codes, b.codes)
-
-
-def _over_keys(side: Side) -> Side:
-    """Return values of tokens as what a sum over keys takes."""
-    codes = side.codes
-    if codes is not None and codes.scaling.granularity in ("tensor", "none"):
-        codes = codes.along(0)
-    return Side(side.values, codes)
