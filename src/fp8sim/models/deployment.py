@@ -158,6 +158,10 @@ class Deployment:
         """Return how many sequences a device has, or has its part of."""
         return -(-batch // self.apart)
 
+    @cached_property
+    def _plain(self) -> Inventory:
+        return inventory(self.model)
+
     # --- memory -----------------------------------------------------------------------------------
 
     @cached_property
@@ -166,7 +170,7 @@ class Deployment:
 
     @cached_property
     def _weights(self) -> float:
-        matrices = inventory(self.model)
+        matrices = self._plain
         parts = {name: part.total for name, part in weight_bytes(matrices, self.recipe).items()}
         whole = sum(parts.values())
         if self.plan == "tensor":
@@ -177,13 +181,13 @@ class Deployment:
 
     @cached_property
     def _state(self) -> float:
-        return state_bytes(inventory(self.model)) / self.cut
+        return state_bytes(self._plain) / self.cut
 
     @cached_property
     def _activations(self) -> tuple[float, float]:
         """Bytes of activations of a token in prefill, and of a sequence."""
         model, out = self.model, self.recipe.output.bits / 8
-        gemms = [gemm for gemm in inventory(model).gemms if gemm.component != "output head"]
+        gemms = [gemm for gemm in self._plain.gemms if gemm.component != "output head"]
         widest = max(gemm.per_token * (gemm.k + gemm.n * gemm.copies) for gemm in gemms)
         rows = model.vocab if model.head is None else model.head
         return (2 * model.hidden + widest) * out, 4.0 * rows
@@ -229,24 +233,24 @@ class Deployment:
     @cached_property
     def _absorbed(self) -> Inventory:
         latent = any(isinstance(kind, Latent) for kind in self.model.attentions)
-        return inventory(self.model, absorbed=True) if latent else inventory(self.model)
+        return inventory(self.model, absorbed=True) if latent else self._plain
 
     @cached_property
     def _decoding(self) -> _Layers:
-        plain = inventory(self.model)
-        return self._reading if self._absorbed is plain else _layers(self._absorbed, self.recipe, self.device)
+        if self._absorbed is self._plain:
+            return self._reading
+        return _layers(self._absorbed, self.recipe, self.device)
 
     @cached_property
     def _reading(self) -> _Layers:
-        return _layers(inventory(self.model), self.recipe, self.device)
+        return _layers(self._plain, self.recipe, self.device)
 
     @cached_property
     def _quantizing(self) -> tuple[float, float]:
         """Bytes that quantising a token takes on a device: in decoding, and in prefill."""
         tokens = 4096
         work = Workload("decode", seq_len=1, batch=tokens, causal=True)
-        plain = inventory(self.model)
-        both = (plain,) if self._absorbed is plain else (self._absorbed, plain)
+        both = (self._plain,) if self._absorbed is self._plain else (self._absorbed, self._plain)
         each = [quantize_bytes(one, self.recipe, work) / tokens / self.cut for one in both]
         return each[0], each[-1]
 
