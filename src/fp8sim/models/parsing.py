@@ -48,7 +48,7 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
     for key, allowed, why in row.only:
         value = cfg.get(key)
         if value is not None and value != allowed:
-            raise cfg.error(f"{key} is {shown(value)}; {why}")
+            raise cfg.not_described(f"{key} is {shown(value)}; {why}")
     stacks = _stacks(cfg, row)
     whole = {"hidden": "hidden_size", "vocab": "vocab_size", "head": _head(cfg, row), **row.whole}
     fields = cfg.values(ModelDescription, whole)
@@ -91,7 +91,7 @@ def _stacks(cfg: Config, row: Family) -> list[Stack]:
 def _part(cfg: Config, kinds: Mapping[str, PartSpec | None], word: str, key: str) -> Any:
     if word not in kinds:
         known = ", ".join(shown(kind) for kind in kinds)
-        raise cfg.error(f"{key} names {shown(word)}, which is not described; known: {known}")
+        raise cfg.not_described(f"{key} names {shown(word)}, which is not described; known: {known}")
     spec = kinds[word]
     return None if spec is None else cfg.part(spec)
 
@@ -113,7 +113,8 @@ def _head(cfg: Config, row: Family) -> str:
             if end == "ForRewardModel":
                 cfg.found.append("left out: the head that scores, not counted")
             return rows
-    raise cfg.error(f"architectures is {shown(classes)}; described are classes ending in {', '.join(_HEADS)}")
+    ends = f"described are classes ending in {', '.join(_HEADS)}"
+    raise cfg.not_described(f"architectures is {shown(classes)}; {ends}")
 
 
 # --- formats as stored ----------------------------------------------------------------------------
