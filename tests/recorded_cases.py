@@ -837,7 +837,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "explain_dot a_format": ("e2m1",),
     "get_accumulator accumulator": ("fp8", None, "fp32/32", "hopper-fp8/x"),
     "OneChain core": ("x", None),
-    "get_model model": ("llama", None, 3, {}, {"model_type": "gpt"}, "no/config.json"),
+    "get_model model": ("llama", None, 3, {}, {"model_type": 7}, "no/config.json"),
     "check_model model": ("x", None),
     "get_training_recipe recipe": ("fp9", None),
     "DelayedScaling history": (0, 1.5),

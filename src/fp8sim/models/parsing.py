@@ -13,7 +13,7 @@ from fp8sim.models.families import FAMILIES, Family, family_of
 from fp8sim.models.patterns import V4_RATIOS
 from fp8sim.quantization import Operand, Scaling
 
-__all__ = ["FAMILIES", "describe", "read_config"]
+__all__ = ["FAMILIES", "describe", "read_config", "stored_formats"]
 
 _HEADS = {  # end of a class -> rows of its head: None as many as the vocabulary
     "ForCausalLM": "=none",
@@ -57,7 +57,7 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
     if fields.get("mtp_layers") and later:  # of the module after the last layer
         kind = _part(cfg, row.attention, V4_RATIOS.get(later[0], str(later[0])), "compress_ratios")
         fields["mtp"] = Stack(1, stacks[-1].feed_forward, kind, stacks[-1].norms)
-    stored = _stored(cfg)
+    stored = stored_formats(cfg)
     try:
         return ModelDescription(
             name=name,
@@ -127,7 +127,7 @@ _MXFP8 = Operand(_E4M3, Scaling("1x32", "e8m0"))
 _ALGORITHMS = {"NVFP4": _NVFP4, "FP8": _FP8, "MXFP4": _MXFP4, "MXFP8": _MXFP8}
 
 
-def _stored(cfg: Config) -> Stored | None:
+def stored_formats(cfg: Config) -> Stored | None:
     """Return the formats that quantization_config names; what is not described is said in `found`."""
     told = cfg.get("quantization_config")
     if told is None:

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,7 +20,7 @@ from fp8sim.models.attention import GroupedQuery, Latent
 from fp8sim.models.config import Config, NotDescribed, PartSpec, Spec
 from fp8sim.models.description import Mixture, ModelDescription, Stack
 from fp8sim.models.families import EXPERTS, MLA
-from fp8sim.models.parsing import describe
+from fp8sim.models.parsing import describe, stored_formats
 from fp8sim.models.tensors import Given, Tensors, grouped
 
 __all__ = ["by_headers", "described", "from_headers", "from_transformers", "has_headers", "tensors_of"]
@@ -46,8 +46,11 @@ def described(
         return describe(config, name, source)
     except NotDescribed as error:
         told = str(error)
+    headers = folder is not None and has_headers(folder)
+    if not headers and not isinstance(config.get("model_type"), str):
+        raise ValueError(told)
     try:
-        if folder is not None and has_headers(folder):
+        if folder is not None and headers:
             model = from_headers(folder, config, name)
         else:
             model = from_transformers(config, name, source)
@@ -104,6 +107,28 @@ def from_transformers(config: Mapping[str, Any], name: str, source: str) -> Mode
     ValueError
         If the two are not installed, or do not build it.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        built, made = _built(config)
+    tensors = [Given(path, tuple(one.shape)) for path, one in built.named_parameters()]
+    tensors += [Given(path, tuple(one.shape)) for path, one in built.named_buffers() if "e_score" in path]
+    head = built.get_output_embeddings()
+    tied = head is not None and built.get_input_embeddings().weight is head.weight
+    found = [f"described by what {_version()} builds, {type(built).__name__}"]
+    cfg = Config({**made, **config}, name, source)
+    model = _described(tensors, cfg, found, tied=tied)
+    stored = stored_formats(cfg)
+    return replace(model, stored=stored, found=(*model.found, *cfg.found))
+
+
+def _version() -> str:
+    import transformers
+
+    return f"transformers {transformers.__version__}"
+
+
+def _built(config: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a model without memory, and its configuration with what the library takes by default."""
     try:
         import torch
         import transformers
@@ -111,29 +136,21 @@ def from_transformers(config: Mapping[str, Any], name: str, source: str) -> Mode
         raise ValueError(
             "nor are transformers and torch installed, which may know it (pip install 'fp8sim[transformers]')"
         ) from None
-    cfg = Config(config, name, source)
     plain = {key: value for key, value in config.items() if key not in ("quantization_config", "auto_map")}
     kind, level = plain.pop("model_type", None), transformers.logging.get_verbosity()
-    which = f"transformers {transformers.__version__}"
     try:
-        _check_layers(plain)
         transformers.logging.set_verbosity_error()
-        with warnings.catch_warnings(), torch.device("meta"):  # shapes, no memory
-            warnings.simplefilter("ignore")
-            made = transformers.AutoConfig.for_model(kind, **plain)
+        _check_layers(plain)
+        made = transformers.AutoConfig.for_model(kind, **plain)
+        with torch.device("meta"):  # shapes, no memory
             built = _class(transformers, made)(made)
-            built.tie_weights()
-    except Exception as error:
-        words = " ".join(str(error).split())[:120] or type(error).__name__
-        raise ValueError(f"nor does {which} build it: {words}") from None
+        built.tie_weights()
+        return built, made.to_dict()
+    except Exception as error:  # of as many kinds as there are models
+        words = " ".join(str(error).split()).partition(". ")[0][:120] or type(error).__name__
+        raise ValueError(printable(f"nor does {_version()} build it: {words}")) from None
     finally:
         transformers.logging.set_verbosity(level)
-    tensors = [Given(path, tuple(one.shape)) for path, one in built.named_parameters()]
-    tensors += [Given(path, tuple(one.shape)) for path, one in built.named_buffers() if "e_score" in path]
-    head = built.get_output_embeddings()
-    tied = head is not None and built.get_input_embeddings().weight is head.weight
-    found = [f"described by what {which} builds: {type(built).__name__}"]
-    return _described(tensors, cfg, found, tied=tied)
 
 
 def _check_layers(config: Mapping[str, Any]) -> None:
@@ -147,8 +164,10 @@ def _check_layers(config: Mapping[str, Any]) -> None:
 def _class(transformers: Any, made: Any) -> Any:
     """Return the class that a configuration names, or the one for language models, or the plain one."""
     classes = made.architectures or []
-    named = getattr(transformers, classes[0], None) if classes else None
-    if named is not None:
+    if classes:
+        named = getattr(transformers, str(classes[0]), None)
+        if named is None:
+            raise ValueError(f"it has no {shown(classes[0])}")
         return named._from_config
     auto = transformers.AutoModelForCausalLM
     known = type(made) in auto._model_mapping
@@ -175,7 +194,8 @@ def _described(
     most = layers or max(row.layers for row in rows)
     attention = _attention(cfg, rows, most, found)
     found.append("left out: what the backward pass keeps of a token")
-    embedding = next((r.shape for r in rows if r.component == "embedding" and len(r.shape) == 2), None)
+    tables = [row.shape for row in rows if row.component == "embedding" and len(row.shape) == 2]
+    embedding = max(tables, default=None)  # of tokens: there are fewer positions
     head = next((r for r in rows if r.component == "output head" and r.matrix), None)
     if embedding is None:
         widths = Counter({r.matrix[1]: r.count for r in rows if r.matrix})
@@ -189,7 +209,7 @@ def _described(
         family=shown(cfg.get("model_type")).strip("'") if cfg.get("model_type") else "unknown",
         hidden=embedding[1],
         vocab=embedding[0],
-        stacks=tuple(Stack(count, experts, kind) for count, kind in attention),
+        stacks=tuple(_stacks(attention, experts, rows)),
         tied=tied,
         decoder=bool(head) or tied,
         source=cfg.source,
@@ -204,6 +224,18 @@ def _layers(cfg: Config) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool) and value > 0:
             return value
     return None
+
+
+def _stacks(attention: list[_Layers], experts: Mixture | None, rows: tuple[Tensors, ...]) -> Iterator[Stack]:
+    """Yield the layers, as many with experts as have them, wherever they are."""
+    left = max((row.layers for row in rows if row.component == "routed experts"), default=0) if experts else 0
+    for count, kind in attention:
+        some = min(count, left)
+        left -= some
+        if some:
+            yield Stack(some, experts, kind)
+        if count > some:
+            yield Stack(count - some, None, kind)
 
 
 def _experts(

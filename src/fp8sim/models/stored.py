@@ -84,6 +84,8 @@ def _operand(gemm: Gemm, stored: Stored | None) -> Operand:
 
 
 def _modules(gemm: Gemm) -> tuple[str, ...]:
+    if "." in gemm.name:  # that of a tensor
+        return (gemm.name.removesuffix(".weight").replace("*", "0").partition("layers.0.")[2],)
     named = _MODULES.get(gemm.name)
     return (named,) if named else _COMPONENTS.get(gemm.component, ())
 

@@ -183,6 +183,7 @@ def model_dict(cost: Accounting) -> dict[str, Any]:
         {
             "model": cost.model.name,
             "source": cost.model.source,
+            "found": list(cost.model.found),
             "recipe": cost.recipe.name,
             "baseline": cost.baseline.name,
             "device": cost.device.name,

@@ -77,8 +77,11 @@ _COMPONENTS: tuple[tuple[str, Component], ...] = (
     (r"indexer|\bindex_", "index"),
     (r"(^|[._])hc_|_hc\.|hyper_conn", "residual streams"),
     (r"per_layer_(?!\w*norm)", "embedding"),
-    (r"norm|(^|\.)ln_\w+\.", "norms"),
-    (r"embed_tokens|wte|wpe|embeddings?(\.|$)|embed_(in|positions)|^(model\.)?embed\.", "embedding"),
+    (r"[nN]orm|(^|\.)ln_\w+\.", "norms"),
+    (
+        r"embed_tokens|wte|wpe|embeddings?(\.|$)|embed_(in|positions)|^(model\.)?embed\.|^shared\.",
+        "embedding",
+    ),
     (r"lm_head|embed_out|(^|\.)(output|head|score|classifier)\.(weight|bias)$", "output head"),
     (r"shared_experts?_gate|router|e_score|tid2eid|(^|\.)(wg|gate)\.\w+$", "router"),
     (r"shared_(experts?|mlp)|shared_head", "shared experts"),
