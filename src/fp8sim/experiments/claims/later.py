@@ -1,4 +1,4 @@
-"""The rows on what came later: caches, flops and a checkpoint of DeepSeek-V4, beside V3.2's and beside BF16."""
+"""The rows on what came later: caches, flops and a checkpoint of DeepSeek-V4, beside V3.2 and BF16."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _cache(name: str) -> Claim:
     return Claim(
         name=f"{_MODELS[name]} cache",
         question="bytes",
-        what=f"KV cache of DeepSeek-V3.2 over {_MODELS[name]}'s, a request of 2^20 tokens",
+        what=f"KV cache of DeepSeek-{_MODELS[name]} at 2^20 tokens: V3.2's over it",
         basis="counted",
         measured=before / after,
         unit="times",
@@ -84,7 +84,7 @@ def _flops(name: str) -> Claim:
     return Claim(
         name=f"{_MODELS[name]} flops",
         question="time",
-        what=f"flops, as of FP8, of DeepSeek-V3.2 over {_MODELS[name]}'s: a token after 2^20 others",
+        what=f"flops of a token of DeepSeek-{_MODELS[name]} after 2^20 others: V3.2's over them",
         basis="counted",
         measured=before / after,
         unit="times",
