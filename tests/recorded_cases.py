@@ -914,7 +914,7 @@ def refuse_sums(of: tuple[str, Any]) -> Any:
 
 def misdescribed(of: tuple[str, str, Any]) -> Any:
     """Read a configuration with one bad value."""
-    return api.get_model({**api.MODELS[of[0]].config, of[1]: of[2]})
+    return describe({**api.MODELS[of[0]].config, of[1]: of[2]})
 
 
 family("errors/option", lambda of: GOOD[of[0]](**{of[1]: of[2]}), each(REFUSED))

@@ -164,6 +164,8 @@ def _check_layers(config: Mapping[str, Any]) -> None:
 def _class(transformers: Any, made: Any) -> Any:
     """Return the class that a configuration names, or the one for language models, or the plain one."""
     classes = made.architectures or []
+    if not isinstance(classes, list):
+        raise ValueError(f"architectures is {shown(classes)}, no list of names")
     if classes:
         named = getattr(transformers, str(classes[0]), None)
         if named is None:
