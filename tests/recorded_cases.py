@@ -24,6 +24,7 @@ import numpy as np
 
 import fp8sim
 from fp8sim import FORMATS, RECIPES, TENSOR_CORES, FloatFormat, metrics
+from fp8sim.models.parsing import describe
 from recorded_outputs import Case, api, facts, figures
 from tensor_files import safetensors
 
