@@ -108,7 +108,7 @@ def fuzz(session: nox.Session) -> None:
 def extras(session: nox.Session) -> None:
     """Run the tests that need PyTorch, the sample model, Dask, pandas, a peer emulator or axe-core."""
     session.install("-q", "torch==2.13.0")  # first, so that nothing below asks for another build
-    session.install("-q", "-e", ".[test,sample,plot,cluster,pandas]")
+    session.install("-q", "-e", ".[test,sample,plot,cluster,pandas,transformers]")
     session.install("-q", "--no-deps", "mmaemu", "compressed-tensors")
     session.install("-q", "accelerate", "loguru", "psutil", "pydantic")  # what loads FP8 needs
     if shutil.which(

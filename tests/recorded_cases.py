@@ -24,6 +24,7 @@ import numpy as np
 
 import fp8sim
 from fp8sim import FORMATS, RECIPES, TENSOR_CORES, FloatFormat, metrics
+from fp8sim.models.parsing import describe
 from recorded_outputs import Case, api, facts, figures
 from tensor_files import safetensors
 
@@ -852,7 +853,7 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "explain_dot a_format": ("e2m1",),
     "get_accumulator accumulator": ("fp8", None, "fp32/32", "hopper-fp8/x"),
     "OneChain core": ("x", None),
-    "get_model model": ("llama", None, 3, {}, {"model_type": "gpt"}, "no/config.json"),
+    "get_model model": ("llama", None, 3, {}, {"model_type": 7}, "no/config.json"),
     "check_model model": ("x", None),
     "get_training_recipe recipe": ("fp9", None),
     "DelayedScaling history": (0, 1.5),
@@ -929,7 +930,7 @@ def refuse_sums(of: tuple[str, Any]) -> Any:
 
 def misdescribed(of: tuple[str, str, Any]) -> Any:
     """Read a configuration with one bad value."""
-    return api.get_model({**api.MODELS[of[0]].config, of[1]: of[2]})
+    return describe({**api.MODELS[of[0]].config, of[1]: of[2]})
 
 
 family("errors/option", lambda of: GOOD[of[0]](**{of[1]: of[2]}), each(REFUSED))

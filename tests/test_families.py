@@ -7,7 +7,6 @@ import copy
 import json
 import random
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -110,18 +109,6 @@ def test_every_published_file_is_described() -> None:
             assert sum(part.flops for part in cost.times) == pytest.approx(
                 cost.work.tokens * cost.flops_per_token
             )
-
-
-def test_a_configuration_takes_at_most_5_ms() -> None:
-    for config in FILES.values():
-        best = min(_seconds(config) for _ in range(5))
-        assert best < 5e-3
-
-
-def _seconds(config: dict[str, Any]) -> float:
-    start = time.perf_counter()
-    describe(config, "mine")
-    return time.perf_counter() - start
 
 
 def test_aliases_name_rows_and_rows_are_short() -> None:

@@ -30,7 +30,7 @@ FLOORS = {
     "training": 8,
     "anatomy": 8,
     "models": 9,
-    "checkpoints": 9,
+    "checkpoints": 8,
     "pytorch": 9,
     "experiments": 10,
     "play": 11,

@@ -16,7 +16,9 @@ from fp8sim.recipes import RECIPES
 
 @app.command("model", cls=Command)
 def model_command(
-    model: Annotated[str, typer.Argument(help=choose("A Hugging Face config.json, or a name", MODELS))],
+    model: Annotated[
+        str, typer.Argument(help=choose("A config.json, a folder or file of a checkpoint, or a name", MODELS))
+    ],
     *,
     recipe: Annotated[
         str, typer.Option("--recipe", help=choose("How its linear layers multiply", RECIPES))
@@ -28,7 +30,12 @@ def model_command(
         Any, typer.Option("--phase", parser=str, metavar="TEXT", help=choose("What is timed", PHASES))
     ] = "training",
     device: DeviceName = "h800",
-    check: Annotated[bool, typer.Option("--check", help="Only compare with published figures.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check", help="Only compare with published figures, or with the checkpoint in a folder."
+        ),
+    ] = False,
     gemms: Annotated[bool, typer.Option("--gemms", help="List every GEMM too.")] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a bar picture (extra 'plot').")] = None,
     as_json: Json = False,

@@ -11,8 +11,10 @@ from typing import Any, TypeAlias
 
 from fp8sim._support import checks
 from fp8sim._support.text import printable, shown
+from fp8sim.checkpoints.places import is_url
 from fp8sim.models.description import ModelDescription
 from fp8sim.models.parsing import describe, read_config
+from fp8sim.models.reading import by_headers, described, has_headers
 
 __all__ = ["MODELS", "BuiltIn", "ModelLike", "get_model"]
 
@@ -167,6 +169,8 @@ MODELS: dict[str, BuiltIn] = {
     ),
 }
 
+_HEADERS = (".safetensors", ".safetensors.index.json")  # ends of names of what has headers
+
 ModelLike: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any] | ModelDescription"
 
 
@@ -177,12 +181,15 @@ def get_model(model: ModelLike) -> ModelDescription:
     ----------
     model : str, path, mapping or ModelDescription
         A name in `MODELS`; the path of a ``config.json`` or of the folder that holds it; the
-        configuration itself; or a description, which is returned.
+        configuration itself; a safetensors file, an index or a URL, of which the headers are read; or a
+        description, which is returned.
 
     Returns
     -------
     ModelDescription
-        Shapes alone.
+        Shapes alone. Where no row of `FAMILIES` describes a configuration, those of the headers of the
+        checkpoint beside it, or else of what `transformers` builds (extra ``transformers``); its `found`
+        says which.
 
     Raises
     ------
@@ -197,11 +204,13 @@ def get_model(model: ModelLike) -> ModelDescription:
     if isinstance(model, ModelDescription):
         return model
     if isinstance(model, Mapping):
-        return describe(model)
+        return described(model)
     if isinstance(model, str) and model.lower() in MODELS:
         return _built_in(model.lower())
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(f"model must be a name, a path or a configuration, got {shown(model)}")
+    if is_url(model):
+        return by_headers(str(model))
     path = Path(model)
     try:
         there = path.exists()
@@ -210,8 +219,12 @@ def get_model(model: ModelLike) -> ModelDescription:
     if not there and path.suffix != ".json":
         hint = " (or pass the path of a config.json)"
         raise ValueError(checks.unknown("model", path.name, MODELS) + hint)
-    folder = path if path.is_dir() else path.absolute().parent
-    return describe(read_config(path), printable(folder.name or str(path)), source=str(path))
+    whole = path.is_dir()
+    if path.name.endswith(_HEADERS) or (whole and has_headers(path) and not (path / "config.json").exists()):
+        return by_headers(path)
+    folder = path if whole else path.absolute().parent
+    beside = folder if whole or path.name == "config.json" else None
+    return described(read_config(path), printable(folder.name or str(path)), str(path), beside)
 
 
 @lru_cache(maxsize=64)

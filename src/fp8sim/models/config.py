@@ -15,7 +15,7 @@ from fp8sim._support.text import shown
 from fp8sim.models.attention import GroupedQuery, Latent, Part
 from fp8sim.models.description import Mixture
 
-__all__ = ["Config", "PartSpec", "Spec", "read_config"]
+__all__ = ["Config", "NotDescribed", "PartSpec", "Spec", "read_config"]
 
 #: Where a field stands: the first of these alternatives, parted by ``|``, that the file has. ``key`` or
 #: ``section.key``; ``key/key`` and ``key*key``, their quotient and product; ``key?a:b``, a if the key is
@@ -28,6 +28,10 @@ PartSpec: TypeAlias = "tuple[type[Part], Mapping[str, Spec]]"
 _WRAPPERS = ("text_config", "llm_config", "language_config", "thinker_config")
 _CONSTANTS = {"none": None, "true": True, "false": False}
 _MOST_LAYERS = 10_000  # each is looked at on its own
+
+
+class NotDescribed(ValueError):
+    """A configuration that may well be right, of what no row describes."""
 
 
 class Config:
@@ -58,6 +62,10 @@ class Config:
     def error(self, what: str) -> ValueError:
         """Return an error that names the configuration."""
         return ValueError(f"config of {self.name}: {what}")
+
+    def not_described(self, what: str) -> NotDescribed:
+        """Return an error that names a configuration for which no row has words."""
+        return NotDescribed(*self.error(what).args)
 
     def get(self, key: str) -> Any:
         """Return what stands under a key, or under one of a section; None where nothing does."""

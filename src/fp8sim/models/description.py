@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from fp8sim.models.attention import Compressed, GroupedQuery, Index, Latent, Part
 from fp8sim.models.recurrent import Recurrent
+from fp8sim.models.tensors import Tensors
 from fp8sim.quantization import Operand
 
 __all__ = [
@@ -137,6 +138,9 @@ class ModelDescription(Part):
         The layer of a multi-token prediction module, where it is not like the last stack's.
     stored : Stored, optional
         Formats of its checkpoint.
+    tensors : tuple of Tensors
+        What it is made of, where no row describes it: the matrices are these, and `stacks` hold what is
+        known beside them.
     found : tuple of str
         What was read from where, and what is left out; descriptions that differ in it alone are equal.
 
@@ -171,6 +175,7 @@ class ModelDescription(Part):
     layer_embedding: int = 0
     mtp: Stack | None = None
     stored: Stored | None = None
+    tensors: tuple[Tensors, ...] = field(default=(), repr=False)
     found: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:

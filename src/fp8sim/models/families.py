@@ -13,7 +13,7 @@ from fp8sim.models.config import Config, PartSpec, Spec
 from fp8sim.models.description import FeedForward, Mixture
 from fp8sim.models.recurrent import Recurrent
 
-__all__ = ["ALIASES", "FAMILIES", "Family", "family_of"]
+__all__ = ["ALIASES", "EXPERTS", "FAMILIES", "MLA", "Family", "family_of"]
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ _SWA = _fields(
     "num_key_value_heads, head_dim swa_head_dim|head_dim, value_dim swa_v_head_dim|v_head_dim, "
     "qkv_bias attention_bias|=false, sinks add_swa_attention_sink_bias|=true, window sliding_window"
 )
-_MLA = _fields(
+MLA = _fields(
     "heads num_attention_heads, q_rank q_lora_rank|=none, kv_rank kv_lora_rank, nope_dim qk_nope_head_dim, "
     "rope_dim qk_rope_head_dim, v_dim v_head_dim"
 )
 _INDEX = _fields("heads index_n_heads, dim index_head_dim, top index_topk")
-_SPARSE_MLA: dict[str, Spec] = {**_MLA, "index": (Index, _INDEX)}
+_SPARSE_MLA: dict[str, Spec] = {**MLA, "index": (Index, _INDEX)}
 _V4 = _fields(
     "heads num_attention_heads, head_dim head_dim, rope_dim qk_rope_head_dim, q_rank q_lora_rank, "
     "groups o_groups, o_rank o_lora_rank, window sliding_window"
@@ -87,23 +87,23 @@ _MAMBA = _fields(
     "kernel conv_kernel, scalars =1, head_parameters =3, delta =false, conv_bias use_conv_bias|=true, "
     "wide_norm =true, bias use_bias|=false"
 )
-_EXPERTS = _fields(
+EXPERTS = _fields(
     "width moe_intermediate_size, experts num_local_experts|num_experts|n_routed_experts|moe_num_experts, "
     "per_token num_experts_per_tok|num_experts_per_token|moe_top_k|top_k_experts"
 )
-_WIDE_EXPERTS = _fields("width intermediate_size", _EXPERTS)
+_WIDE_EXPERTS = _fields("width intermediate_size", EXPERTS)
 _DEEPSEEK_EXPERTS = _fields(
-    "experts n_routed_experts|num_local_experts, shared n_shared_experts|=0, router_bias =true", _EXPERTS
+    "experts n_routed_experts|num_local_experts, shared n_shared_experts|=0, router_bias =true", EXPERTS
 )
-_ONE_SHARED = _fields("shared =1, shared_width shared_expert_intermediate_size, shared_gate =true", _EXPERTS)
+_ONE_SHARED = _fields("shared =1, shared_width shared_expert_intermediate_size, shared_gate =true", EXPERTS)
 _STEP_EXPERTS = _fields(
     "shared =1, shared_width share_expert_dim|share_expert_dims, router_bias use_moe_router_bias|=true",
-    _EXPERTS,
+    EXPERTS,
 )
 _KIMI_EXPERTS = _fields(
     "shared num_shared_experts|=0, router_bias =true, latent routed_expert_hidden_size|=none, "
     "latent_norm latent_moe_use_norm|=false",
-    _EXPERTS,
+    EXPERTS,
 )
 _NEMOTRON_EXPERTS = _fields(
     "shared =1, shared_width moe_shared_expert_intermediate_size, gated =false, latent moe_latent_size|=none",
@@ -114,7 +114,7 @@ _GEMMA4_FULL = _fields(
     "attention_k_eq_v?num_global_key_value_heads:num_key_value_heads|num_key_value_heads",
     _fields("qk_norm =head", _GQA),
 )
-_GEMMA4_EXPERTS = _fields("shared =1, shared_width intermediate_size, router_bias =true", _EXPERTS)
+_GEMMA4_EXPERTS = _fields("shared =1, shared_width intermediate_size, router_bias =true", EXPERTS)
 _GEMMA4_NEAR = _fields("qk_norm =head, window sliding_window", _GQA)
 
 _TIED = _fields("tied tie_word_embeddings|=false")
@@ -179,7 +179,7 @@ def _mla(prefix: str, fields: dict[str, Spec], experts: dict[str, Spec], dense: 
 
 #: model_type -> its row, twenty lines at most.
 FAMILIES: dict[str, Family] = {
-    "deepseek_v3": _mla("DeepseekV3", _MLA, _DEEPSEEK_EXPERTS, _FIRST_DENSE),
+    "deepseek_v3": _mla("DeepseekV3", MLA, _DEEPSEEK_EXPERTS, _FIRST_DENSE),
     "llama": _decoder(
         "Llama", _BIASED, (FeedForward, _fields("width intermediate_size, bias mlp_bias|=false"))
     ),
@@ -187,10 +187,10 @@ FAMILIES: dict[str, Family] = {
     "qwen3": _two_reaches("Qwen3", _QWEN3, _UPPER_WINDOWS),
     "qwen3_moe": _two_reaches(
         *("Qwen3Moe", _QWEN3, _UPPER_WINDOWS),
-        feed_forward={"dense": _DENSE, "sparse": (Mixture, _EXPERTS)},
+        feed_forward={"dense": _DENSE, "sparse": (Mixture, EXPERTS)},
         feed_forward_layers=of.stepped,
     ),
-    "deepseek_v2": _mla("DeepseekV2", _MLA, _fields("router_bias =false", _DEEPSEEK_EXPERTS), _FIRST_DENSE),
+    "deepseek_v2": _mla("DeepseekV2", MLA, _fields("router_bias =false", _DEEPSEEK_EXPERTS), _FIRST_DENSE),
     "deepseek_v32": _mla("DeepseekV32", _SPARSE_MLA, _DEEPSEEK_EXPERTS, _FIRST_DENSE),
     "deepseek_v4": Family(
         "DeepseekV4",
@@ -211,7 +211,7 @@ FAMILIES: dict[str, Family] = {
     "kimi_linear": Family(
         "KimiLinear",
         {
-            "full_attention": (Latent, _fields("gate mla_use_output_gate|=false", _MLA)),
+            "full_attention": (Latent, _fields("gate mla_use_output_gate|=false", MLA)),
             "linear_attention": (Recurrent, _KDA),
         },
         of.listed_types(of.kimi),
@@ -294,7 +294,7 @@ FAMILIES: dict[str, Family] = {
         _FIRST_IF_ANY,
         _MTP,
     ),
-    "glm4_moe_lite": _mla("Glm4MoeLite", _MLA, _DEEPSEEK_EXPERTS, _FIRST_IF_ANY),
+    "glm4_moe_lite": _mla("Glm4MoeLite", MLA, _DEEPSEEK_EXPERTS, _FIRST_IF_ANY),
     "minimax_m2": _decoder(
         *("MiniMaxM2", _fields("qk_norm use_qk_norm?=width:=none|=width", _GQA)),
         (Mixture, _fields("router_bias use_routing_bias|=true", _WIDE_EXPERTS)),
@@ -398,5 +398,5 @@ def family_of(cfg: Config) -> str:
                 return family
     known = f"known: {', '.join(FAMILIES)}"
     if name is None:
-        raise cfg.error(f"model_type is missing; {known}")
-    raise cfg.error(f"model_type {shown(name)} is not described; {known}")
+        raise cfg.not_described(f"model_type is missing; {known}")
+    raise cfg.not_described(f"model_type {shown(name)} is not described; {known}")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from fp8sim.models import tensors
 from fp8sim.models.description import FeedForward, Mixture, ModelDescription
 from fp8sim.models.matrices import AttentionCore, Component, Gemm, Vector
 
@@ -123,6 +124,14 @@ def inventory(model: ModelDescription, *, absorbed: bool = False) -> Inventory:
     output head  151936 x 896, 1 of them
     """
     hidden = model.hidden
+    cores = tuple(
+        replace(core, layers=layers)
+        for attention, layers in model.attentions.items()
+        for core in attention.cores(absorbed=absorbed)
+    )
+    if model.tensors:
+        listed = [*tensors.gemms(model.tensors), *(_output_head(model) if model.tied else ())]
+        return Inventory(model, tuple(listed), tuple(tensors.vectors(model.tensors)), cores)
     gemms: list[Gemm] = []
     for which, (attention, layers) in enumerate(model.attentions.items()):
         gemms += _of_layers(attention.gemms(hidden, absorbed=absorbed), layers, which)
@@ -130,12 +139,7 @@ def inventory(model: ModelDescription, *, absorbed: bool = False) -> Inventory:
         of = _dense_gemms(ffn, hidden) if isinstance(ffn, FeedForward) else _expert_gemms(ffn, hidden)
         gemms += _of_layers(of, layers, which)
     gemms += _model_gemms(model)
-    cores = [
-        replace(core, layers=layers)
-        for attention, layers in model.attentions.items()
-        for core in attention.cores(absorbed=absorbed)
-    ]
-    return Inventory(model, tuple(gemms), tuple(_vectors(model)), tuple(cores))
+    return Inventory(model, tuple(gemms), tuple(_vectors(model)), cores)
 
 
 def _of_layers(gemms: Iterator[Gemm], layers: int, which: int) -> Iterator[Gemm]:
@@ -186,10 +190,14 @@ def _model_gemms(model: ModelDescription) -> Iterator[Gemm]:
         yield one
         yield replace(one, name="layer gate", n=width, layers=layers, reads="FFN output")
         yield replace(one, name="layer output", n=hidden, k=width, layers=layers, reads="gated embedding")
+    yield from _output_head(model)
+
+
+def _output_head(model: ModelDescription) -> Iterator[Gemm]:
     rows = model.vocab if model.head is None else model.head
     if model.decoder and rows:
         stored = not (model.tied and model.head is None)
-        head = Gemm("output head", "output head", rows, hidden, "final hidden", quantized=False)
+        head = Gemm("output head", "output head", rows, model.hidden, "final hidden", quantized=False)
         yield replace(head, stored=stored)
 
 

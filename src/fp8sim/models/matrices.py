@@ -20,6 +20,7 @@ Component: TypeAlias = Literal[
     "residual streams",
     "pooler",
     "output head",
+    "other parts",
 ]
 
 #: The parts of a model in the order of tables.

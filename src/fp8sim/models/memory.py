@@ -176,6 +176,8 @@ def kept_activations(inventory: Inventory, recipe: Recipe) -> tuple[KeptTensor, 
 def _kept_widths(inventory: Inventory) -> Iterator[tuple[str, int, int, str]]:
     """Yield name, elements a token, layers and kind of what is kept."""
     model = inventory.model
+    if model.tensors:  # which of them the backward pass needs is not known
+        return
     norms = sum(stack.layers for stack in model.stacks if stack.attention)
     norms += sum(stack.layers for stack in model.stacks if stack.feed_forward)
     yield "norm inputs", norms * model.hidden // model.layers, model.layers, "plain"

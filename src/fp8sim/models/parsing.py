@@ -13,7 +13,7 @@ from fp8sim.models.families import FAMILIES, Family, family_of
 from fp8sim.models.patterns import V4_RATIOS
 from fp8sim.quantization import Operand, Scaling
 
-__all__ = ["FAMILIES", "describe", "read_config"]
+__all__ = ["FAMILIES", "describe", "read_config", "stored_formats"]
 
 _HEADS = {  # end of a class -> rows of its head: None as many as the vocabulary
     "ForCausalLM": "=none",
@@ -48,7 +48,7 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
     for key, allowed, why in row.only:
         value = cfg.get(key)
         if value is not None and value != allowed:
-            raise cfg.error(f"{key} is {shown(value)}; {why}")
+            raise cfg.not_described(f"{key} is {shown(value)}; {why}")
     stacks = _stacks(cfg, row)
     whole = {"hidden": "hidden_size", "vocab": "vocab_size", "head": _head(cfg, row), **row.whole}
     fields = cfg.values(ModelDescription, whole)
@@ -57,7 +57,7 @@ def describe(config: Mapping[str, Any], name: str = "model", source: str = "user
     if fields.get("mtp_layers") and later:  # of the module after the last layer
         kind = _part(cfg, row.attention, V4_RATIOS.get(later[0], str(later[0])), "compress_ratios")
         fields["mtp"] = Stack(1, stacks[-1].feed_forward, kind, stacks[-1].norms)
-    stored = _stored(cfg)
+    stored = stored_formats(cfg)
     try:
         return ModelDescription(
             name=name,
@@ -91,7 +91,7 @@ def _stacks(cfg: Config, row: Family) -> list[Stack]:
 def _part(cfg: Config, kinds: Mapping[str, PartSpec | None], word: str, key: str) -> Any:
     if word not in kinds:
         known = ", ".join(shown(kind) for kind in kinds)
-        raise cfg.error(f"{key} names {shown(word)}, which is not described; known: {known}")
+        raise cfg.not_described(f"{key} names {shown(word)}, which is not described; known: {known}")
     spec = kinds[word]
     return None if spec is None else cfg.part(spec)
 
@@ -113,7 +113,8 @@ def _head(cfg: Config, row: Family) -> str:
             if end == "ForRewardModel":
                 cfg.found.append("left out: the head that scores, not counted")
             return rows
-    raise cfg.error(f"architectures is {shown(classes)}; described are classes ending in {', '.join(_HEADS)}")
+    ends = f"described are classes ending in {', '.join(_HEADS)}"
+    raise cfg.not_described(f"architectures is {shown(classes)}; {ends}")
 
 
 # --- formats as stored ----------------------------------------------------------------------------
@@ -126,7 +127,7 @@ _MXFP8 = Operand(_E4M3, Scaling("1x32", "e8m0"))
 _ALGORITHMS = {"NVFP4": _NVFP4, "FP8": _FP8, "MXFP4": _MXFP4, "MXFP8": _MXFP8}
 
 
-def _stored(cfg: Config) -> Stored | None:
+def stored_formats(cfg: Config) -> Stored | None:
     """Return the formats that quantization_config names; what is not described is said in `found`."""
     told = cfg.get("quantization_config")
     if told is None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from fp8sim._support.published import (
@@ -18,11 +21,15 @@ from fp8sim._support.published import (
 from fp8sim._support.quantities import figure_text, ratio_text
 from fp8sim._support.results import Result
 from fp8sim._support.tables import Table
+from fp8sim.checkpoints import open_checkpoint
 from fp8sim.costs import gemm_cost, get_device
+from fp8sim.models.accounted import accounted
 from fp8sim.models.builtin import MODELS, ModelLike, get_model
 from fp8sim.models.cost import ModelCost, model_cost
+from fp8sim.models.description import ModelDescription
 from fp8sim.models.layers import Inventory, inventory, mtp_parameters
 from fp8sim.models.memory import record_bytes
+from fp8sim.models.reading import has_headers
 from fp8sim.models.served import ServingSide
 from fp8sim.models.serving import serving_cost
 from fp8sim.models.stored import stored_bytes
@@ -45,7 +52,7 @@ class PublishedCheck:
     @property
     def ratio(self) -> float:
         """Ours over the published figure."""
-        return self.ours / self.published
+        return self.ours / self.published if self.published else math.nan
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,6 +62,7 @@ class ModelCheck(Result):
     model: str
     rows: tuple[PublishedCheck, ...]
     notes: tuple[str, ...] = ()
+    beside: str = "published"  #: what stands beside ours
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rows as plain data, each with its ratio."""
@@ -66,32 +74,35 @@ class ModelCheck(Result):
         columns: dict[str, Callable[[PublishedCheck], str]] = {
             "": lambda row: row.what,
             "ours>": lambda row: figure_text(row.ours),
-            "published>": lambda row: figure_text(row.published),
+            f"{self.beside}>": lambda row: figure_text(row.published),
             "unit": lambda row: row.unit,
             "ratio>": lambda row: ratio_text(row.ratio, 4),
             "source": lambda row: row.source,
         }
         notes = [*(f"{row.what}: {row.how}." for row in self.rows), *self.notes]
-        return [Table.of(f"{self.model}: computed beside published", columns, self.rows, notes)]
+        return [Table.of(f"{self.model}: computed beside {self.beside}", columns, self.rows, notes)]
 
 
 def check_model(model: ModelLike) -> ModelCheck:
-    """Confront what is computed from a configuration with what is published of that model.
+    """Confront what is computed from a configuration with what is published of that model, or stored.
 
     Parameters
     ----------
-    model : str
-        A built-in name; only these have published figures here.
+    model : str or path
+        A built-in name, beside what is published of it; or the folder of a checkpoint, whose ``config.json``
+        is held beside its headers: parameters in all and by component, bytes, and tensors that are not
+        accounted for, by name.
 
     Returns
     -------
     ModelCheck
-        A row for each figure: ours, the published one, their ratio and the source.
+        A row for each figure: ours, the other one, their ratio and the source.
 
     Raises
     ------
     ValueError
-        If the model is not known or nothing is published here of it.
+        If the model is not known, nothing is published here of it, and no checkpoint is beside it; or if the
+        headers of its checkpoint are what it is described by.
 
     Examples
     --------
@@ -103,9 +114,15 @@ def check_model(model: ModelLike) -> ModelCheck:
     GPU-hours per 10^12 tokens: 180175.95 h, 1.0010 of what is published
     """
     description = get_model(model)
+    if isinstance(model, (str, os.PathLike)) and str(model).lower() not in MODELS:
+        path = Path(model)
+        folder = path.absolute().parent if path.name == "config.json" else path
+        if folder.is_dir() and has_headers(folder):
+            return check_checkpoint(description, folder)
     name = description.name
     if name not in MODELS:
-        raise ValueError(f"no published figures of {name} are at hand; known: {', '.join(MODELS)}")
+        names = f"known: {', '.join(MODELS)}; or pass a folder that holds its safetensors files"
+        raise ValueError(f"no published figures of {name} are at hand; {names}")
     cost = model_cost(description, seq_len=4096)
     if name in ("deepseek-v3", "deepseek-v3.1"):
         return ModelCheck(name, (*_deepseek_shapes(cost), *_deepseek_run(cost)), (_step_at_roofline(cost),))
@@ -116,6 +133,27 @@ def check_model(model: ModelLike) -> ModelCheck:
     ours = {**_ours(cost), **(_later(cost) if published.keys() & {"record", "kv_ratio"} else {})}
     rows += (_row(figure, *ours[key]) for key, figure in published.items())
     return ModelCheck(name, tuple(rows))
+
+
+def check_checkpoint(model: ModelDescription, folder: Path) -> ModelCheck:
+    """Hold a description beside the headers of the checkpoint that it is of."""
+    if model.tensors:
+        raise ValueError(f"{model} is described by these very headers, beside which there is nothing to hold")
+    checkpoint = open_checkpoint(folder)
+    parts, bytes_, notes = accounted(model, checkpoint)
+    ours, theirs = (sum(pair[side] for pair in parts.values()) for side in (0, 1))
+    rows = [
+        ("parameters", ours, theirs, "", "sum over every matrix, prediction modules with them"),
+        *((f"parameters, {part}", *pair, "", "the same of one component") for part, pair in parts.items()),
+        ("bytes", *bytes_, "B", "every tensor in the format that the configuration names"),
+    ]
+    source = f"headers of {checkpoint.source}"
+    whole = [
+        PublishedCheck(what, ours, theirs, unit, source, how)
+        for what, ours, theirs, unit, how in rows
+        if theirs or ours
+    ]
+    return ModelCheck(model.name, tuple(whole), tuple(notes), "stored")
 
 
 def _ours(cost: ModelCost) -> dict[str, tuple[float, str]]:

@@ -39,7 +39,8 @@ def stored_bytes(model: ModelDescription) -> dict[Component, Traffic]:
 
     Linear layers in the formats of its `Stored`, modules that are named there and all else in BF16, but
     for parameters that stay in FP32 and tables that pick experts, in 8-byte integers. Without a
-    ``quantization_config`` all is BF16. Headers of files are not counted.
+    ``quantization_config`` all is BF16. Headers of files are not counted. Of a model that is described by the
+    headers of its checkpoint, the bytes are those.
 
     Examples
     --------
@@ -49,6 +50,11 @@ def stored_bytes(model: ModelDescription) -> dict[Component, Traffic]:
     159609485896
     """
     totals = dict.fromkeys(COMPONENTS, (0, 0))
+    for row in model.tensors:
+        elements, scales = totals[row.component]
+        totals[row.component] = elements + row.elements, scales + row.scales
+    if any(sum(both) for both in totals.values()):
+        return {component: Traffic(*both) for component, both in totals.items()}
     wholes = [inventory(model), *[mtp_inventory(model)] * model.mtp_layers]
     for whole in wholes:
         for component, part in _parts(whole, model.stored):
@@ -78,6 +84,8 @@ def _operand(gemm: Gemm, stored: Stored | None) -> Operand:
 
 
 def _modules(gemm: Gemm) -> tuple[str, ...]:
+    if "." in gemm.name:  # that of a tensor
+        return (gemm.name.removesuffix(".weight").replace("*", "0").partition("layers.0.")[2],)
     named = _MODULES.get(gemm.name)
     return (named,) if named else _COMPONENTS.get(gemm.component, ())
 

@@ -99,7 +99,8 @@ def _notes(cost: Accounting) -> Iterator[str]:
         without_both = count_text(matrices.active_without_embedding_and_head)
         active += f", {without_both} without the output head too"
     yield cost.model.summary
-    yield from (f"{line[:1].upper()}{line[1:]}." for line in cost.model.found if line.startswith("left out"))
+    told = ("left out", "described")
+    yield from (f"{line[:1].upper()}{line[1:]}." for line in cost.model.found if line.startswith(told))
     if cost.model.stored:
         held = sum(part.total for part in stored_bytes(cost.model).values())
         modules = f", {cost.model.mtp_layers} prediction modules with it" if cost.model.mtp_layers else ""
@@ -188,6 +189,7 @@ def model_dict(cost: Accounting) -> dict[str, Any]:
         {
             "model": cost.model.name,
             "source": cost.model.source,
+            "found": list(cost.model.found),
             "recipe": cost.recipe.name,
             "baseline": cost.baseline.name,
             "device": cost.device.name,

@@ -86,4 +86,5 @@ def _panel(title: str, rows: Sequence[tuple[int, Claim]], top: float) -> tuple[l
 
 
 def _label(row: Claim) -> str:
-    return row.what.removesuffix(", over BF16's")  # the title says it
+    of = row.what.partition(": ")[0] if row.unit == "times" else row.what  # a bar has no other model
+    return of.removesuffix(", over BF16's")  # the title says it

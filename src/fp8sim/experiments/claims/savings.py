@@ -15,6 +15,7 @@ from fp8sim._support.published import (
 from fp8sim._support.quantities import percent_text
 from fp8sim.costs.devices import Device, get_device
 from fp8sim.costs.gemm import GemmCost, gemm_cost
+from fp8sim.experiments.claims.later import later_bytes, later_flops
 from fp8sim.experiments.claims.row import Claim
 from fp8sim.experiments.claims.rules import HALVED, MOSTLY
 from fp8sim.models import model_cost
@@ -102,6 +103,7 @@ def saved_bytes(device: Device) -> list[Claim]:
             judged=cost.kv_cache_bytes_per_token / before.kv_cache_bytes_per_token,
             why="It stays BF16 in DeepSeek's recipe, and is small because of MLA, not because of FP8.",
         ),
+        *later_bytes(),
     ]
 
 
@@ -144,7 +146,13 @@ def saved_time(device: Device) -> list[Claim]:
     rows = [*(_product_time(device, tokens) for tokens in _SPEEDS)]
     if device.fp8 is not None:  # others measured on devices that have a unit for it
         rows += [_peaks(), *map(_published_layer, _PUBLISHED), _measured_step()]
-    return [*rows, _ceiling(device), _training_step(device), *(_token(device, n) for n in (1, 1024))]
+    return [
+        *rows,
+        _ceiling(device),
+        _training_step(device),
+        *(_token(device, n) for n in (1, 1024)),
+        *later_flops(),
+    ]
 
 
 def _product_time(device: Device, tokens: int) -> Claim:
