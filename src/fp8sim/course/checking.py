@@ -139,7 +139,7 @@ def key_of(name: str, asked: Mapping[str, Any], values: list[Value]) -> bytes:
     Examples
     --------
     >>> key_of("9.9", {"salt": "00", "digits": None}, ["b"]).hex()[:20]
-    '1819272e19a62667dab6'
+    '1819272e19a62667603c'
     """
     text = canonical(values, asked["digits"])
     value = f"{asked['salt']}:{name}:{text}".encode()
