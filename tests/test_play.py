@@ -73,7 +73,8 @@ def told(page) -> str:
 
 
 def address(page) -> str:
-    return page.wait("setTimeout(() => arguments[0](location.hash.slice(1)), 250)")  # written five times a second
+    # It is written five times a second.
+    return page.wait("setTimeout(() => arguments[0](location.hash.slice(1)), 250)")
 
 
 # --- the page as Python sees it -------------------------------------------------------------------
