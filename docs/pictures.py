@@ -64,9 +64,11 @@ def place(app: Sphinx, doctree: nodes.document, page: str) -> None:
         if not image.get("alt"):
             logger.warning(f"{page}: a picture has no text in its place; give its cell mystnb: image: alt:")
         text = drawn.read_text(encoding="utf-8")
+        shown = image.deepcopy()  # what matplotlib did not draw has colours of its own, and stays a file
         if "matplotlib" in text:
-            svg = inline(text, image.get("alt", ""), f"p{next(number)}")
-            image.replace_self(nodes.raw("", f'<div class="picture" tabindex="0">{svg}</div>', format="html"))
+            shown = nodes.raw("", inline(text, image.get("alt", ""), f"p{next(number)}"), format="html")
+        ends = [nodes.raw("", end, format="html") for end in ('<div class="picture" tabindex="0">', "</div>")]
+        image.replace_self([ends[0], shown, ends[1]])
 
 
 def write_profile(app: Sphinx) -> None:

@@ -124,12 +124,10 @@ def _opening(number: str, text: str, teacher: bool) -> list[Cell]:
     """Return what is asked, and where the answer goes; in a teacher's copy the right one; more may follow."""
     exercise, name = EXERCISES[number], f"exercise-{number.replace('.', '-')}"
     asked, judged = _markdown(f"**Exercise {number}.** {text}"), exercise.kind == "text"
-    if judged:
-        answer = _markdown("*Your answer, in a few sentences:*")
-    else:
-        value = repr(exercise.right).replace("'nan'", 'float("nan")')
-        solution = f"### BEGIN SOLUTION\n{_variable(number)} = {value}  # SOLUTION\n### END SOLUTION"
-        answer = _code(solution if teacher else f"{_variable(number)} = ...")
+    value = repr(exercise.told if judged else exercise.right).replace("'nan'", 'float("nan")')
+    solution = f"### BEGIN SOLUTION\n{_variable(number)} = {value}  # SOLUTION\n### END SOLUTION"
+    blank = '"""\n...\n"""  # sentences, in the place of the dots' if judged else "..."
+    answer = _code(solution if teacher else f"{_variable(number)} = {blank}")
     answer["metadata"] = _nbgrader(name, grade=judged, solution=True, points=3)
     if not teacher:
         return [asked, answer]
@@ -140,9 +138,9 @@ def _opening(number: str, text: str, teacher: bool) -> list[Cell]:
 
 def _closing(number: str, teacher: bool) -> list[Cell]:
     """Return the check of an answer; in a teacher's copy one that fails, and the end of the question."""
-    if EXERCISES[number].kind == "text":
-        return [_raw("# END SOLUTION"), _raw("# END QUESTION")] if teacher else []
     call = f'check("{number}", {_variable(number)})'
+    if EXERCISES[number].kind == "text":  # says what counts; the points are a reader's
+        return [*map(_raw, ("# END SOLUTION", "# END QUESTION") if teacher else ()), _code(call)]
     test = _code(f"assert {call}" if teacher else call)
     name = f"exercise-{number.replace('.', '-')}-check"
     test["metadata"] = _nbgrader(name, grade=True, solution=False, points=1)
@@ -211,7 +209,8 @@ def glossary() -> dict[str, str]:
         heads = [line.strip() for line in lines if line and not line.startswith(" ")]
         text = " ".join(line.strip() for line in lines if line.startswith(" "))
         text = re.sub(r"{\w+}`([^`<]+?)(?:\s*<[^`>]+>)?`", r"\1", text).replace('"', "&quot;")
-        terms |= {head.lower(): re.sub(r"[`*$]", "", text) for head in heads}
+        plain = re.sub(r"[`$]|(?<!\s)\*|\*(?!\s)", "", text)  # a star between spaces is a product
+        terms |= {head.lower(): plain for head in heads}
     return terms
 
 

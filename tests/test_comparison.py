@@ -217,10 +217,13 @@ def made_up(name, *, nbytes, error, ordinary=0.02, b="w", outliers=1):
     [
         (
             [("small", 500, 0.030), ("best", 520, 0.029)],
-            "small is the best of these: an error of 3 % (bf16: 0.2 %)",
+            "small is the best of those that take less than bf16: an error of 3 % (bf16: 0.2 %)",
         ),
         ([("small", 500, 0.030), ("best", 520, 0.029)], "best takes 3.33 % off it for 20 B more"),
-        ([("small", 500, 0.040), ("best", 520, 0.029)], "best is the best of these"),
+        (
+            [("small", 500, 0.040), ("best", 520, 0.029)],
+            "best is the best of those that take less than bf16: an error of 2.9 %",
+        ),
         ([("small", 500, 0.040), ("best", 520, 0.029)], "lies in outlier channels alone"),
         (
             [("tiny", 250, 0.090), ("best", 500, 0.030)],
@@ -230,13 +233,16 @@ def made_up(name, *, nbytes, error, ordinary=0.02, b="w", outliers=1):
             [("tiny", 250, 0.09), ("best", 500, 0.0)],
             "tiny saves another 50 % of the bytes at an error of 9 %",
         ),
-        ([("tiny", 250, 0.0), ("best", 500, 0.0)], "tiny is the best of these: an error of 0 (bf16: 0.2 %)"),
+        (
+            [("tiny", 250, 0.0), ("best", 500, 0.0)],
+            "tiny is the best of those that take less than bf16: an error of 0 (bf16: 0.2 %)",
+        ),
         ([("wide", 1000, 0.001)], "None of these takes fewer bytes or less time than bf16."),
         (
             [("broken", 500, np.nan)],
             "Nothing is left of the product under what takes less than bf16: broken.",
         ),
-        ([("broken", 500, 1.0), ("wide", 900, 0.03)], "wide is the best of these"),
+        ([("broken", 500, 1.0), ("wide", 900, 0.03)], "wide is the best of those that take less"),
         ([("first", 250, 0.09), ("second", 250, 0.08), ("best", 500, 0.03)], "second saves another"),
     ],
 )

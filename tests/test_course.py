@@ -23,6 +23,7 @@ from write_notebooks import DOCS, LESSONS, blocks, glossary, notebook
 
 import fp8sim
 from fp8sim.course import check
+from fp8sim.course.checking import veiled
 from fp8sim.course.values import readings
 
 SOURCES = str(Path(fp8sim.__file__).parents[1])
@@ -128,7 +129,7 @@ RIGHT: dict[str, Any] = {
     "1.2": [value for value in E4M3 if 1 <= value <= 4],
     "1.3": code_of(nearest(-0.6)),
     "1.4": 2 * len(E4M3),
-    "1.5": nearest(nearest(0.1) + nearest(0.6)),
+    "1.5": [nearest(nearest(0.1) + nearest(0.6)), nearest(0.7)],
     "1.6": [nearest(X16), nearest(min(HALF, key=lambda value: abs(value - X16)))],
     "1.7": [min(nearest(464), E4M3[-1]), min(nearest(465), E4M3[-1]), "nan"],
     "1.8": F(28) / E4M3[-1],
@@ -181,8 +182,11 @@ MISTAKES: dict[str, dict[str, Any]] = {
         "no zero": 2 * len(E4M3) - 2, "E5M2": 2 * len(E5M2), "all": 2**16,
     },
     "1.5": {
-        "sum not rounded": nearest(0.1) + nearest(0.6), "nothing rounded": F("0.7"), "the exact sum": nearest(0.7),
-        "cut off first": down(0.1) + down(0.6), "truncation": down(down(0.1) + down(0.6)),
+        "sum not rounded": [nearest(0.1) + nearest(0.6), nearest(0.7)], "nothing rounded": [F("0.7")] * 2,
+        "the exact sum": [nearest(0.7)] * 2, "the sum twice": [nearest(nearest(0.1) + nearest(0.6))] * 2,
+        "cut off first": [down(0.1) + down(0.6), nearest(0.7)],
+        "truncation": [down(down(0.1) + down(0.6)), nearest(0.7)],
+        "swapped": [nearest(0.7), nearest(nearest(0.1) + nearest(0.6))],
     },
     "1.6": {
         "once": [nearest(X16)] * 2, "both twice": [F(1)] * 2, "swapped": [F(1), nearest(X16)],
@@ -207,7 +211,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
         "swapped": [1 + 31 * TINY, F(1)], "32 of them": [F(1), 1 + 32 * TIE],
     },
     "2.5": {
-        "leading bit": [REACH["e4m3"] + 1, REACH["e5m2"] + 1], "single numbers": [8 + 9, 15 + 16],
+        "normalised products": [REACH["e4m3"] + 1, REACH["e5m2"] + 1], "single numbers": [8 + 9, 15 + 16],
         "one too few": [REACH["e4m3"] - 1, REACH["e5m2"] - 1], "no subnormals": [2 * 8 + 2 * 6, 2 * 15 + 2 * 14],
         "the largest": [2 * 8, 2 * 15], "the same": [REACH["e4m3"]] * 2,
     },
@@ -226,6 +230,7 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "3.3": {
         "no attention": amdahl(share_of(131072)), "attention alone": amdahl(share_of(131072, attention_too=True) - share_of(131072)),
         "all": 2, "time": 1 / amdahl(share_of(131072, attention_too=True)),
+        "against FP8": amdahl(share_of(131072, attention_too=True)) / amdahl(share_of(131072)),
     },
     "3.4": {"all five": 5, "the moments": 4, "what is left": 13, "none": 0},
     "3.5": {
@@ -387,6 +392,44 @@ def test_common_slips_are_named(name, answer, said):
     assert said in check(name, answer).text
 
 
+WORDED = [name for name in EXERCISES if EXERCISES[name].kind == "text"]
+
+
+@pytest.mark.parametrize("name", WORDED)
+def test_an_answer_in_words_is_told_what_counts_and_none_before(name):
+    told = EXERCISES[name].told
+    points = [line[:2] for line in told.splitlines()]
+    assert points in (["1.", "2.", "3."], ["1.", "2.", "3.", "4."])
+    given = check(name, "One of the numbers is far larger, so the others all become smaller.")
+    assert given.right is None
+    assert given.text.endswith(f"What counts, a point each:\n{told}")
+    assert " ".join(told.split()) in " ".join(str(given).split())
+    assert max(map(len, str(given).splitlines())) <= 80
+    for short in ("", "\n...\n", "no idea", ["a"] * 20, 7, ...):
+        assert not any(line in check(name, short).text for line in told.splitlines())
+
+
+def test_what_is_told_to_a_right_answer_cannot_be_read_without_it():
+    told = [name for name in CHECKED if EXERCISES[name].told]
+    assert set(told) >= {"1.5", "2.4", "3.1", "3.5"}  # whose "why" is asked
+    for name in told:
+        assert check(name, EXERCISES[name].right).text == EXERCISES[name].told
+        kept = bytes.fromhex(RECORD[name]["told"])
+        for key in (b"", RECORD[name]["salt"].encode(), bytes.fromhex(RECORD[name]["right"][0])):
+            assert EXERCISES[name].told.encode() not in (kept, veiled(kept, key))
+    clear = FILE.read_text(encoding="utf-8")
+    for exercise in EXERCISES.values():
+        assert not any(line in clear for line in exercise.told.splitlines())
+
+
+def test_the_measured_figures_of_exercise_1_10_are_measured():
+    others = np.random.default_rng(0).standard_normal(1_000_000)
+    step, scale = 1000 / 127, 1000 / 448
+    rounded = np.round(others / step) * step, fp8sim.round_to(others / scale, "e4m3") * scale
+    for line, held in zip(EXERCISES["1.10"].told.splitlines()[1:], rounded, strict=True):
+        assert line.endswith(f"Measured: {fp8sim.metrics.sqnr_db(held, others):.1f} dB.")
+
+
 # --- what is kept, and what students get -----------------------------------------------------------
 
 
@@ -470,7 +513,7 @@ def test_a_teachers_copy_has_the_answers_and_marks_for_otter(lesson):
         assert raw.count(f"# BEGIN {what}") == raw.count(f"# END {what}") > 0
     space: dict[str, Any] = {"check": check}
     for cell in cells:
-        if cell["source"].startswith("### BEGIN SOLUTION") or cell["source"].startswith("assert check("):
+        if cell["source"].startswith(("### BEGIN SOLUTION", "assert check(", "check(")):
             exec(cell["source"], space)
 
 

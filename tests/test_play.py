@@ -73,7 +73,8 @@ def told(page) -> str:
 
 
 def address(page) -> str:
-    return page.run("return location.hash.slice(1)")
+    # It is written five times a second.
+    return page.wait("setTimeout(() => arguments[0](location.hash.slice(1)), 250)")
 
 
 # --- the page as Python sees it -------------------------------------------------------------------
@@ -406,6 +407,19 @@ def test_the_address_restores_the_state(page, file):
             )
             == first
         )
+
+
+@in_browser
+def test_a_long_drag_leaves_its_last_state_in_the_address(page, file):
+    show(page, file, "amdahl")
+    drag = """const slider = document.querySelector(".part:not([hidden]) input[type=range]");
+        for (let i = 0; i < 600; i++) {
+            slider.value = i % 2 ? slider.min : slider.max;
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+        }
+        return 0"""  # browsers take 200 new addresses in half a minute, and no more
+    page.run(drag)
+    assert "context=1024" in address(page)
 
 
 @in_browser

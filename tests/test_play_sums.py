@@ -536,7 +536,7 @@ def tab_to(page, name: str) -> None:
 
 
 def address_of(page) -> str:
-    return page.run("return location.hash")
+    return page.wait("setTimeout(() => arguments[0](location.hash), 250)")  # written five times a second
 
 
 def reloaded(page, address: str) -> str:

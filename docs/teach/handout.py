@@ -38,6 +38,7 @@ pre { font: 9pt/1.3 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; margi
 .grid th { padding: 0.3mm 0; text-align: center; font-size: 7.5pt; } .grid .row { width: 17mm; text-align: left; padding-left: 1mm; }
 section { break-inside: avoid; } .second { break-before: page; } footer { font-size: 8pt; margin-top: 3mm; }
 @media screen { body { padding: 6mm; } table, pre { overflow-x: auto; } html { background: #fff; color-scheme: light; } }
+@media screen and (prefers-color-scheme: dark) { html { background: #161616; } body { filter: invert(0.9) hue-rotate(180deg); } }
 """
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -15,9 +16,10 @@ from fp8sim._support.results import Result
 from fp8sim._support.text import shown
 from fp8sim.course.values import Value, canonical, changed, readings
 
-__all__ = ["Feedback", "check", "digest"]
+__all__ = ["Feedback", "check", "digest", "key_of", "veiled"]
 
 _ROUNDS = 500  # of SHA-256: nothing for one answer, a nuisance for someone who tries all
+_WORDS = 12  # an answer in words has as many, before it is told what counts
 
 #: Slip -> what to say of an answer that would be right without it.
 _SLIPS = {
@@ -61,7 +63,8 @@ class Feedback(Result):
     def parts(self) -> list[Page]:
         """Return the sentence."""
         head = {True: "right.", False: "not yet.", None: ""}[self.right]
-        lines = wrap(" ".join(filter(None, (f"{self.exercise}:", head, self.text))))
+        text = " ".join(filter(None, (f"{self.exercise}:", head, self.text)))
+        lines = [line for part in text.splitlines() for line in wrap(part)]
         return [Page([[Span(line, "" if number else "chosen")] for number, line in enumerate(lines)])]
 
 
@@ -70,7 +73,8 @@ def check(exercise: str, answer: object) -> Feedback:
 
     Values are compared exactly, whatever their type: 0.3125, ``np.float16(0.3125)``, ``"5/16"`` and an array
     that holds it are one answer, and so are the codes 42, ``"0x2A"`` and ``"0 0101 010"``. The package holds
-    no answer, only salted digests of them.
+    no answer, only salted digests of them. An answer in words is for a reader to judge: whoever gave one is
+    told what counts.
 
     Parameters
     ----------
@@ -108,7 +112,7 @@ def check(exercise: str, answer: object) -> Feedback:
     if answer is None or answer is Ellipsis:
         return Feedback(name, False, "Nothing is answered: put your answer in the place of the dots.")
     if asked["kind"] == "text":
-        return Feedback(name, None, "Only a reader can judge this. The answer on the page says what counts.")
+        return _told_what_counts(name, asked, answer)
     try:
         ways = readings(answer, asked["kind"])
         known_first = sorted(ways, key=lambda values: _rank(digest(name, asked, values), asked))
@@ -126,11 +130,36 @@ def digest(name: str, asked: Mapping[str, Any], values: list[Value]) -> str:
     >>> digest("9.9", {"salt": "00", "digits": None}, ["b"])
     '1819272e19a62667'
     """
+    return key_of(name, asked, values).hex()[:16]
+
+
+def key_of(name: str, asked: Mapping[str, Any], values: list[Value]) -> bytes:
+    """Return what only who has the answer can make: it opens what is told then, and its start is the digest.
+
+    Examples
+    --------
+    >>> key_of("9.9", {"salt": "00", "digits": None}, ["b"]).hex()[:20]
+    '1819272e19a62667603c'
+    """
     text = canonical(values, asked["digits"])
     value = f"{asked['salt']}:{name}:{text}".encode()
     for _ in range(_ROUNDS):
         value = hashlib.sha256(value).digest()
-    return value.hex()[:16]
+    return value
+
+
+def veiled(text: bytes, key: bytes) -> bytes:
+    """Return a text that cannot be read without its key, or one such made readable.
+
+    It is not read by chance before an answer was given; that of an answer in words is no secret.
+
+    Examples
+    --------
+    >>> veiled(veiled(b"It goes up.", b"key"), b"key")
+    b'It goes up.'
+    """
+    stream = hashlib.shake_256(key).digest(len(text))
+    return bytes(one ^ other for one, other in zip(text, stream, strict=True))
 
 
 @cache
@@ -146,10 +175,24 @@ def _rank(own: str, asked: Mapping[str, Any]) -> int:
     return 0 if own in asked["right"] else 1 if own in asked["hints"] else 2
 
 
+def _told(name: str, asked: Mapping[str, Any], values: list[Value]) -> str:
+    return veiled(bytes.fromhex(asked["told"]), key_of(name, asked, values)).decode()
+
+
+def _told_what_counts(name: str, asked: Mapping[str, Any], answer: object) -> Feedback:
+    """Say what counts in an answer in words, once it has some."""
+    written = re.findall(r"\w+", answer) if isinstance(answer, str) else []
+    if len(written) < _WORDS:
+        short = f"Write your answer first, in at least {_WORDS} words; then you are told what counts."
+        return Feedback(name, None, f"Only a reader can judge this. {short}")
+    told = _told(name, asked, [])
+    return Feedback(name, None, f"Only a reader can judge this. What counts, a point each:\n{told}")
+
+
 def _judge(name: str, asked: Mapping[str, Any], values: list[Value]) -> Feedback:
     own = digest(name, asked, values)
     if own in asked["right"]:
-        return Feedback(name, True, "")
+        return Feedback(name, True, _told(name, asked, values))
     if own in asked["hints"]:
         return Feedback(name, False, asked["hints"][own])
     if len(values) != asked["count"]:

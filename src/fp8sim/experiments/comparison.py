@@ -81,7 +81,7 @@ class Comparison(Result):
 
     @property
     def advice(self) -> str:
-        """One sentence on which recipe is the best of these, made by a rule from the figures.
+        """One sentence on which recipe is the best of those that save, made by a rule from the figures.
 
         The rule: of the recipes that take less time or fewer bytes than the baseline, those within a tenth
         of the least error are as good as each other, and of these the one with the fewest bytes is the best.

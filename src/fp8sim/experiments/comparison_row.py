@@ -1,4 +1,4 @@
-"""One recipe on one product, and which of several is the best: a sentence made from their figures by a rule.
+"""One recipe on one product, and the best of those that save: a sentence made from their figures by a rule.
 
 Of the recipes that take fewer bytes or less time than the baseline, those whose error is within a tenth of
 the least are as good as each other; of these, the one with the fewest bytes is the best.
@@ -50,7 +50,7 @@ class ComparisonRow:
 
 
 def advise(rows: Sequence[ComparisonRow], baseline: str) -> str:
-    """Say which recipe is the best of these, what a larger one would gain, and what fewer bits would cost.
+    """Say which recipe is the best of those that take less, what a larger one gains, what fewer bits cost.
 
     Examples
     --------
@@ -84,7 +84,8 @@ def _clauses(
 ) -> Iterator[str]:
     error, bases = percent_text(best.relative_error), percent_text(base.relative_error)
     size = f"{percent_text(best.bytes_ratio)} of the bytes"
-    yield f"{best.recipe} is the best of these: an error of {error} ({base.recipe}: {bases}) for {size}"
+    those = f"those that take less than {base.recipe}"  # which is in the list, and may be the more accurate
+    yield f"{best.recipe} is the best of {those}: an error of {error} ({base.recipe}: {bases}) for {size}"
     if closest is not best and closest.relative_error < best.relative_error:
         gained = percent_text(1 - closest.relative_error / best.relative_error)
         more = bytes_text(closest.nbytes - best.nbytes)

@@ -165,12 +165,17 @@
   /** Show the parts: a tab for each in `tabs`, a panel in `panels`. */
   function start(tabs, panels) {
     const parts = Object.keys(fp8sim.parts), states = {}, draws = {};
-    let shown = null;
+    let shown = null, noted = -Infinity, due = 0; // noted: when the address was last written
 
     const button = (part) => document.getElementById(`tab-${part}`);
     const panel = (part) => document.getElementById(`panel-${part}`);
 
+    /** Write the state into the address: not too often in a drag, or browsers refuse it, and the last one always. */
     function remember() {
+      clearTimeout(due);
+      const wait = noted + 200 - performance.now();
+      if (wait > 0) return void (due = setTimeout(remember, wait));
+      noted = performance.now();
       try {
         history.replaceState(null, "", `#${write(shown, states[shown])}`);
       } catch (problem) {
