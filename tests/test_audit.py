@@ -255,7 +255,11 @@ def test_codes_without_scales_are_a_finding_and_the_rest_is_measured(tmp_path, m
     (finding,) = [one for one in audit.findings if one.tensor == "lost.weight"]
     assert "its scales were not found" in finding.text
     assert row_of(audit, "lm_head.weight", "fp8-row")["error"] > 0
-    assert repr(audit).startswith("1 finding")
+    assert {(one.tensor, one.kind) for one in audit.findings} == {
+        ("lost.weight", "missing-scales"),
+        ("lm_head.weight", "dead-rows"),  # of the fixture
+    }
+    assert repr(audit).startswith("2 findings")
 
 
 # --- sums and parts -------------------------------------------------------------------------------
@@ -769,8 +773,9 @@ def test_names_from_files_do_nothing_in_a_page_or_a_terminal(tmp_path):
 
 
 def test_a_page_has_findings_first_then_totals_heat_and_matrices(tmp_path, whole, model):
+    clean = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    assert 'id="findings"' not in audit_page(fp8sim.audit(one_file(tmp_path, {"w": clean}), "fp8-row"))
     page = audit_page(whole)
-    assert 'id="findings"' not in page
     for name in MANY:
         assert f"<summary>{name}</summary>" in page
     assert "self_attn.q_proj" in page

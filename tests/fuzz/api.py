@@ -139,7 +139,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "fp8sim.quantization.group_sizes": {"granularity": "1x128", "shape": (300, 1000), "axis": -1},
     "fp8sim.quantization.scales_shape": {"granularity": "1x128", "shape": (300, 1000), "axis": -1},
     "fp8sim.quantization.quantize_with": {"x": A, "operand": "@operand", "axis": -1, "rounding": "nearest-even", "rng": None},
-    "fp8sim.quantization.recast_fp4": {"x": fp8sim.quantize(A, "e2m1", "1x32", scale_format="e8m0")},
     "fp8sim.quantization.round_trip": {"x": A, "operand": "@operand", "axis": -1},
     "fp8sim.tensor_cores.get_tensor_core": {"name": "hopper-fp8"},
     "fp8sim.tensor_cores.split_interval": {"core": "hopper-fp8/128", "promote_every": None},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fp8sim.quantization.conversions import Recast, quantize, recast_fp4, round_trip
+from fp8sim.quantization.conversions import quantize, round_trip
 from fp8sim.quantization.operand import FP32, Operand
 from fp8sim.quantization.quantized import Quantized, quantize_with
 from fp8sim.quantization.scaling import (
@@ -16,6 +16,6 @@ from fp8sim.quantization.scaling import (
 from fp8sim.reference.scales import Scales
 
 __all__ = [
-    "DIVISIONS", "FP32", "SCALE_FORMATS", "SCALE_RULES", "Operand", "Quantized", "Recast", "Scales",
-    "Scaling", "group_sizes", "quantize", "quantize_with", "recast_fp4", "round_trip", "scales_shape",
+    "DIVISIONS", "FP32", "SCALE_FORMATS", "SCALE_RULES", "Operand", "Quantized", "Scales",
+    "Scaling", "group_sizes", "quantize", "quantize_with", "round_trip", "scales_shape",
 ]  # fmt: skip

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from fp8sim._support.float_environment import default_environment
 from fp8sim._support.memory import Allocate, empty
 from fp8sim._support.threads import run_in_threads
 from fp8sim._support.typing import F32, ArrayLike, Rounding
-from fp8sim.casts import decode, encode, round_to
+from fp8sim.casts import round_to
 from fp8sim.formats import FormatLike, get_format
 from fp8sim.quantization.operand import FP32, Operand
 from fp8sim.quantization.quantized import Quantized, quantize_with
@@ -20,7 +19,7 @@ from fp8sim.quantization.scaling import Scaling
 from fp8sim.quantization.tiling import Place
 from fp8sim.quantization.work import Work
 
-__all__ = ["Recast", "quantize", "recast_fp4", "round_trip"]
+__all__ = ["quantize", "round_trip"]
 
 
 def quantize(
@@ -155,78 +154,3 @@ def _round_trip_compiled(work: Work, allocate: Allocate) -> F32 | None:
     picked = work.pick()
     fill(given(fmt, picked.multipliers is not None), *work.grids(picked))
     return t.unstack(out, work.x.shape)
-
-
-class Recast(NamedTuple):
-    """FP4 codes written as FP8: the array, and whether each value came through."""
-
-    quantized: Quantized
-    changed: int  #: elements whose value is another now; 0: the conversion is exact
-    span: int  #: binary orders of magnitude between the scales of a block, at most
-
-
-@default_environment
-def recast_fp4(x: Quantized) -> Recast:
-    """Write E2M1 codes in blocks of 32 with E8M0 scales as E4M3 codes in blocks of 128x128.
-
-    As DeepSeek-V4's ``convert.py`` does to serve its experts in FP8: the largest scale of a block over 2^6
-    becomes the scale of the block, so that the largest code, 6, becomes 384. A block whose scales span at
-    most 2^14 comes through exactly, for then 0.5 at the smallest is 2^-9, the smallest of E4M3; of a wider
-    one, elements round, and are counted. -0 becomes +0.
-
-    Parameters
-    ----------
-    x : Quantized
-        A matrix of E2M1 codes under ``1x32`` scales in ``e8m0``.
-
-    Returns
-    -------
-    Recast
-        The E4M3 array, how many elements changed, and the widest span.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is no such array.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> weights = np.random.default_rng(0).standard_normal((128, 256))
-    >>> x = quantize(weights, "e2m1", "1x32", scale_format="e8m0")
-    >>> recast = recast_fp4(x)
-    >>> recast.quantized.fmt.name, recast.quantized.scales.shape, recast.changed, recast.span
-    ('e4m3', (1, 2), 0, 2)
-    >>> bool((recast.quantized.dequantize() == x.dequantize()).all())
-    True
-    """
-    checks.of_kind(x, Quantized, "x")
-    how = x.fmt.name, x.scaling.granularity, x.scaling.scale_format, x.codes.ndim
-    if how != ("e2m1", "1x32", "e8m0", 2):
-        raise ValueError(f"x must be a matrix of e2m1 codes in blocks of 1x32 with e8m0 scales, got {x!r}")
-    codes, scales = (np.moveaxis(one, x.axis, -1) for one in (x.codes, x.scales))
-    rows, k = codes.shape
-    exponents = np.frexp(scales)[1] - 1
-    # largest and smallest scale of each block of 128 rows and 4 groups; beyond the edge counts nothing
-    shape, edge = (-(-rows // 128), 128, -(-exponents.shape[1] // 4), 4), 1 << 20
-    padded = np.full((2, shape[0] * 128, shape[2] * 4), [[[-edge]], [[edge]]])
-    padded[:, :rows, : exponents.shape[1]] = exponents
-    top, least = padded[0].reshape(shape).max((1, 3)), padded[1].reshape(shape).min((1, 3))
-    stored = np.maximum(top - 6, -127)  # E8M0 has none below, where codes are far from 448
-    each = np.repeat(np.repeat(stored, 128, 0)[:rows], 128, 1)[:, :k]
-    exact = np.ldexp(codes.astype(np.float64), np.repeat(exponents, 32, 1)[:, :k] - each)
-    written = encode(exact + 0.0, "e4m3")  # -0 as +0
-    values = decode(written, "e4m3")
-    back = np.moveaxis(written, -1, x.axis)
-    multipliers = np.moveaxis(np.ldexp(np.float32(1), stored), -1, x.axis)
-    made = dataclasses.replace(
-        x,
-        codes=back,
-        scales=multipliers,
-        scale_codes=encode(multipliers, "e8m0"),
-        fmt=get_format("e4m3"),
-        scaling=Scaling("128x128", "e8m0"),
-        saturated=0,
-        flushed=int(((values == 0) & (exact != 0)).sum()),
-    )
-    return Recast(made, int((values != exact).sum()), int((top - least).max(initial=0)))

@@ -1,8 +1,7 @@
-"""FP4 weights in FP8: the recipe `deepseek-v4` step by step, and its experts written as E4M3."""
+"""The recipe `deepseek-v4`: FP8 activations by FP4 weights, step by step."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import ml_dtypes
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 
 import fp8sim
-from fp8sim.quantization import Quantized, Scaling, recast_fp4
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
 
@@ -93,68 +91,3 @@ def test_where_13_bits_hold_every_chain_the_order_of_sums_is_no_matter(rng):
     expected = fp4_gemm(a, b, chain=np.dot)
     np.testing.assert_array_equal(fp8sim.matmul(a, b, "deepseek-v4"), expected)
     assert np.abs(expected).max() > 0
-
-
-# --- FP4 written as FP8 ---------------------------------------------------------------------------
-
-
-def block(codes: np.ndarray, exponents: np.ndarray) -> Quantized:
-    """Return E2M1 codes under the scales of their groups of 32."""
-    scales = np.ldexp(np.float32(1), exponents)
-    return Quantized(
-        codes.astype(ml_dtypes.float4_e2m1fn),
-        scales,
-        fp8sim.get_format("e2m1"),
-        Scaling("1x32", "e8m0"),
-        1,
-        scales.astype(ml_dtypes.float8_e8m0fnu),
-        np.float32(1),
-        0,
-        0,
-    )
-
-
-@pytest.mark.parametrize("top", [0, 40, 124, -101])
-@pytest.mark.parametrize("span", range(26))
-def test_fp4_comes_through_exactly_up_to_spans_of_2_14(span, top):
-    """Every code under every smaller scale, beside the largest code under the largest."""
-    if top - span < -127:
-        pytest.skip("no such scale")
-    codes = np.zeros((2, 128))
-    codes[0, :32], codes[0, 32:48] = 6, np.concatenate([E2M1, -E2M1])
-    codes[1] = -codes[0]
-    x = block(codes, np.array([[top, top - span, top, top]] * 2))
-    recast = recast_fp4(x)
-    got, want = (one.dequantize().astype(np.float64) for one in (recast.quantized, x))
-    assert recast.span == span
-    assert recast.quantized.scales.shape == (1, 1)
-    assert float(recast.quantized.scales[0, 0]) == 2.0 ** max(top - 6, -127)
-    assert recast.changed == int((got != want).sum())
-    assert (recast.changed == 0) == (span <= 14)
-    assert not np.signbit(got[want == 0]).any()
-    # what changed is what E4M3 rounds: multiples of 2^-9 below 2^-6, and 0 below half of that
-    exact = want / 2.0 ** max(top - 6, -127)
-    np.testing.assert_array_equal(got / 2.0 ** max(top - 6, -127), exact.astype(ml_dtypes.float8_e4m3fn))
-
-
-def test_blocks_are_apart_and_edges_are_ragged(rng):
-    w = (rng.standard_normal((300, 200)) * 2.0 ** rng.integers(-6, 6, (300, 1))).astype(np.float32)
-    for axis in (0, 1):
-        x = fp8sim.quantize(w, "e2m1", "1x32", axis=axis, scale_format="e8m0")
-        recast = recast_fp4(x)
-        assert recast.span <= 14
-        assert recast.changed == 0
-        assert recast.quantized.scales.shape == (3, 2)
-        np.testing.assert_array_equal(recast.quantized.dequantize(), x.dequantize() + 0.0)
-        assert recast.quantized.axis == axis
-
-
-@pytest.mark.parametrize("how", [("e4m3", "1x32", "e8m0"), ("e2m1", "1x16", "e4m3"), ("e2m1", "row", "e8m0")])
-def test_what_is_no_such_array_is_refused(how, rng):
-    x = fp8sim.quantize(rng.standard_normal((32, 64)), how[0], how[1], scale_format=how[2])
-    with pytest.raises(ValueError, match="x must be a matrix of e2m1 codes in blocks of 1x32"):
-        recast_fp4(x)
-    with pytest.raises(TypeError, match="x must be a Quantized, got 3"):
-        recast_fp4(3)  # type: ignore[arg-type]
-    whole = dataclasses.replace(x, saturated=1)
-    assert whole.saturated == 1
