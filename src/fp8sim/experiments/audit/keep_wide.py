@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
 
@@ -81,6 +81,10 @@ class Choice(Result):
     def exact(self) -> bool:
         """Whether no choice is better."""
         return self.gap == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain data."""
+        return asdict(self)
 
     def parts(self) -> Sequence[Part]:
         """Return what is shown: layers by recipe, totals and the gap."""

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fp8sim._support import checks
 from fp8sim._support.files import check_target, written
 from fp8sim._support.quantities import bytes_text, decibel_text, number_text, percent_text, ratio_text
 from fp8sim._support.results import Result, data_frame
@@ -17,6 +18,7 @@ from fp8sim._support.text import printable
 from fp8sim.checkpoints import Checkpoint, Tensor
 from fp8sim.experiments.audit.across import find_across
 from fp8sim.experiments.audit.findings import Finding, find
+from fp8sim.experiments.audit.keep_wide import Choice, Option, keep_wide
 from fp8sim.experiments.audit.matrices import layer_and_kind, stack_of
 from fp8sim.experiments.audit.sums import ZERO
 from fp8sim.experiments.audit.tally import Loss, Tally
@@ -24,6 +26,7 @@ from fp8sim.recipes import Recipe
 
 __all__ = ["Audit", "assembled"]
 
+AS_STORED = "as stored"
 _SHOWN = 15  # matrices in a table; --json, CSV and a page have all
 _NAME = 30  # characters of a name in a table of 80 columns
 
@@ -116,6 +119,50 @@ class Audit(Result):
                 frame.to_parquet(file, index=False)
         except ImportError:
             raise ModuleNotFoundError("Parquet needs pyarrow: pip install pyarrow; or write CSV") from None
+
+    def options(self) -> tuple[Option, ...]:
+        """Return what each matrix may become, for `keep_wide` and `curve`: as stored, or under a recipe.
+
+        Errors are squared, as shares of the squares of all these matrices, and add up. A matrix whose loss
+        is not known has no options.
+        """
+        lost = [row for row in self.rows if row["error"] is not None]
+        matrices = {row["tensor"]: row for row in lost}
+        squares = {name: row["rms"] ** 2 * math.prod(row["shape"]) for name, row in matrices.items()}
+        whole = math.fsum(squares.values()) or 1.0
+        stored = [Option(name, AS_STORED, row["stored_nbytes"], 0.0) for name, row in matrices.items()]
+        return *stored, *(
+            Option(
+                row["tensor"],
+                row["recipe"],
+                row["nbytes"],
+                row["error"] ** 2 * squares[row["tensor"]] / whole if row["error"] else 0.0,
+            )
+            for row in lost
+        )
+
+    def choose(self, *, error: float | None = None, nbytes: float | None = None) -> Choice:
+        """Choose what each matrix becomes: the fewest bytes for an error, or the least error for a size.
+
+        Parameters
+        ----------
+        error : float
+            Relative error of all measured matrices together, at most.
+        nbytes : float
+            Bytes of them, at most.
+
+        Returns
+        -------
+        Choice
+            Its ``error`` is the square of the relative error; ``keep`` names what stays as it is stored.
+
+        Raises
+        ------
+        ValueError
+            If no choice is within the budget, or nothing was measured.
+        """
+        budget = None if error is None else checks.number(error, "error") ** 2
+        return keep_wide(self.options(), error=budget, nbytes=nbytes, wide=AS_STORED)
 
     def parts(self) -> list[Table]:
         """Return findings, totals and the matrices that lose most."""
