@@ -39,12 +39,13 @@ class Matrices:
 
 @dataclass(frozen=True, eq=False)
 class AttentionTensors:
-    """Queries, keys and values of one layer, and where they come from."""
+    """Queries ``q`` and keys and values ``k`` and ``v`` of one layer, and where they come from, in words."""
 
-    q: F32  #: (heads, queries, head_dim)
-    k: F32  #: (kv_heads, keys, head_dim)
-    v: F32  #: (kv_heads, keys, head_dim)
-    source: str  #: in words, for a table
+    # No `#:` here: a documented attribute `k` would be what every parameter `k` links to.
+    q: F32  # (heads, queries, head_dim)
+    k: F32  # (kv_heads, keys, head_dim)
+    v: F32  # (kv_heads, keys, head_dim)
+    source: str  # in words, for a table
 
 
 @default_environment
