@@ -73,7 +73,7 @@ def test_a_product_is_that_of_the_values_step_by_step(core: TensorCore, fmt: Flo
         assert_array_equal(plain, expected(a, b, core, **options))
         by_row, a, b = matmul(fmt, Scaling("row"), accumulator)
         with np.errstate(all="ignore"):
-            assert_array_equal(by_row, expected(a, b, core, **options) * (a.scales * b.scales))
+            assert_array_equal(by_row, expected(a, b, core, **options) * b.scales * a.scales)
     blocks, a, b = matmul(fmt, Scaling(f"1x{every}"), TensorCoreSum(core))
     assert_array_equal(blocks, expected(a, b, core, promote_every=every, promotion=(a.scales, b.scales)))
 

@@ -59,8 +59,8 @@ def test_the_bound_holds_where_fp32_underflows_and_overflows(recipe, seed, k, si
 @pytest.mark.parametrize("name", ["nvfp4", "fp8-row", "fp32"])
 def test_what_underflows_is_a_term_of_the_bound(name, monkeypatch):
     rng = np.random.default_rng(0)
-    a = np.float32(2.0**-72) * rng.standard_normal((4, 64)).astype(np.float32)
-    b = np.float32(2.0**-72) * rng.standard_normal((64, 4)).astype(np.float32)
+    a = np.float32(2.0**-76) * rng.standard_normal((4, 64)).astype(np.float32)
+    b = np.float32(2.0**-76) * rng.standard_normal((64, 4)).astype(np.float32)
     error, bound, _ = measure(a, b, get_recipe(name))
     assert np.all(error <= bound)
     monkeypatch.setattr(bounds, "_UNDERFLOW", 0.0)

@@ -477,6 +477,9 @@ NOT_RUN = {
     "fp8sim play": "opens a browser; tests of the page run it",
     "fp8sim compare --checkpoint": "run below, on a file made for it",
     "fp8sim model path/": "run below, on a file made for it",
+    "fp8sim model FOLDER": "run below, on a checkpoint made for it",
+    "fp8sim audit FOLDER": "run below, on a checkpoint made for it",
+    "fp8sim quantize FOLDER": "run below, on a checkpoint made for it",
     "python3 -m venv": "installs; nox does so in every session",
     ".venv/bin/pip": "installs",
     ".venv\\Scripts\\pip": "installs",
@@ -545,5 +548,30 @@ def test_the_commands_that_take_a_file_work_on_one(tmp_path, rng):
     (tmp_path / "path" / "to" / "config.json").write_text(json.dumps(config))
     took = [c for c in commands() if c.startswith(("fp8sim compare --checkpoint", "fp8sim model path/"))]
     assert len(took) >= 2
+    for command in took:
+        run_command(command, tmp_path)
+
+
+def test_the_commands_that_take_a_checkpoint_work_on_one(tmp_path, rng):
+    from safetensors.numpy import save_file
+
+    config = {"model_type": "llama", "vocab_size": 320, "hidden_size": 128, "intermediate_size": 256}
+    config |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4}
+    (tmp_path / "FOLDER").mkdir()
+    (tmp_path / "FOLDER" / "config.json").write_text(json.dumps(config))
+    shapes = {"model.embed_tokens": (320, 128), "lm_head": (320, 128), "model.norm": (128,)}
+    for layer in range(2):
+        for kind, shape in {
+            **{f"self_attn.{x}_proj": (128, 128) for x in "qkvo"},
+            **{f"mlp.{x}_proj": (256, 128) for x in ("gate", "up")},
+            "mlp.down_proj": (128, 256),
+            "input_layernorm": (128,),
+            "post_attention_layernorm": (128,),
+        }.items():
+            shapes[f"model.layers.{layer}.{kind}"] = shape
+    weights = {f"{name}.weight": rng.standard_normal(x).astype(np.float16) for name, x in shapes.items()}
+    save_file(weights, tmp_path / "FOLDER" / "model.safetensors")
+    took = [command for command in commands() if " FOLDER" in command and command.startswith("fp8sim ")]
+    assert {command.split()[1] for command in took} == {"audit", "model", "quantize"}
     for command in took:
         run_command(command, tmp_path)

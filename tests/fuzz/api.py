@@ -184,6 +184,7 @@ LEFT_OUT = {
     "fp8sim.experiments.data.real_matrices", "fp8sim.experiments.data.sample_model_path",
     "fp8sim.experiments.embeddings.embed_sentences", "fp8sim.experiments.embeddings.sentences",
     "fp8sim.report.html_report", "fp8sim.report.verdict_svg", "fp8sim.report.write_report",
+    "fp8sim.report.audit_page", "fp8sim.report.write_audit",
     "fp8sim.models.inventory", "fp8sim.pytorch.conversion", "fp8sim.pytorch.convert", "fp8sim.pytorch.linear",
     "fp8sim.pytorch.emulated_layers",
 }  # fmt: skip

@@ -111,7 +111,12 @@ def _chained(a: Quantized, b: Quantized, sums: TensorCoreSum) -> F64:
         if scales_change or every < k:  # one addition, rounded
             bound += _U32 * 1.01 * (total + bound) + _UNDERFLOW
     overflow = ~(total + bound <= _MAX)  # NaN, of infinity, too
-    if not scales_change and (a.is_scaled or b.is_scaled):
+    if not inside and a.scaling.granularity == b.scaling.granularity == "row":  # one after the other
+        for scale in (right.scales[:, 0], left.scales[:, :1]):
+            total, bound = total * scale, bound * scale
+            bound += _U32 * (total + bound) + _UNDERFLOW
+            overflow |= ~(total + bound <= _MAX)
+    elif not scales_change and (a.is_scaled or b.is_scaled):
         pair = (a.tensor_scale, b.tensor_scale) if inside else (left.scales[:, :1], right.scales[:, 0])
         exact = np.asarray(pair[0], np.float64) * pair[1]
         scale, off = _rounded(exact)

@@ -12,7 +12,7 @@ from fp8sim._support import checks
 from fp8sim._support.float_environment import default_environment
 from fp8sim._support.typing import F32, AnyArray, Rounding
 from fp8sim.accumulators.base import Accumulator
-from fp8sim.accumulators.tensor_core_sum import multiply_codes
+from fp8sim.accumulators.tensor_core_sum import multiply_codes, scale_sums
 from fp8sim.casts import round_to
 from fp8sim.formats import FloatFormat
 from fp8sim.quantization import Quantized
@@ -75,8 +75,9 @@ class OneChain(Accumulator):
             right = dataclasses.replace(b, codes=b.codes[start:stop])
             register = multiply_codes(left, right, self.core, c=register)
             scales = new
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(register * scales, dtype=np.float32)
+        if a.shape[1] == 0:
+            return register
+        return scale_sums(register, a, b, _scales_at(a, 1, start)[:, None], _scales_at(b, 0, start))
 
     def _rescale(self, register: F32, old: AnyArray, new: AnyArray) -> F32:
         """Express the register in units of the new scales, rounded once to what it holds."""

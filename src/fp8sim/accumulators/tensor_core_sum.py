@@ -18,7 +18,7 @@ from fp8sim.tensor_cores import TensorCore, split_interval
 from fp8sim.tensor_cores.problem import check_problem, coded_side
 from fp8sim.tensor_cores.product import multiply
 
-__all__ = ["TensorCoreSum", "multiply_codes"]
+__all__ = ["TensorCoreSum", "multiply_codes", "scale_sums"]
 
 
 @final
@@ -78,11 +78,7 @@ class TensorCoreSum(Accumulator):
             sums = multiply_codes(a, b, self.core, promote_every=self.promote_every)
             if not k:
                 return sums
-            a_scales, b_scales = _per_block(a, 1, k), _per_block(b, 0, k)
-            with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-                if a.scaling.granularity == b.scaling.granularity == "row":
-                    return (sums * b_scales) * a_scales
-                return sums * (a_scales * b_scales)
+            return scale_sums(sums, a, b, _per_block(a, 1, k), _per_block(b, 0, k))
         every = self.interval(a, b)
         assert every is not None
         if any(size % every for size in (a_group, b_group) if size < k):
@@ -105,6 +101,14 @@ class TensorCoreSum(Accumulator):
         sums = multiply_codes(a, b, core, promote_every=self.promote_every, scales=scales)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             return sums * np.float32(a.tensor_scale * b.tensor_scale)
+
+
+def scale_sums(sums: F32, a: Quantized, b: Quantized, a_scales: F32, b_scales: F32) -> F32:
+    """Multiply finished sums by scales (m, 1) of A and (n,) of B: those of rows one after the other."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        if a.scaling.granularity == b.scaling.granularity == "row":
+            return np.asarray((sums * b_scales) * a_scales, dtype=np.float32)
+        return np.asarray(sums * (a_scales * b_scales), dtype=np.float32)
 
 
 def multiply_codes(a: Quantized, b: Quantized, core: TensorCore, **options: Any) -> F32:

@@ -109,7 +109,7 @@ class TensorCore:
     ... )
     >>> import fp8sim
     >>> fp8sim.matmul([[1.0, 2.0]], [[3.0], [4.0]], recipe)
-    array([[10.933334]], dtype=float32)
+    array([[10.933335]], dtype=float32)
     """
 
     name: str
