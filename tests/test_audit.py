@@ -920,3 +920,31 @@ def test_the_sample_model_is_judged_the_same_in_any_layout_and_in_shards(tmp_pat
         return sorted(json.loads(figures(audit)), key=lambda row: (row["tensor"], row["recipe"]))
 
     assert by_name(judged) == by_name(same)
+
+
+@pytest.mark.parametrize("option", ["--csv", "--html", "--parquet"])
+@pytest.mark.parametrize("source", [".", "model.safetensors"])
+def test_a_checkpoint_is_not_written_over(folder, run, option, source):
+    read = folder if folder.is_dir() else folder.parent
+    (file,) = read.glob("*.safetensors")
+    before = file.read_bytes()
+    command = ["audit", str(read if source == "." else file), "--headers-only", option, str(file)]
+    status, _, err = run(*command)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "is a file of the checkpoint" in err
+    assert file.read_bytes() == before
+
+
+def test_patterns_are_those_of_the_writer_and_must_fit(folder):
+    kept = fp8sim.audit(folder, "fp8-row", keep="*.q_proj", headers_only=True).kept
+    assert "kept as asked" in {one["why"] for one in kept}
+    with pytest.raises(ValueError, match="no tensor fits the pattern 'zzz' to keep"):
+        fp8sim.audit(folder, "fp8-row", keep=["zzz"])
+
+
+@pytest.mark.parametrize("address", ["foo", "tcp://", "tcp://127.0.0.1:1", "http://127.0.0.1"])
+def test_a_cluster_that_is_not_there_is_one_line(folder, run, address):
+    pytest.importorskip("distributed")
+    status, _, err = run("audit", str(folder), "--dask", address)
+    assert (status, err.count("\n")) == (2, 1)
+    assert "no scheduler of Dask at" in err

@@ -17,7 +17,7 @@ from fp8sim._support.published import SERVING, Figure
 from fp8sim.costs import Device
 from fp8sim.models import KV_CACHES, CacheFormat, check_serving, get_model, inventory
 from fp8sim.models.caches import cache_bytes, key_bytes
-from fp8sim.models.description import GroupedQuery, Recurrent
+from fp8sim.models.description import GroupedQuery, ModelDescription, Recurrent, Stack
 from fp8sim.models.memory import kv_cache_bytes, state_bytes
 from fp8sim.models.timing import Workload, product_times, quantize_bytes
 
@@ -469,3 +469,34 @@ def test_the_smallest_and_the_largest_sizes_have_figures(size):
         cost = serving_cost(name, device="b200", devices=size, batch=size, context=size)
         json.dumps(cost.to_dict(), allow_nan=False)
         assert str(cost)
+
+
+def test_what_is_not_counted_is_not_served():
+    """A cache that is not known would leave a model that seems to fit anywhere."""
+    falcon = ModelDescription(
+        "falcon", "falcon", 4544, 65024, (Stack(32, None, None),), True, decoder=True,
+        found=("left out: flops and cache of attention, whose kind is not known; not counted",),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="what serving falcon takes is not known"):
+        serving_cost(falcon, "fp8-row", device="h100", batch=256, context=100_000)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 9, 100])
+def test_experts_that_are_shared_out_see_the_sequences_there_are(batch):
+    """Not as many as would fill every device: of 256 experts, 8 see one token."""
+    cost = serving_cost("deepseek-v3", "bf16", device="h200", devices=8, batch=batch, context=4096)
+    (experts,) = (part for part in cost.ours.decode if part.name == "routed experts")
+    touched = 256 * (1 - (1 - 8 / 256) ** batch)
+    weights = 58 * 3 * 7168 * 2048 * 2  # bytes of an expert in all layers
+    assert experts.bytes == pytest.approx(touched * weights / 8, rel=0.02)
+    assert experts.flops == pytest.approx(2 * batch * 8 * 58 * 3 * 7168 * 2048 / 8, rel=1e-9)
+
+
+def test_what_a_device_lacks_is_said_and_rows_are_in_order_without_a_reserve():
+    cost = serving_cost("llama-3.1-8b", "fp8-row", device="a100", batch=8, context=8192, reserve=0)
+    text = repr(cost)
+    assert "A100 SXM has no FP8 unit" in text
+    assert any("no FP8 unit" in line for line in cost.to_dict()["notes"])
+    order = [text.index(f"\n{name} ") for name in ("weights", "cache", "held between steps", "activations")]
+    assert order == sorted(order)
+    assert "Reserve" not in text

@@ -197,14 +197,20 @@ def test_modules_that_predict_further_tokens_are_apart(tmp_path: Path) -> None:
     assert stored_bytes(model)["other parts"].total == 2 * (2 * 96 * 32 + 384 * 256 + 256 * 512)
 
 
-def test_codes_that_are_not_read_are_no_parameters_and_named(tmp_path: Path) -> None:
+def test_codes_without_scales_are_counted_but_not_packed_ones(tmp_path: Path) -> None:
     tensors = dancer() | {"model.layers.0.mlp.extra.weight": ("F8_E4M3", (64, 64))}  # without a scale
     model = get_model(write(tmp_path, tensors, CONFIG))
     assert (
-        "left out: parameters of 1 tensors that are not read, model.layers.0.mlp.extra.weight first"
+        "scales of 1 tensors were not found, model.layers.0.mlp.extra.weight first; bytes are without them"
         in model.found
     )
-    assert inventory(model).component_parameters("dense FFN") == DENSE
+    assert inventory(model).component_parameters("dense FFN") == DENSE + 64 * 64
+    (tmp_path / "packed").mkdir()
+    packed = dancer() | {"model.layers.0.mlp.extra.weight_packed": ("U8", (64, 32))}
+    assert (
+        "left out: parameters of 1 tensors that are not read, model.layers.0.mlp.extra.weight first"
+        in get_model(write(tmp_path / "packed", packed, CONFIG)).found
+    )
 
 
 def test_names_of_many_publishers_are_understood() -> None:

@@ -687,3 +687,22 @@ def test_compressed_tensors_decompresses_to_the_same_values(tmp_path, rng, recip
             wanted = torch.from_numpy(checkpoint.read(name))
             digits = {"nvfp4": 2**-22}.get(recipe, 0.0)
             torch.testing.assert_close(found, wanted.to(found.dtype), rtol=digits, atol=0)
+
+
+def test_what_cannot_be_read_is_copied_if_it_is_kept_and_a_folder_without_weights_is_begun_anew(
+    tmp_path, rng
+):
+    mask = np.tril(np.ones((8, 8), np.uint8))
+    w = rng.standard_normal((64, 128)).astype(np.float16)
+    bad = w.copy()
+    bad[0, 0] = np.inf
+    save(tmp_path / "m.safetensors", **{"l:q:weight": w, "l:k:weight": bad, "l:attn:mask": mask})
+    with pytest.raises(ValueError, match=r"or keep it as it is stored \(--keep\)"):
+        write_quantized(tmp_path / "m.safetensors", tmp_path / "out", "fp8-row")
+    with pytest.raises(ValueError, match="infinit"):
+        write_quantized(tmp_path / "m.safetensors", tmp_path / "out", "fp8-row", keep="*mask")
+    write_quantized(tmp_path / "m.safetensors", tmp_path / "out", "fp8-row", keep=["*mask", "l.k"])
+    out = open_checkpoint(tmp_path / "out")
+    np.testing.assert_array_equal(out.read("l.attn.mask", raw=True), mask)
+    assert out["l.q.weight"].format == "e4m3"
+    np.testing.assert_array_equal(out.read("l.k.weight"), bad.astype(np.float32))

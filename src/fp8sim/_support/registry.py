@@ -47,6 +47,8 @@ class Registry(Result, dict[str, T], Generic[T]):
         """Add an entry, which must be of the registry's kind."""
         if not isinstance(entry, self.kind):
             raise TypeError(f"a {self.what} is a {self.kind.__name__}, got {shown(entry)}")
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a {self.what} must be text, got {shown(name)}")
         super().__setitem__(name, entry)
 
     def __reduce__(self) -> Any:

@@ -126,7 +126,9 @@ def _parsed(found: dict[str, Any], what: str) -> Config:
     if not isinstance(method, str):
         raise ValueError(f"{what}: quant_method must be text, got {shown(method)}")
     groups = found.get("config_groups") or {}
-    groups = groups.values() if isinstance(groups, dict) else groups
+    groups = list(groups.values()) if isinstance(groups, dict) else groups
+    if not isinstance(groups, list):
+        raise ValueError(f"{what}: config_groups must be groups of layers, got {shown(groups)}")
     blocks, kinds = set(), set()
     if found.get("weight_block_size") is not None:
         blocks.add(_pair(found["weight_block_size"], f"{what}: weight_block_size"))

@@ -12,7 +12,7 @@ from fp8sim.checkpoints.checkpoint import Checkpoint, Tensor
 from fp8sim.checkpoints.headers import bits_of
 from fp8sim.checkpoints.targets import KEPT, Shapes, Target
 
-__all__ = ["Item", "conversion", "kept_modules", "shards"]
+__all__ = ["Item", "check_patterns", "conversion", "fits", "kept_modules", "shards"]
 
 _FLOATS = ("f64", "fp32", "bf16", "fp16")
 
@@ -28,7 +28,7 @@ class Item:
     @property
     def is_copied(self) -> bool:
         """Whether its bytes are written as they are."""
-        return bool(self.why) and self.weight.layout == "plain"
+        return bool(self.why) and (self.weight.layout == "plain" or bool(self.weight.refused))
 
     @property
     def is_transposed(self) -> bool:
@@ -56,12 +56,7 @@ def conversion(checkpoint: Checkpoint, target: Target, keep: Sequence[str]) -> l
     """
     patterns = [checks.of_kind(one, str, "keep") or one for one in keep]
     names = checkpoint.names
-    for pattern in patterns:
-        if not any(_fits(name, pattern) for name in names):
-            near = ", ".join(names[:3])
-            raise ValueError(
-                printable(f"no tensor fits the pattern {shown(pattern)} to keep; there are {near}, ...")
-            )
+    check_patterns(patterns, names)
     codes = {one.name for one in checkpoint if one.layout != "plain"}
     names = tuple(name for name in names if not _is_of_activations(name, codes))
     places = {name: checkpoint.place(name) for name in names}
@@ -69,12 +64,12 @@ def conversion(checkpoint: Checkpoint, target: Target, keep: Sequence[str]) -> l
     items = []
     for name in order:
         weight = checkpoint[name]
-        if weight.refused:
-            raise ValueError(weight.refused)
+        if weight.refused and not any(fits(name, pattern) for pattern in patterns):
+            raise ValueError(f"{weight.refused}; or keep it as it is stored (--keep)")
         why = _why_kept(weight, target, patterns)
         if not why:
             tensors: Shapes = target.tensors(name, *weight.shape)
-        elif weight.layout == "plain":
+        elif weight.layout == "plain" or weight.refused:
             tensors = {name: (places[name].dtype, places[name].shape)}
         else:
             transposed = weight.layout == "gpt-oss" and len(weight.shape) > 1
@@ -101,13 +96,13 @@ def _is_of_activations(name: str, codes: set[str]) -> bool:
 
 def _why_kept(weight: Tensor, target: Target, patterns: Sequence[str]) -> str:
     """Say why a weight stays wide; "" if it is quantised."""
-    if weight.layout == "plain" and weight.format not in _FLOATS:
+    if weight.refused or (weight.layout == "plain" and weight.format not in _FLOATS):
         return "no numbers of a float format"
     if len(weight.shape) != 2 or weight.name.rpartition(".")[2] != "weight":
         return "no weight matrix of a layer"
-    if any(_fits(weight.name, pattern) for pattern in patterns):
+    if any(fits(weight.name, pattern) for pattern in patterns):
         return "asked for"
-    if any(_fits(weight.name, pattern) for pattern in KEPT):
+    if any(fits(weight.name, pattern) for pattern in KEPT):
         return "embedding, head, norm or router"
     if 0 in weight.shape:
         return "empty"
@@ -116,8 +111,32 @@ def _why_kept(weight: Tensor, target: Target, patterns: Sequence[str]) -> str:
     return ""
 
 
-def _fits(name: str, pattern: str) -> bool:
-    """Whether a pattern is that of a tensor, or of the module that holds it."""
+def check_patterns(patterns: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a pattern that fits no tensor: it was meant for one.
+
+    Examples
+    --------
+    >>> check_patterns(["*.q"], ["layers.0.q.weight"])
+    >>> check_patterns(["q"], ["layers.0.q.weight"])
+    Traceback (most recent call last):
+    ValueError: no tensor fits the pattern 'q' to keep; there are layers.0.q.weight, ...
+    """
+    for pattern in patterns:
+        if not any(fits(name, pattern) for name in names):
+            near = ", ".join(names[:3])
+            raise ValueError(
+                printable(f"no tensor fits the pattern {shown(pattern)} to keep; there are {near}, ...")
+            )
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a pattern is that of a tensor, or of the module that holds it.
+
+    Examples
+    --------
+    >>> fits("layers.0.q.weight", "*.q"), fits("layers.0.q.weight", "*.q.weight"), fits("q.weight", "k*")
+    (True, True, False)
+    """
     module = name.rpartition(".")[0]
     return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(module, pattern)
 

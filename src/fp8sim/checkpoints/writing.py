@@ -293,6 +293,8 @@ def _begin(path: Path, job: _Job, force: bool) -> bool:
             )
             if old or one.is_symlink():  # a link is replaced, not what it points to
                 one.unlink()
+    elif names == [RECORD]:  # of a run that wrote nothing
+        (path / RECORD).unlink()
     elif names and RECORD not in names:
         few = ", ".join(names[:3])
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fp8sim._support.files import check_distinct, check_target
+from fp8sim._support.text import printable
 from fp8sim.cli.options import Command, Json, Seed, app, choose
 from fp8sim.cli.output import byte_progress, say_written, show
 from fp8sim.cli.workers import cluster, processes
@@ -67,6 +68,7 @@ def audit_command(
     for name, path in files.items():
         if path is not None:
             check_target(path, f"audit.{name}")
+            _check_apart(path, f"--{name}", source)
     options: dict[str, Any] = {"activations": activations or None, "tokens": tokens, "seed": seed}
     options |= {"embeddings": embeddings, "keep": keep or (), "headers_only": headers_only, "out": out}
     there: AbstractContextManager[Any] = cluster(dask) if dask else processes(workers)
@@ -84,3 +86,12 @@ def audit_command(
         write_audit(result, html)
         say_written(html)
     show(result, *choice, as_json=as_json)
+
+
+def _check_apart(path: Path, option: str, source: str) -> None:
+    """Refuse to write over the checkpoint that is read."""
+    target, read = path.resolve(), Path(source).resolve()
+    folder = read if read.is_dir() else read.parent
+    inside = target.parent == folder and target.suffix in (".safetensors", ".json") and target.exists()
+    if target == read or inside:
+        raise ValueError(f"{option} {printable(str(path))} is a file of the checkpoint; name another file")

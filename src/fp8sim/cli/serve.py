@@ -16,7 +16,7 @@ from fp8sim.recipes import RECIPES
 
 @app.command("serve", cls=Command)
 def serve_command(
-    model: Annotated[str, typer.Argument(help=choose("A Hugging Face config.json, or a name", MODELS))],
+    model: Annotated[str, typer.Argument(help=choose("A Hugging Face config.json, or a name", MODELS))] = "",
     *,
     recipe: Annotated[
         str, typer.Option("--recipe", help=choose("How its linear layers multiply", RECIPES))
@@ -44,8 +44,10 @@ def serve_command(
     from fp8sim.models.serving_tables import curve_table, powers
 
     if check:
-        show(check_serving(model), as_json=as_json)
+        show(check_serving(model or None), as_json=as_json)
         return
+    if not model:
+        raise ValueError("name a model: fp8sim serve llama-3.1-8b, or the path of a config.json")
     where: dict[str, Any] = {"device": device, "devices": devices, "plan": plan, "reserve": reserve}
     cost = serving_cost(model, recipe, batch=batch, context=context, kv=kv, **where)
     if curve is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ def cluster(address: str) -> Iterator[Executor]:
     except ModuleNotFoundError:
         raise ModuleNotFoundError("a cluster of Dask needs: pip install 'fp8sim[cluster]'") from None
     try:
+        _check_reached(address)
         connect: Any = distributed.Client
         client = connect(address, timeout=10, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
@@ -32,6 +34,16 @@ def cluster(address: str) -> Iterator[Executor]:
         ) from None
     with client, client.get_executor() as executor:
         yield executor
+
+
+def _check_reached(address: str) -> None:
+    """Connect and hang up: a client that does not reach a scheduler prints a traceback as it is forgotten."""
+    scheme, _, place = address.rpartition("://")
+    host, _, port = place.rpartition(":")
+    if not (host and port.isascii() and port.isdigit()):
+        raise ValueError("an address has a host and a port")
+    if scheme in ("", "tcp", "tls"):
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
 
 
 @contextmanager

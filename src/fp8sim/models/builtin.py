@@ -224,7 +224,8 @@ def get_model(model: ModelLike) -> ModelDescription:
         return by_headers(path)
     folder = path if whole else path.absolute().parent
     beside = folder if whole or path.name == "config.json" else None
-    return described(read_config(path), printable(folder.name or str(path)), str(path), beside)
+    name = path.stem if not whole and path.name != "config.json" else folder.name
+    return described(read_config(path), printable(name or str(path)), str(path), beside)
 
 
 @lru_cache(maxsize=64)

@@ -254,14 +254,17 @@ class Deployment:
         each = [quantize_bytes(one, self.recipe, work) / tokens / self.cut for one in both]
         return each[0], each[-1]
 
-    def _linear(self, layers: _Layers, tokens: _FLOATS, last: _FLOATS) -> dict[str, _FLOATS]:
+    def _linear(
+        self, layers: _Layers, tokens: _FLOATS, last: _FLOATS, everywhere: _FLOATS
+    ) -> dict[str, _FLOATS]:
         """Return flops, bytes and seconds of the linear layers on a device: (points, layers) each.
 
-        `tokens` of a device go through the layers, `last` of them through the output head.
+        `tokens` of a device go through the layers, `last` of them through the output head, and those of all
+        devices, `everywhere`, through experts that are shared out among these.
         """
         routed = layers.routed
         many = np.where(layers.head, last[:, None], tokens[:, None])
-        together = np.where(routed, many * self.apart, many)
+        together = np.where(routed, everywhere[:, None], many)
         share = np.where(routed, 1 / self.devices, 1 / self.cut)
         touched = layers.experts * (1 - (1 - layers.per_token / layers.experts) ** together)
         flops = together * layers.flops * share
@@ -291,7 +294,8 @@ class Deployment:
     def decode(self, batch: _FLOATS, contexts: list[int]) -> Step:
         """Return flops, bytes, bytes of the cache, seconds, and those of them bound by compute, by part."""
         tokens = np.asarray(self.sequences(batch), np.float64)
-        parts = self._by_part(self._decoding, tokens, tokens, self._quantizing[0])
+        everywhere = np.asarray(batch, np.float64)
+        parts = self._by_part(self._decoding, tokens, tokens, everywhere, self._quantizing[0])
         for one in self._cores:
             keys = np.array([one.core.keys(context, half=False) for context in contexts], np.float64)
             read = tokens * keys * one.key_bytes
@@ -301,7 +305,8 @@ class Deployment:
     def prefill(self, contexts: list[int]) -> Step:
         """Return the same of one prompt on every device, or on all of them together."""
         tokens = np.array(contexts, np.float64)
-        parts = self._by_part(self._reading, tokens, np.ones_like(tokens), self._quantizing[1])
+        last, everywhere = np.ones_like(tokens), tokens * self.apart
+        parts = self._by_part(self._reading, tokens, last, everywhere, self._quantizing[1])
         for one in self._fresh_cores:
             keys = np.array([one.core.keys(context, half=True) for context in contexts], np.float64)
             whole = np.array([one.core.fixed or n // one.core.ratio for n in contexts], np.float64)
@@ -317,8 +322,10 @@ class Deployment:
         both = figures if before is None else tuple(a + b for a, b in zip(before, figures, strict=True))
         parts["attention"] = both
 
-    def _by_part(self, layers: _Layers, tokens: _FLOATS, last: _FLOATS, quantizing: float) -> Step:
-        every = self._linear(layers, tokens, last)
+    def _by_part(
+        self, layers: _Layers, tokens: _FLOATS, last: _FLOATS, everywhere: _FLOATS, quantizing: float
+    ) -> Step:
+        every = self._linear(layers, tokens, last, everywhere)
         parts: Step = {}
         for name in _PARTS[:2] + _PARTS[3:4]:
             here = np.array([part == name for part in layers.part])

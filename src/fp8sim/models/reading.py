@@ -13,9 +13,10 @@ from typing import Any, TypeAlias
 
 from fp8sim._support.quantities import bytes_text, count_text
 from fp8sim._support.text import printable, shown
-from fp8sim.checkpoints import Checkpoint, open_checkpoint
+from fp8sim.checkpoints import Checkpoint, Tensor, open_checkpoint
 from fp8sim.checkpoints.headers import load_json
 from fp8sim.checkpoints.places import locate
+from fp8sim.formats import FORMATS
 from fp8sim.models.attention import GroupedQuery, Latent
 from fp8sim.models.config import Config, NotDescribed, PartSpec, Spec
 from fp8sim.models.description import Mixture, ModelDescription, Stack
@@ -67,13 +68,20 @@ def tensors_of(checkpoint: Checkpoint) -> list[Given]:
             one.shape,
             one.nbytes,
             one.scale_nbytes,
-            not one.refused and not (_INTEGERS.fullmatch(one.format) and one.layout == "plain"),
+            _has_elements(one),
         )
         for one in checkpoint
     ]
     left = checkpoint.nbytes - sum(one.elements + one.scales for one in stored)
     # Scales of activations and remarks belong to no weight.
     return [*stored, *([Given("scales of activations and remarks", (), left, 0, False)] if left else [])]
+
+
+def _has_elements(tensor: Tensor) -> bool:
+    """Whether the shape of a tensor says how many parameters it has, read or not: not of packed codes."""
+    if tensor.refused:
+        return tensor.format in FORMATS and FORMATS[tensor.format].bits == 8
+    return not (_INTEGERS.fullmatch(tensor.format) and tensor.layout == "plain")
 
 
 def has_headers(folder: Path) -> bool:
@@ -93,7 +101,10 @@ def from_headers(source: str | os.PathLike[str], config: Mapping[str, Any], name
         sizes["scales"] += one.scale_nbytes
     told = ", ".join(f"{bytes_text(size)} {fmt}" for fmt, size in sizes.most_common() if size)
     found = [f"described from the headers of {checkpoint.source}: {bytes_text(checkpoint.nbytes)}, {told}"]
-    refused = [one.name for one in checkpoint if one.refused]
+    bare = [one.name for one in checkpoint if one.refused and _has_elements(one)]
+    if bare:
+        found.append(f"scales of {len(bare)} tensors were not found, {bare[0]} first; bytes are without them")
+    refused = [one.name for one in checkpoint if one.refused and not _has_elements(one)]
     if refused:
         found.append(f"left out: parameters of {len(refused)} tensors that are not read, {refused[0]} first")
     return _described(tensors_of(checkpoint), Config(config, name, checkpoint.source), found)
@@ -305,7 +316,7 @@ def _known_attention(cfg: Config, rows: tuple[Tensors, ...], found: list[str]) -
 
 
 _Layers: TypeAlias = "tuple[int, GroupedQuery | Latent | None]"
-_MIXTURE: dict[str, Spec] = {**EXPERTS, "width": "moe_intermediate_size|intermediate_size"}
+_MIXTURE: dict[str, Spec] = {**EXPERTS, "width": "moe_intermediate_size|intermediate_size|=1"}
 _HEADS: dict[str, Spec] = {
     "heads": "num_attention_heads|n_head|n_heads",
     "kv_heads": "num_key_value_heads|num_kv_heads|num_attention_heads|n_head|n_heads",

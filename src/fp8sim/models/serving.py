@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from fp8sim.models.serving_tables import serving_dict, serving_tables
 from fp8sim.recipes import RecipeLike, get_recipe
 
 __all__ = ["ServingCost", "serving_cost"]
+
+_CACHE_UNKNOWN = re.compile("left out: flops.*cache")  # as `models.reading` says it
 
 
 @dataclass(frozen=True, repr=False)
@@ -154,6 +157,11 @@ def serving_cost(
     if not description.decoder:
         raise ValueError(
             f"{description} is an encoder, which does not decode; use model_cost, phase='prefill'"
+        )
+    if line := next(filter(_CACHE_UNKNOWN.match, description.found), ""):
+        raise ValueError(
+            f"what serving {description} takes is not known ({line.removeprefix('left out: ')}); "
+            "model_cost counts the rest"
         )
     many, batch, context = (
         checks.positive_int(size, what)

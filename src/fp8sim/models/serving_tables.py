@@ -10,6 +10,7 @@ from fp8sim._support import checks
 from fp8sim._support.quantities import bytes_text, count_text, percent_text, ratio_text, time_text
 from fp8sim._support.results import members, plain_data
 from fp8sim._support.tables import Table
+from fp8sim.costs import formats_class
 from fp8sim.models.deployment import ServingMemory, ServingPart
 from fp8sim.models.served import Served, ServingSide
 from fp8sim.models.tables import LEFT_OUT
@@ -39,6 +40,7 @@ def serving_dict(cost: Served) -> dict[str, Any]:
             "speedup": cost.speedup,
             "exchanges": [one._asdict() for one in cost.exchanges],
             "left_out": LEFT_OUT,
+            "notes": _remarks(cost),
         }
     )
     return data
@@ -74,7 +76,7 @@ def _memory_table(cost: Served) -> Table:
         if getattr(base, name) or getattr(ours, name)
     ]
     between = ["held between steps", bytes_text(ours.held), bytes_text(base.held)]
-    rows.insert(len(rows) - 2, between)
+    rows.insert(sum(row[0] in ("weights", "cache", "state") for row in rows), between)
     rows.append(["total", bytes_text(ours.total), bytes_text(base.total)])
     across = f"{cost.devices} x " if cost.devices > 1 else ""
     cut = f", cut by {cost.plan}s" if cost.devices > 1 else ""
@@ -82,10 +84,20 @@ def _memory_table(cost: Served) -> Table:
     recipes = f"{cost.ours.recipe} against {cost.baseline.recipe}"
     title = f"{cost.model} on {across}{cost.device}{cut}, {recipes}: {what}"
     notes = [f"{name}: {_fit(side)}." for name, side in zip(_columns(cost), _sides(cost), strict=True)]
-    notes.append(
-        f"Reserve: {percent_text(cost.ours.of.reserve)} of the memory, left to fragments and the runtime."
-    )
+    if ours.reserve:
+        share = percent_text(cost.ours.of.reserve)
+        notes.append(f"Reserve: {share} of the memory, left to fragments and the runtime.")
+    notes += [f"{line[:1].upper()}{line[1:]}." for line in _remarks(cost)]
     return Table(title, ["a device", *(f"{name}>" for name in _columns(cost))], rows, notes)
+
+
+def _remarks(cost: Served) -> list[str]:
+    """Return what a device does without a unit, and what of the model is not counted."""
+    rates = (
+        side.of.device.rate(formats_class(side.recipe.a.fmt, side.recipe.b.fmt)) for side in _sides(cost)
+    )
+    left_out = (line for line in cost.model.found if line.startswith("left out: ") and "backward" not in line)
+    return list(dict.fromkeys([*(rate.note for rate in rates if rate.note), *left_out]))
 
 
 def _sides(cost: Served) -> tuple[ServingSide, ServingSide]:

@@ -74,7 +74,7 @@ def find(name: str, tensor: Tensor, seen: Evidence | None = None) -> tuple[Findi
     >>> tensor = Tensor("w", (2, 2), "fp32", "", "", "plain", 16, 0)
     >>> for finding in find("w", tensor, evidence(Coded("fp32", 0, 2), np.float32([[1, 0.5], [0, 0]]))):
     ...     print(finding)
-    w: 1 of 2 rows is all zero: 1; prune it, or look for what was not loaded there
+    w: 1 of 2 rows is all zero: 1; if it is no padding, prune it, or look for what was not loaded there
     """
     tests = [(test, test.says(tensor, seen or Evidence())) for test in FINDINGS]
     return tuple(Finding(name, test.kind, printable(text), test.advice) for test, text in tests if text)
@@ -301,7 +301,7 @@ FINDINGS: tuple[Check, ...] = (
         "store it as F8_E4M3 or F8_E5M2",
     ),
     Check("not-finite", _not_finite, "do not quantise it: one NaN or infinity spoils the scale of its group"),
-    Check("dead-rows", _dead, "prune it, or look for what was not loaded there"),
+    Check("dead-rows", _dead, "if it is no padding, prune it, or look for what was not loaded there"),
     Check(
         "coarser-grid", _coarser,
         "it was quantised before: store those codes, which lose nothing, or start from the original weights",

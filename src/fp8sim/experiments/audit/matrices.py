@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from fp8sim.checkpoints import Tensor
+from fp8sim.checkpoints.conversion import fits
 from fp8sim.formats import FORMATS
 
 __all__ = ["HELD", "Cut", "cuts", "has_values", "kept_because", "layer_and_kind", "stack_of"]
@@ -38,7 +38,7 @@ def kept_because(tensor: Tensor, keep: Sequence[str] = (), embeddings: bool = Fa
         return "empty"
     if min(tensor.shape[-2:]) == 1:
         return "one row or column: no matrix"
-    if any(fnmatchcase(tensor.name, pattern) for pattern in keep):
+    if any(fits(tensor.name, pattern) for pattern in keep):
         return "kept as asked"
     if not embeddings and _EMBEDDING.fullmatch(_words(tensor.name.lower())[-1]):
         return "an embedding"

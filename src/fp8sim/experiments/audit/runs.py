@@ -23,6 +23,7 @@ from fp8sim._support.files import named, written
 from fp8sim._support.results import plain_data
 from fp8sim._support.text import shown
 from fp8sim.checkpoints import Checkpoint, Tensor, open_checkpoint
+from fp8sim.checkpoints.conversion import check_patterns
 from fp8sim.experiments.audit.matrices import Cut, cuts, has_values, kept_because, stack_of
 from fp8sim.experiments.audit.measuring import Question, measure, needs_largest, tallest
 from fp8sim.experiments.audit.result import Audit, assembled
@@ -81,7 +82,7 @@ def audit(
     embeddings : bool
         Whether embeddings are quantised too: they are looked up, not multiplied.
     keep : str or list of str
-        Patterns of names, as of files (``*lm_head*``), that are kept as they are stored.
+        Patterns of names of tensors or of their modules (``*lm_head*``), which are kept as they are stored.
     headers_only : bool
         Count bytes only, which reads nothing but headers.
     on_part : callable, optional
@@ -119,6 +120,7 @@ def audit(
     chosen = _recipes(recipes)
     patterns = tuple(checks.several(keep, str, "keep"))
     checkpoint = open_checkpoint(source)
+    check_patterns(patterns, checkpoint.names)
     reasons = {tensor.name: kept_because(tensor, patterns, embeddings) for tensor in checkpoint}
     tensors = {tensor.name: tensor for tensor in checkpoint if has_values(tensor)}
     matrices = {name for name in tensors if not reasons[name]}
