@@ -286,3 +286,11 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
 def test_a_rate_that_is_not_positive_is_refused(tflops: float) -> None:
     with pytest.raises(ValueError, match="tflops must be positive"):
         gemm_cost(1, 1, 1).gbps_at(tflops)
+
+
+@pytest.mark.parametrize("name", ["bandwidth", "bf16", "memory"])
+@pytest.mark.parametrize("value", [0.0, 1e-300])
+def test_a_device_has_rates_that_can_be_divided_by(name, value):
+    device = get_device("h100")
+    with pytest.raises(ValueError, match=f"{name} must be a rate or a size of 1 or more"):
+        dataclasses.replace(device, **{name: dataclasses.replace(device.bandwidth, value=value)})

@@ -88,6 +88,9 @@ class Device:
     def __post_init__(self) -> None:
         """Check the fields."""
         checks.fields(self)
+        for name, figure in vars(self).items():
+            if isinstance(figure, Figure) and not figure.value >= 1:
+                raise ValueError(f"{name} must be a rate or a size of 1 or more, got {figure.value!r}")
 
     def __str__(self) -> str:
         """Return the title."""
