@@ -683,7 +683,7 @@ print(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])  # it
         found = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
         peaks.append(int(found.stdout) / 1024)
     assert peaks[1] < peaks[0] + 150
-    assert peaks[1] < 450
+    assert peaks[1] < (450 if available() else 600)  # the readable way holds more at a time, all of it once
 
 
 # --- refusals -------------------------------------------------------------------------------------
