@@ -34,7 +34,8 @@ th { background: #eee; } caption { text-align: left; }
 svg text { font: 10px ui-monospace, "DejaVu Sans Mono", Consolas, monospace; }
 pre { font: 9pt/1.3 ui-monospace, "DejaVu Sans Mono", Consolas, monospace; margin: 1mm 0; }
 .grid td { height: 6.6mm; width: 3.9%; padding: 0; } .grid .last { border-right: 1.6pt solid #000; }
-.grid .off { background: repeating-linear-gradient(45deg, #fff 0 1.2mm, #ddd 1.2mm 1.5mm); }
+.grid .off { background: repeating-linear-gradient(45deg, #fff 0 1.2mm, #ddd 1.2mm 1.5mm);
+  print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 .grid th { padding: 0.3mm 0; text-align: center; font-size: 7.5pt; } .grid .row { width: 17mm; text-align: left; padding-left: 1mm; }
 section { break-inside: avoid; } .second { break-before: page; } footer { font-size: 8pt; margin-top: 3mm; }
 @media screen { body { padding: 6mm; } table, pre { overflow-x: auto; } html { background: #fff; color-scheme: light; } }
