@@ -60,7 +60,10 @@ def cases(options: Options) -> Iterator[Case]:
 
 
 def write(path: Path, count: int, shape: tuple[int, ...], matrix: np.ndarray | None) -> None:
-    """Write the same matrix under many names; without one, a file of holes."""
+    """Write a matrix under many names, its rows moved on by 128 each time; without one, a file of holes.
+
+    Equal matrices would be found, read again and compared.
+    """
     size = 2 * int(np.prod(shape))
     entries = {
         f"model.layers.{i}.q_proj.weight": {
@@ -71,8 +74,8 @@ def write(path: Path, count: int, shape: tuple[int, ...], matrix: np.ndarray | N
     header = json.dumps(entries).encode()
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        for _ in range(count if matrix is not None else 0):
-            file.write(matrix.tobytes())
+        for i in range(count if matrix is not None else 0):
+            file.write(np.roll(matrix, 128 * i, axis=0).tobytes())
         file.truncate(8 + len(header) + count * size)
 
 
