@@ -306,11 +306,7 @@ class Checkpoint(Result):
         array([[6., 7.],
                [8., 9.]], dtype=float32)
         """
-        stored = self._stored(name)
-        plan = self._plan(stored)
-        if isinstance(plan, Refused):
-            raise ValueError(self._refusal(stored, plan.why))
-        self._check_remarks(plan)
+        plan = self._readable(self._stored(name))
         matrix = as_matrix_plan(plan)
         if matrix is None:  # whole matrices, decoded
             rows = math.prod(plan.shape[1:-1])

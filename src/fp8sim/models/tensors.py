@@ -61,14 +61,17 @@ class Tensors(Part):
         if self.component in ("embedding", "norms", "pooler", "other parts") or not self.parameter:
             return None
         plain = len(self.shape) == 2 and 1 not in self.shape[1:]
-        return self.shape[-2:] if (stacked or plain) and not _VECTOR.search(self.name) else None  # type: ignore[return-value]
+        if not (stacked or plain) or _VECTOR.search(self.name):
+            return None
+        rows, columns = self.shape[-2:]
+        return rows, columns
 
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.|$)")
 #: Parts of names that are of no language model: towers, and modules that predict further tokens.
 _TOWERS = re.compile(
-    r"(^|\.)(visual|vision\w*|vit|image\w*|audio\w*|speech\w*|multi_modal\w*|mm_\w+|talker|token2wav|code2wav)"
-    r"(\.|$)"
+    r"(^|\.)(visual|vision\w*|vit|image\w*|audio\w*|speech\w*|multi_modal\w*|mm_\w+|talker|token2wav|"
+    r"code2wav)(\.|$)"
 )
 _MODULES = re.compile(r"(^|\.)mtp\w*(\.|$)")
 # What publishers call modules -> the component, the first that is found; the rest is a feed-forward layer.
